@@ -1,0 +1,1 @@
+"""The ``missu`` command: parses, calls the library, prints."""

@@ -1,0 +1,39 @@
+"""The ``missu`` command.
+
+Commands import the library when they run, so that ``missu --help`` does not load torch.
+"""
+
+import sys
+
+import typer
+
+from missu_nnunet import __version__
+from missu_nnunet.errors import InputError
+
+app = typer.Typer(
+    name="missu",
+    help="MISSU, the self-distilling 3D TransUNet, as a plug-in for nnU-Net v2.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(requested: bool) -> None:
+    if requested:
+        print(f"missu-nnunet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(version: bool = typer.Option(False, "--version", callback=_print_version, help="Print the version.")) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command; an :class:`InputError` becomes one line on standard error and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        print(f"missu: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,1 @@
+"""The nnU-Net planners: plans sized for MISSU, with its memory estimate."""
