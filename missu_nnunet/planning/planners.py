@@ -1,0 +1,93 @@
+"""Planners that write plans for MISSU.
+
+nnU-Net's own planners decide patch, batch and topology; these name MISSU as the network, spell its Transformer out, and
+budget the memory of a self-distilling training.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_encoder_unet_planners import (
+    nnUNetPlannerResEncL,
+    nnUNetPlannerResEncM,
+)
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+
+from missu_nnunet.architecture.configuration import missu_arch_kwargs
+from missu_nnunet.architecture.missu import MISSU
+from missu_nnunet.distillation.self_distillation import SelfDistillation
+from missu_nnunet.hyperparameters import Hyperparameters
+
+
+class _PlansMISSU:
+    """What the MISSU planners change in an ``ExperimentPlanner``."""
+
+    UNet_class = MISSU
+    overwrite_target_spacing: Sequence[float] | None
+    plans_identifier: str
+
+    @staticmethod
+    def static_estimate_VRAM_usage(  # noqa: N802, nnU-Net's name
+        patch_size: Sequence[int],
+        input_channels: int,
+        output_channels: int,
+        arch_class_name: str,
+        arch_kwargs: dict[str, Any],
+        arch_kwargs_req_import: Sequence[str],
+    ) -> np.int64:
+        """Feature-map elements of MISSU with its teachers attached, as ``MISSUTrainer`` trains it."""
+        kwargs = missu_arch_kwargs(arch_kwargs, patch_size)
+        with torch.device("meta"):  # sizes are all that is asked for
+            network = get_network_from_plans(
+                arch_class_name, kwargs, arch_kwargs_req_import, input_channels, output_channels, allow_init=False
+            )
+            training = SelfDistillation(network, output_channels, regions=False, hyperparameters=Hyperparameters())
+        return training.compute_conv_feature_map_size(patch_size)
+
+    def get_plans_for_configuration(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """nnU-Net's plan of one configuration, with the stages and the Transformer of MISSU."""
+        plan = super().get_plans_for_configuration(*args, **kwargs)  # type: ignore[misc]
+        architecture = plan["architecture"]
+        architecture["arch_kwargs"] = missu_arch_kwargs(architecture["arch_kwargs"], plan["patch_size"])
+        return plan
+
+    def generate_data_identifier(self, configuration_name: str) -> str:
+        """Share the preprocessed data of nnU-Net's default plans where it is the same, as the ResEnc planners do."""
+        same_data = configuration_name in ("2d", "3d_fullres") and self.overwrite_target_spacing is None
+        return f"{'nnUNetPlans' if same_data else self.plans_identifier}_{configuration_name}"
+
+
+class MISSUPlanner(_PlansMISSU, ExperimentPlanner):
+    """Plain encoder, the memory target of nnU-Net's default planner (8 GB)."""
+
+    def __init__(self, *args: Any, plans_name: str = "nnUNetMISSUPlans", **kwargs: Any) -> None:
+        super().__init__(*args, plans_name=plans_name, **kwargs)
+        self.UNet_class = MISSU
+
+
+class MISSUPlannerM(_PlansMISSU, nnUNetPlannerResEncM):
+    """Residual encoder, the memory target of nnU-Net's ResEnc M (9 to 11 GB)."""
+
+    def __init__(self, *args: Any, plans_name: str = "nnUNetMISSUPlansM", **kwargs: Any) -> None:
+        super().__init__(*args, plans_name=plans_name, **kwargs)
+        self.UNet_class = MISSU
+
+
+class MISSUPlannerL(_PlansMISSU, nnUNetPlannerResEncL):
+    """Residual encoder, the memory target of nnU-Net's ResEnc L (24 GB)."""
+
+    def __init__(self, *args: Any, plans_name: str = "nnUNetMISSUPlansL", **kwargs: Any) -> None:
+        super().__init__(*args, plans_name=plans_name, **kwargs)
+        self.UNet_class = MISSU
+
+
+class MISSUPlannerCPU(MISSUPlanner):
+    """Plans that a CPU can train in minutes: half the channels and a small patch. For demos, tests and studies."""
+
+    def __init__(self, *args: Any, plans_name: str = "nnUNetMISSUPlansCPU", **kwargs: Any) -> None:
+        kwargs.setdefault("gpu_memory_target_in_gb", 0.08)
+        super().__init__(*args, plans_name=plans_name, **kwargs)
+        self.UNet_base_num_features = 16

@@ -1,0 +1,28 @@
+"""Learning-rate schedule of the MISSU trainers."""
+
+from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
+from torch.optim import Optimizer
+
+
+class WarmupPolyLRScheduler(PolyLRScheduler):
+    """nnU-Net's polynomial schedule with a linear rise over the first epochs.
+
+    Args:
+        optimizer: all its parameter groups get the same learning rate.
+        initial_lr: learning rate that the warm-up leads to.
+        max_steps: epochs of the whole training.
+        warmup_steps: epochs of the rise.
+    """
+
+    def __init__(self, optimizer: Optimizer, initial_lr: float, max_steps: int, warmup_steps: int) -> None:
+        self.warmup_steps = warmup_steps
+        super().__init__(optimizer, initial_lr, max_steps)
+
+    def step(self, current_step: int | None = None) -> None:
+        """Set the learning rate of an epoch; without one, of the epoch after the last."""
+        epoch = self.ctr if current_step is None or current_step == -1 else current_step
+        super().step(current_step)
+        if epoch < self.warmup_steps:
+            for group in self.optimizer.param_groups:
+                group["lr"] *= (epoch + 1) / (self.warmup_steps + 1)
+            self._last_lr = [group["lr"] for group in self.optimizer.param_groups]

@@ -1,0 +1,186 @@
+"""``MISSUTrainer``: nnU-Net's trainer with MISSU as network and its self-distillation in training."""
+
+import io
+import os
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from torch import distributed, nn
+from torch._dynamo import OptimizedModule
+from torch.nn.parallel import DistributedDataParallel
+
+from missu_nnunet import __version__
+from missu_nnunet.architecture.configuration import MISSU_CLASS, missu_arch_kwargs
+from missu_nnunet.architecture.missu import MISSU
+from missu_nnunet.distillation.losses import SelfDistillationLoss
+from missu_nnunet.distillation.self_distillation import SelfDistillation
+from missu_nnunet.hyperparameters import Hyperparameters
+from missu_nnunet.training.logger import LOSS_TERMS, SelfDistillationLogger
+from missu_nnunet.training.lr_schedule import WarmupPolyLRScheduler
+
+
+class MISSUTrainer(nnUNetTrainer):
+    """Trains MISSU on any nnU-Net plan for a U-Net, or on a plan of ``MISSUPlanner``.
+
+    The fusion blocks exist in this class only: what it saves as ``network_weights``, and what nnU-Net builds to
+    predict, is the inference network. Variants change :attr:`hyperparameters` and nothing else.
+    """
+
+    hyperparameters = Hyperparameters()
+
+    def __init__(
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        fold: int,
+        dataset_json: dict[str, Any],
+        device: torch.device = torch.device("cuda"),  # noqa: B008, nnU-Net's signature, which it replays
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        hp = self.hyperparameters
+        self.initial_lr = hp.initial_lr
+        self.weight_decay = hp.weight_decay
+        self.num_epochs = hp.num_epochs
+        self.num_iterations_per_epoch = hp.num_iterations_per_epoch
+        self.num_val_iterations_per_epoch = max(1, hp.num_iterations_per_epoch // 5)
+        self.arch_kwargs = self._arch_kwargs(self.configuration_manager)
+        self.enable_deep_supervision = self._supports_deep_supervision()
+        self.logger.local_logger = SelfDistillationLogger()
+        self.logger.update_config({"missu": asdict(hp)})
+        self.print_to_log_file(f"MISSU {__version__}: {hp}")
+
+    @classmethod
+    def _arch_kwargs(cls, configuration_manager: ConfigurationManager) -> dict[str, Any]:
+        """The network's keyword arguments: the plan's, and this trainer's word on the Transformer."""
+        kwargs = missu_arch_kwargs(configuration_manager.network_arch_init_kwargs, configuration_manager.patch_size)
+        return kwargs if cls.hyperparameters.transformer else kwargs | {"transformer": None}
+
+    @classmethod
+    def build_network_architecture(
+        cls,
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        num_input_channels: int,
+        num_output_channels: int,
+        enable_deep_supervision: bool = True,
+    ) -> MISSU:
+        """The inference network. Called in training and by nnU-Net's predictor."""
+        return get_network_from_plans(
+            MISSU_CLASS,
+            cls._arch_kwargs(configuration_manager),
+            configuration_manager.network_arch_init_kwargs_req_import,
+            num_input_channels,
+            num_output_channels,
+            allow_init=True,
+            deep_supervision=enable_deep_supervision,
+        )
+
+    def _build_training_network(
+        self,
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        num_input_channels: int,
+        num_output_channels: int,
+        enable_deep_supervision: bool = True,
+    ) -> nn.Module:
+        """The inference network with the teachers attached."""
+        network = type(self).build_network_architecture(
+            plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
+        )
+        return SelfDistillation(network, num_output_channels, self.label_manager.has_regions, self.hyperparameters)
+
+    def initialize(self) -> None:
+        """Build network, optimiser and loss; the teachers are attached before nnU-Net compiles or optimises."""
+        if self.hyperparameters.teacher is not None:
+            # nnU-Net's initialize() builds through this name; the predictor asks the class, and gets the plain network.
+            self.build_network_architecture = self._build_training_network  # type: ignore[method-assign, assignment]
+        super().initialize()
+
+    def _supports_deep_supervision(self) -> bool:
+        """Whether nnU-Net's deep supervision is defined for the network.
+
+        It gives the coarsest decoder level no weight, which leaves nothing where there is one level, and it rounds the
+        target's size down where a stride does not divide the patch.
+        """
+        strides = self.arch_kwargs["strides"]
+        divisible = not np.any(np.array(self.configuration_manager.patch_size) % np.prod(strides, axis=0))
+        return len(strides) > 2 and divisible
+
+    def _get_deep_supervision_scales(self) -> list[list[float]] | None:
+        """Scales of the network's outputs: the plan's, without those of the stages that gave way to the Transformer."""
+        scales = super()._get_deep_supervision_scales()
+        return scales and scales[: len(self.arch_kwargs["strides"]) - 1]
+
+    def _build_loss(self) -> nn.Module:
+        """nnU-Net's loss as segmentation and auxiliary loss, and the distillation term."""
+        loss = super()._build_loss()
+        auxiliary_loss = loss.loss if isinstance(loss, DeepSupervisionWrapper) else loss
+        hp = self.hyperparameters
+        return SelfDistillationLoss(loss, auxiliary_loss, hp.w_aux, hp.w_kd, hp.level_decay)
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, WarmupPolyLRScheduler]:
+        """Optimiser over network and teachers, and the learning rate's schedule."""
+        hp = self.hyperparameters
+        options = {"amsgrad": True} if hp.optimizer == "Adam" else {}
+        optimizer = getattr(torch.optim, hp.optimizer)(
+            self.network.parameters(), lr=self.initial_lr, weight_decay=self.weight_decay, **options
+        )
+        warmup_epochs = int(hp.warmup * self.num_epochs)
+        return optimizer, WarmupPolyLRScheduler(optimizer, self.initial_lr, self.num_epochs, warmup_epochs)
+
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """nnU-Net's training step; also returns the loss terms."""
+        outputs = super().train_step(batch)
+        return outputs | {term: value.item() for term, value in self.loss.terms.items()}
+
+    def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
+        """Log the loss and its terms, averaged over the epoch and the processes."""
+        super().on_train_epoch_end(train_outputs)
+        means = {term: float(np.mean([outputs[term] for outputs in train_outputs])) for term in LOSS_TERMS}
+        if self.is_ddp:
+            gathered: list[dict[str, float]] = [{} for _ in range(distributed.get_world_size())]
+            distributed.all_gather_object(gathered, means)
+            means = {term: float(np.mean([other[term] for other in gathered])) for term in LOSS_TERMS}
+        for term, mean in means.items():
+            self.logger.log(term, mean, self.current_epoch)
+        self.print_to_log_file("loss terms:", ", ".join(f"{LOSS_TERMS[t]} {mean:.4f}" for t, mean in means.items()))
+
+    def _unwrapped_network(self) -> nn.Module:
+        """The network under DDP and torch.compile."""
+        network = self.network.module if isinstance(self.network, DistributedDataParallel) else self.network
+        return network._orig_mod if isinstance(network, OptimizedModule) else network
+
+    def save_checkpoint(self, filename: str) -> None:
+        """nnU-Net's checkpoint with an entry ``missu`` beside its own: hyper-parameters and the teachers' weights.
+
+        Written beside and renamed, so that a process killed while it writes leaves the checkpoint before whole.
+        """
+        buffer = io.BytesIO()
+        super().save_checkpoint(buffer)
+        if not buffer.tell():  # another process writes, or checkpoints are disabled
+            return
+        buffer.seek(0)
+        checkpoint = torch.load(buffer, map_location="cpu", weights_only=False)
+        network = self._unwrapped_network()
+        checkpoint["missu"] = {
+            "version": __version__,
+            "hyperparameters": asdict(self.hyperparameters),
+            "teacher_weights": network.teacher_state_dict() if isinstance(network, SelfDistillation) else {},
+        }
+        partial = f"{filename}.partial"
+        torch.save(checkpoint, partial)
+        os.replace(partial, filename)
+
+    def load_checkpoint(self, filename_or_checkpoint: str) -> None:
+        """Load nnU-Net's checkpoint and, where distillation goes on, the teachers' weights."""
+        super().load_checkpoint(filename_or_checkpoint)
+        network = self._unwrapped_network()
+        if isinstance(network, SelfDistillation):
+            checkpoint = torch.load(filename_or_checkpoint, map_location=self.device, weights_only=False)
+            network.load_teacher_state_dict(checkpoint["missu"]["teacher_weights"])

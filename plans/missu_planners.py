@@ -1,0 +1,12 @@
+"""What ``nnUNetv2_plan_experiment -pl`` finds: the planners of ``missu_nnunet.planning.planners``.
+
+nnU-Net imports this module whenever it looks for any planner, so it must cost nothing and fail for no name but ours.
+"""
+
+
+def __getattr__(name: str) -> type:
+    if not name.startswith("MISSUPlanner"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from missu_nnunet.planning import planners
+
+    return getattr(planners, name)
