@@ -62,7 +62,7 @@ def missu_arch_kwargs(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) ->
         patch_size: the plan's patch in voxels.
 
     Raises:
-        InputError: if the plan is not one for a U-Net of nnU-Net's kind.
+        InputError: if the plan is not one for a U-Net of nnU-Net's kind, or has a single stage.
     """
     if "transformer" in arch_kwargs:
         return arch_kwargs
@@ -71,6 +71,11 @@ def missu_arch_kwargs(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) ->
         raise InputError(
             f"the plan's architecture has the arguments {sorted(arch_kwargs)}, but MISSU follows plans for "
             "PlainConvUNet, ResidualEncoderUNet or MISSU; plan with MISSUPlanner or one of nnU-Net's own planners"
+        )
+    if n_stages < 2:
+        raise InputError(
+            f"the plan's patch {list(map(int, patch_size))} is too small for a single pooling, but MISSU needs "
+            "one before its Transformer; plan with a larger patch (nnU-Net pools an axis from 8 voxels on)"
         )
     kept = bottleneck_stage(arch_kwargs["strides"], patch_size) + 1
     kwargs = arch_kwargs | {key: arch_kwargs[key][:kept] for key in _STAGE_KEYS if key in arch_kwargs}

@@ -1,0 +1,50 @@
+"""Settings for the whole suite, and a tiny dataset that has gone through nnU-Net's own planning and preprocessing."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Before torch and nnU-Net are imported, which read them then; no worker processes where none are needed.
+os.environ["OMP_NUM_THREADS"] = "1"  # tensors are tiny here
+os.environ["nnUNet_n_proc_DA"] = "0"
+os.environ["nnUNet_def_n_proc"] = "1"
+
+settings.register_profile("default", deadline=None, max_examples=20)
+settings.register_profile("ci", deadline=None, max_examples=20, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+
+
+@pytest.fixture(scope="session")
+def nnunet_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds nnU-Net's three, which the environment names from now on."""
+    root = tmp_path_factory.mktemp("nnunet")
+    for name in NNUNET_FOLDERS:
+        (root / name).mkdir()
+        os.environ[name] = str(root / name)
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(nnunet_folders: Path) -> str:
+    """Name of a small labelled 3D dataset with its fingerprint extracted."""
+    from tiny_dataset import write_raw_dataset
+
+    name = write_raw_dataset(nnunet_folders / "nnUNet_raw", dataset_id=901)
+    from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprint_dataset
+
+    extract_fingerprint_dataset(901, num_processes=1)
+    return name
+
+
+@pytest.fixture(scope="session")
+def hippocampus() -> Path:
+    """The Decathlon's Task04_Hippocampus, where it is present."""
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("MISSU_TEST_DATA", beside)) / "Task04_Hippocampus"
+    if not folder.is_dir():
+        pytest.skip("no Task04_Hippocampus: set MISSU_TEST_DATA to the folder that holds it")
+    return folder

@@ -1,0 +1,46 @@
+"""Tiny datasets in nnU-Net's raw format: two nested boxes in noise, learnable within a few iterations."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+LABELS = {"background": 0, "shell": 1, "core": 2}
+REGIONS = {"background": 0, "whole": [1, 2], "core": [2]}
+
+
+def write_raw_dataset(
+    nnunet_raw: Path, dataset_id: int, labels: dict | None = None, shape: tuple[int, int, int] = (20, 24, 20)
+) -> str:
+    """Write 6 cases of one channel and return the dataset's name.
+
+    ``labels`` is the entry of dataset.json; with regions their order is declared, with ``ignore`` the label 3 covers a
+    few slices.
+    """
+    labels = labels or LABELS
+    name = f"Dataset{dataset_id}_Tiny"
+    for folder in ("imagesTr", "labelsTr", "imagesTs"):
+        (nnunet_raw / name / folder).mkdir(parents=True)
+    rng = np.random.default_rng(dataset_id)
+    for case in range(6):
+        corner = rng.integers(3, 6, size=3)
+        label = np.zeros(shape, np.uint8)
+        label[tuple(slice(c, c + 12) for c in corner)] = 1
+        label[tuple(slice(c + 3, c + 9) for c in corner)] = 2
+        image = (label + rng.normal(scale=0.2, size=shape)).astype(np.float32)
+        if "ignore" in labels:
+            label[:2] = 3
+        _write(image, nnunet_raw / name / "imagesTr" / f"case_{case:03d}_0000.nii.gz")
+        _write(label, nnunet_raw / name / "labelsTr" / f"case_{case:03d}.nii.gz")
+        if case < 2:
+            _write(image, nnunet_raw / name / "imagesTs" / f"case_{case:03d}_0000.nii.gz")
+    dataset = {"channel_names": {"0": "MRI"}, "labels": labels, "numTraining": 6, "file_ending": ".nii.gz"}
+    if any(isinstance(value, list) for value in labels.values()):
+        dataset["regions_class_order"] = [1, 2]
+    (nnunet_raw / name / "dataset.json").write_text(json.dumps(dataset))
+    return name
+
+
+def _write(array: np.ndarray, file: Path) -> None:
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(file))

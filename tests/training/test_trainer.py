@@ -1,0 +1,230 @@
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from PIL import Image
+from random_plans import plain_arch_kwargs
+from tiny_dataset import LABELS, REGIONS
+
+from missu_nnunet.training import variants
+from missu_nnunet.training.logger import LOSS_TERMS
+from missu_nnunet.training.trainer import MISSUTrainer
+
+LABEL_MODES = {
+    "labels": LABELS,
+    "regions": REGIONS,
+    "ignore": LABELS | {"ignore": 3},
+    "regions and ignore": REGIONS | {"ignore": 3},
+}
+
+
+@pytest.fixture(scope="module")
+def preprocessed(tiny_dataset: str) -> tuple[dict, dict]:
+    """``(plans, dataset_json)`` of the tiny dataset, planned for MISSU and preprocessed."""
+    from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess_dataset
+
+    from missu_nnunet.planning.planners import MISSUPlannerCPU
+
+    planner = MISSUPlannerCPU(tiny_dataset)
+    planner.UNet_base_num_features = 4
+    planner.plan_experiment()
+    preprocess_dataset(901, planner.plans_identifier, configurations=["3d_fullres"], num_processes=[1])
+    folder = Path(os.environ["nnUNet_preprocessed"]) / tiny_dataset
+    plans = json.loads((folder / f"{planner.plans_identifier}.json").read_text())
+    return plans, json.loads((folder / "dataset.json").read_text())
+
+
+def trainer_of(name: str, plans: dict, dataset_json: dict, continue_training: bool = False) -> nnUNetTrainer:
+    torch.manual_seed(0)
+    np.random.seed(0)
+    trainer_class = getattr(variants, name)
+    plans = plans | {"continue_training": continue_training}
+    return trainer_class(plans, "3d_fullres", 0, dataset_json, torch.device("cpu"))
+
+
+def synthetic_trainer(
+    name: str, strides: list[list[int]], patch_size: list[int], labels: dict[str, Any], folder: Path
+) -> nnUNetTrainer:
+    """A trainer on a plan of its own, with the loss and network built and no data behind it."""
+    names = {"conv_op": "torch.nn.Conv3d", "norm_op": "torch.nn.InstanceNorm3d", "nonlin": "torch.nn.LeakyReLU"}
+    if len(patch_size) == 2:
+        names |= {"conv_op": "torch.nn.Conv2d", "norm_op": "torch.nn.InstanceNorm2d"}
+    plans = {
+        "dataset_name": "Dataset902_Synthetic",
+        "plans_name": "nnUNetPlans",
+        "label_manager": "LabelManager",
+        "configurations": {
+            "3d_fullres": {
+                "data_identifier": "nnUNetPlans_3d_fullres",
+                "batch_size": 2,
+                "patch_size": patch_size,
+                "batch_dice": False,
+                "architecture": {
+                    "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+                    "arch_kwargs": plain_arch_kwargs(strides) | names,
+                    "_kw_requires_import": list(names),
+                },
+            }
+        },
+    }
+    dataset_json = {"channel_names": {"0": "MRI"}, "labels": labels, "numTraining": 5, "file_ending": ".nii.gz"}
+    if any(isinstance(value, list) for value in labels.values()):
+        dataset_json["regions_class_order"] = [1, 2]
+    trainer = trainer_of(name, plans, dataset_json)
+    data = folder / "nnUNet_preprocessed" / "Dataset902_Synthetic" / "nnUNetPlans_3d_fullres"
+    data.mkdir(parents=True, exist_ok=True)
+    (data / "case.b2nd").touch()  # by which nnU-Net tells the storage format
+    trainer.initialize()
+    return trainer
+
+
+def batch_for(trainer: nnUNetTrainer) -> dict[str, Any]:
+    """Random image and labels (the ignore label included) in nnU-Net's form for the trainer's label mode."""
+    torch.manual_seed(1)
+    patch_size = trainer.configuration_manager.patch_size
+    manager = trainer.label_manager
+    target = torch.randint(0, 4 if manager.has_ignore_label else 3, (2, 1, *patch_size))
+    if manager.has_regions:
+        regions = [torch.isin(target, torch.tensor(region)) for region in manager.foreground_regions]
+        target = torch.cat([*regions, target == 3] if manager.has_ignore_label else regions, dim=1)
+    data = torch.randn(2, 1, *patch_size)
+    if not trainer.enable_deep_supervision:
+        return {"data": data, "target": target.float()}
+    scales = np.array(trainer._get_deep_supervision_scales())
+    sizes = (scales * patch_size).round().astype(int).tolist()
+    levels = [torch.nn.functional.interpolate(target.float(), size=size, mode="nearest-exact") for size in sizes]
+    return {"data": data, "target": levels}
+
+
+STRIDES_3D = [[1, 1, 1]] + [[2, 2, 2]] * 4
+
+
+@pytest.mark.parametrize("name", ["MISSUTrainer" + variant for variant in variants.VARIANTS])
+@pytest.mark.parametrize("mode", LABEL_MODES)
+def test_trains_and_validates_in_every_label_mode(name: str, mode: str, nnunet_folders: Path) -> None:
+    trainer = synthetic_trainer(name, STRIDES_3D, [32, 16, 16], LABEL_MODES[mode], nnunet_folders)
+    trainer.network.train()
+    first, *_, last = (float(trainer.train_step(batch_for(trainer))["loss"]) for _ in range(6))
+    assert last < first
+    trainer.network.eval()
+    with torch.no_grad():
+        assert np.isfinite(trainer.validation_step(batch_for(trainer))["loss"])
+
+
+@pytest.mark.parametrize(
+    ("strides", "patch_size", "deep_supervision"),
+    [
+        (STRIDES_3D, [32, 32, 32], True),
+        ([[1, 1, 1], [1, 2, 2], [2, 2, 2]], [6, 16, 16], True),
+        ([[1, 1, 1], [2, 2, 2]], [12, 12, 12], False),  # nnU-Net's loss weights would be 0/0
+        (STRIDES_3D, [33, 19, 25], False),  # nnU-Net's targets would be rounded otherwise
+        ([[1, 1]] + [[2, 2]] * 5, [64, 32], True),
+        ([[1, 1], [2, 2]], [16, 16], False),
+    ],
+)
+def test_every_topology_trains(
+    strides: list[list[int]], patch_size: list[int], deep_supervision: bool, nnunet_folders: Path
+) -> None:
+    trainer = synthetic_trainer("MISSUTrainer", strides, patch_size, LABELS, nnunet_folders)
+    assert trainer.enable_deep_supervision is deep_supervision
+    trainer.on_train_epoch_start()
+    terms = trainer.train_step(batch_for(trainer))
+    assert all(np.isfinite(terms[name]) for name in ("loss", *LOSS_TERMS))
+    assert all(p.grad is None or p.grad.isfinite().all() for p in trainer.network.parameters())
+
+
+def test_loss_terms_add_up(nnunet_folders: Path) -> None:
+    trainer = synthetic_trainer("MISSUTrainer", STRIDES_3D, [32, 16, 16], LABELS, nnunet_folders)
+    trainer.network.train()
+    terms = trainer.train_step(batch_for(trainer))
+    hp = trainer.hyperparameters
+    total = terms["seg_loss"] + hp.w_aux * terms["aux_loss"] + hp.w_kd * terms["kd_loss"]
+    assert float(terms["loss"]) == pytest.approx(total, rel=1e-5)
+    assert terms["kd_loss"] > 0
+
+
+def test_a_patch_too_small_for_a_transformer_is_refused(nnunet_folders: Path) -> None:
+    from missu_nnunet.errors import InputError
+
+    with pytest.raises(InputError, match="too small"):
+        synthetic_trainer("MISSUTrainer", [[1, 1, 1]], [4, 4, 4], LABELS, nnunet_folders)
+
+
+@pytest.fixture(scope="module")
+def finished(preprocessed: tuple[dict, dict]) -> MISSUTrainer:
+    """A training that ran through, on real files."""
+    trainer = trainer_of("MISSUTrainer_2epochs_2iters", *preprocessed)
+    trainer.run_training()
+    return trainer
+
+
+def checkpoint_of(trainer: nnUNetTrainer, name: str = "checkpoint_final.pth") -> dict[str, Any]:
+    return torch.load(Path(trainer.output_folder) / name, weights_only=False)
+
+
+def test_checkpoint_holds_the_inference_network_and_the_teachers_beside_it(
+    finished: MISSUTrainer, preprocessed: tuple[dict, dict]
+) -> None:
+    checkpoint = checkpoint_of(finished)
+    alone = trainer_of("MISSUTrainerNoDistillation_2epochs_2iters", *preprocessed)
+    alone.initialize()
+    assert checkpoint["network_weights"].keys() == alone.network.state_dict().keys()
+    assert checkpoint["missu"]["teacher_weights"].keys() == finished.network.fusion.state_dict().keys()
+    assert checkpoint["missu"]["hyperparameters"]["w_kd"] == finished.hyperparameters.w_kd
+    assert not list(Path(finished.output_folder).glob("*.partial"))
+
+
+def test_log_has_one_value_per_epoch_of_every_term(finished: MISSUTrainer) -> None:
+    logged = checkpoint_of(finished)["logging"]
+    assert {len(logged[term]) for term in LOSS_TERMS} == {2}
+    log = "".join(file.read_text() for file in Path(finished.output_folder).glob("training_log*.txt"))
+    assert log.count("loss terms: segmentation") == 2
+    assert "w_kd=" in log
+
+
+def test_progress_png_is_nnunets_figure_with_a_panel_below(finished: MISSUTrainer) -> None:
+    with Image.open(Path(finished.output_folder) / "progress.png") as image:
+        assert image.height > image.width * 54 / 30
+
+
+def test_training_goes_on_where_it_stopped(finished: MISSUTrainer, preprocessed: tuple[dict, dict]) -> None:
+    resumed = trainer_of("MISSUTrainer_2epochs_2iters", *preprocessed, continue_training=True)
+    resumed.load_checkpoint(str(Path(finished.output_folder) / "checkpoint_final.pth"))
+    assert resumed.current_epoch == 2
+    for mine, theirs in zip(resumed.network.parameters(), finished.network.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    moments = [trainer.optimizer.state_dict()["state"] for trainer in (resumed, finished)]
+    assert all(torch.equal(moments[0][i]["exp_avg"], moments[1][i]["exp_avg"]) for i in moments[1])
+
+
+def test_interrupted_write_leaves_the_checkpoint_before(
+    finished: MISSUTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = Path(finished.output_folder) / "checkpoint_final.pth"
+    before = file.read_bytes()
+
+    def killed(source: str, target: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        finished.save_checkpoint(str(file))
+    assert file.read_bytes() == before
+    Path(f"{file}.partial").unlink()
+
+
+def test_predictor_builds_the_network_that_was_trained(finished: MISSUTrainer) -> None:
+    predictor = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
+    predictor.initialize_from_trained_model_folder(finished.output_folder_base, (0,))
+    predictor.network.eval()
+    finished.set_deep_supervision_enabled(False)
+    finished.network.eval()
+    x = torch.randn(1, 1, *finished.configuration_manager.patch_size)
+    with torch.no_grad():
+        assert torch.equal(predictor.network(x), finished.network(x))
