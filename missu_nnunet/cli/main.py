@@ -8,6 +8,7 @@ import sys
 import typer
 
 from missu_nnunet import __version__
+from missu_nnunet.cli.demo import demo
 from missu_nnunet.errors import InputError
 
 app = typer.Typer(
@@ -28,6 +29,9 @@ def _print_version(requested: bool) -> None:
 @app.callback()
 def _root(version: bool = typer.Option(False, "--version", callback=_print_version, help="Print the version.")) -> None:
     pass
+
+
+app.command()(demo)
 
 
 def main() -> None:

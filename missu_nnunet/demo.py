@@ -1,0 +1,285 @@
+"""The demo: nnU-Net's whole chain on a synthetic dataset, with MISSU's trainer and planner.
+
+Every step but the first and the last is one of nnU-Net's own commands, run as a user would run it. A demo lives in one
+folder, with nnU-Net's three folders below it, and a file there tells which steps are finished.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from missu_nnunet import __version__
+from missu_nnunet.errors import InputError
+
+EPOCHS = 5
+_TRAINER = f"MISSUTrainer_{EPOCHS}epochs_40iters"
+_PLANNER = "MISSUPlannerCPU"
+_PLANS = "nnUNetMISSUPlansCPU"
+_CONFIGURATION = "3d_fullres"
+_FOLD = "0"
+_DATASET_ID = "900"
+_TASK = f"Task{_DATASET_ID}_Phantom"
+_DATASET = f"Dataset{_DATASET_ID}_Phantom"
+_NUM_TRAINING = 20
+_NUM_TEST = 4
+
+_MARKER = "missu-demo.json"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One nnU-Net command of the demo."""
+
+    name: str
+    command: tuple[str, ...]
+    output: Path | None
+    """What an interrupted run of the step may have left half-written; None where the command itself resumes."""
+
+
+class Demo:
+    """A demo in its folder.
+
+    Args:
+        folder: The folder; made if it does not exist.
+        seed: Seed of the phantoms.
+
+    Raises:
+        InputError: ``folder`` holds something else, or a demo of another seed or version.
+    """
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder = folder
+        self.seed = seed
+        self._finished = self._read_marker()
+        if self._finished is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._finished = []
+            self._write_marker()
+
+    @property
+    def phantoms(self) -> Path:
+        """The synthetic dataset in Decathlon format, with the held-out references in ``labelsTs``."""
+        return self.folder / _TASK
+
+    @property
+    def raw(self) -> Path:
+        """The dataset in nnU-Net's format."""
+        return self.folder / "nnUNet_raw" / _DATASET
+
+    @property
+    def model(self) -> Path:
+        """The trained fold: checkpoints, logs, ``progress.png``."""
+        name = f"{_TRAINER}__{_PLANS}__{_CONFIGURATION}"
+        return self.folder / "nnUNet_results" / _DATASET / name / f"fold_{_FOLD}"
+
+    @property
+    def predictions(self) -> Path:
+        """The segmentations of the held-out cases, and nnU-Net's ``summary.json`` of their scores."""
+        return self.folder / "predictions"
+
+    @property
+    def overlays(self) -> Path:
+        """One picture per held-out case."""
+        return self.folder / "overlays"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that keep nnU-Net inside the folder and to the cores of a small machine."""
+        folders = {
+            name: str((self.folder / name).resolve())
+            for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+        }
+        return folders | {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1", "nnUNet_wandb_enabled": "0"}
+
+    def log(self, step: Step) -> Path:
+        """The file that holds all that a step's command printed."""
+        return self.folder / "logs" / f"{step.name}.log"
+
+    def write_phantoms(self) -> None:
+        """Write the dataset, unless that is done."""
+        from missu_nnunet.datasets.phantom import write_phantom_dataset
+
+        if self.is_finished("phantoms"):
+            return
+        _remove(self.phantoms)
+        write_phantom_dataset(self.phantoms, self.seed, _NUM_TRAINING, _NUM_TEST)
+        self._finish("phantoms")
+
+    def steps(self) -> list[Step]:
+        """nnU-Net's commands in their order.
+
+        Raises:
+            InputError: nnU-Net's commands are not beside the Python that runs this.
+        """
+        preprocessed = self.folder / "nnUNet_preprocessed" / _DATASET
+        network = ("-d", _DATASET_ID, "-c", _CONFIGURATION, "-f", _FOLD, "-tr", _TRAINER, "-p", _PLANS)
+        cpu = ("-device", "cpu")
+        resume = ("--c",) if self.model.exists() else ()
+        return [
+            _step("convert", ("nnUNetv2_convert_MSD_dataset", "-i", self.phantoms), self.raw),
+            _step(
+                "plan",
+                ("nnUNetv2_plan_and_preprocess", "-d", _DATASET_ID, "-pl", _PLANNER, "-c", _CONFIGURATION)
+                + ("-npfp", "1", "-np", "1", "--verify_dataset_integrity"),
+                preprocessed,
+            ),
+            _step(
+                "train",
+                ("nnUNetv2_train", _DATASET_ID, _CONFIGURATION, _FOLD, "-tr", _TRAINER, "-p", _PLANS, *cpu, *resume),
+                None,
+            ),
+            _step(
+                "predict",
+                ("nnUNetv2_predict", "-i", self.raw / "imagesTs", "-o", self.predictions, *network, *cpu)
+                + ("-npp", "1", "-nps", "1"),
+                self.predictions,
+            ),
+            _step(
+                "evaluate",
+                ("nnUNetv2_evaluate_folder", self.phantoms / "labelsTs", self.predictions)
+                + ("-djfile", self.raw / "dataset.json", "-pfile", preprocessed / f"{_PLANS}.json"),
+                self.predictions / "summary.json",
+            ),
+        ]
+
+    def is_finished(self, name: str) -> bool:
+        """Whether the step of this name is done."""
+        return name in (self._finished or ())
+
+    def run(self, step: Step) -> Iterator[str]:
+        """Run a step and yield the lines that its command prints, as they come.
+
+        Raises:
+            InputError: The command fails.
+        """
+        if step.output is not None:
+            _remove(step.output)
+        log = self.log(step)
+        log.parent.mkdir(exist_ok=True)
+        environment = os.environ | self.environment | {"PYTHONUNBUFFERED": "1"}
+        with (
+            log.open("w") as file,
+            subprocess.Popen(
+                step.command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            ) as process,
+        ):
+            assert process.stdout is not None  # it is a pipe
+            for line in process.stdout:
+                file.write(line)
+                file.flush()
+                yield line
+        if process.returncode != 0:
+            raise InputError(
+                f"demo step '{step.name}' failed (exit code {process.returncode}): {shlex.join(step.command)};"
+                f" what it printed is in {log}; 'missu doctor' checks the installation"
+            )
+        self._finish(step.name)
+
+    def draw_overlays(self) -> None:
+        """Draw each held-out case with its reference and prediction."""
+        from missu_nnunet.datasets.phantom import LABELS
+        from missu_nnunet.evaluation.overlays import save_overlay
+
+        self.overlays.mkdir(exist_ok=True)
+        structures = {name: value for name, value in LABELS.items() if value != 0}
+        for prediction in sorted(self.predictions.glob("*.nii.gz")):
+            case = prediction.name.removesuffix(".nii.gz")
+            save_overlay(
+                self.raw / "imagesTs" / f"{case}_0000.nii.gz",
+                self.phantoms / "labelsTs" / prediction.name,
+                prediction,
+                structures,
+                self.overlays / f"{case}.png",
+            )
+
+    def dice(self) -> dict[str, list[float]]:
+        """Dice of each structure in each held-out case, from nnU-Net's evaluation."""
+        from missu_nnunet.datasets.phantom import LABELS
+
+        cases = json.loads((self.predictions / "summary.json").read_text())["metric_per_case"]
+        return {
+            name: [case["metrics"][str(value)]["Dice"] for case in cases]
+            for name, value in LABELS.items()
+            if value != 0
+        }
+
+    def _read_marker(self) -> list[str] | None:
+        """The finished steps; None where the folder is new or empty."""
+        marker = self.folder / _MARKER
+        if not marker.is_file():
+            if self.folder.exists() and not (self.folder.is_dir() and not any(self.folder.iterdir())):
+                raise InputError(
+                    f"--out {self.folder}: exists and is not a demo's folder (it has no {_MARKER});"
+                    " give a new or empty folder"
+                )
+            return None
+        try:
+            found = json.loads(marker.read_text())
+            settings = {"seed": found["seed"], "version": found["version"]}
+            finished = list(found["finished"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{marker}: is not a demo's state; give another --out, or delete {self.folder}") from error
+        if settings != self._settings():
+            raise InputError(
+                f"--out {self.folder}: holds the demo of {settings}, not of {self._settings()};"
+                " give another --out, or delete the folder"
+            )
+        return finished
+
+    def _settings(self) -> dict[str, int | str]:
+        return {"seed": self.seed, "version": __version__}
+
+    def _finish(self, name: str) -> None:
+        assert self._finished is not None
+        self._finished.append(name)
+        self._write_marker()
+
+    def _write_marker(self) -> None:
+        marker = self.folder / _MARKER
+        beside = marker.with_suffix(".tmp")  # a demo stopped here leaves the old state, never half a one
+        beside.write_text(json.dumps(self._settings() | {"finished": self._finished}, indent=2) + "\n")
+        beside.replace(marker)
+
+
+def started_epoch(line: str) -> int | None:
+    """The number (from 0) of the epoch whose start this line of nnU-Net's training log announces."""
+    match = re.search(r"Epoch (\d+)\s*$", line)
+    return int(match[1]) if match else None
+
+
+def mean_pseudo_dice(line: str) -> float | None:
+    """The mean over the structures that this line of nnU-Net's training log gives at the end of an epoch."""
+    if "Pseudo dice" not in line:
+        return None
+    values = [float(value) for value in re.findall(r"\d\.\d+(?:e-\d+)?|nan", line.split("Pseudo dice")[1])]
+    return sum(values) / len(values) if values else None
+
+
+def _step(name: str, command: tuple[str | Path, ...], output: Path | None) -> Step:
+    program, *arguments = map(str, command)
+    return Step(name, (_nnunet_command(program), *arguments), output)
+
+
+def _nnunet_command(name: str) -> str:
+    """The command of the environment that runs this, not whichever is first on the PATH."""
+    folder = Path(sys.executable).parent
+    command = shutil.which(name, path=str(folder))
+    if command is None:
+        raise InputError(
+            f"{name}: not found in {folder}; install nnU-Net there: {sys.executable} -m pip install nnunetv2"
+        )
+    return command
+
+
+def _remove(output: Path) -> None:
+    if output.is_dir():
+        shutil.rmtree(output)
+    else:
+        output.unlink(missing_ok=True)
