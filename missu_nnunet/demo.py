@@ -91,12 +91,14 @@ class Demo:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that keep nnU-Net inside the folder and to the cores of a small machine."""
+        """The variables that keep nnU-Net inside the folder and within a small machine."""
         folders = {
             name: str((self.folder / name).resolve())
             for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
         }
-        return folders | {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1", "nnUNet_wandb_enabled": "0"}
+        processes = {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1", "nnUNet_npp": "1", "nnUNet_nps": "1"}
+        # OpenMP threads that wait busily slow a training several times when something else runs on the machine.
+        return folders | processes | {"OMP_WAIT_POLICY": "PASSIVE", "nnUNet_wandb_enabled": "0"}
 
     def log(self, step: Step) -> Path:
         """The file that holds all that a step's command printed."""
@@ -119,32 +121,21 @@ class Demo:
             InputError: nnU-Net's commands are not beside the Python that runs this.
         """
         preprocessed = self.folder / "nnUNet_preprocessed" / _DATASET
-        network = ("-d", _DATASET_ID, "-c", _CONFIGURATION, "-f", _FOLD, "-tr", _TRAINER, "-p", _PLANS)
-        cpu = ("-device", "cpu")
+        planned = ("-d", _DATASET_ID, "-c", _CONFIGURATION)
+        planner = ("-pl", _PLANNER, "--verify_dataset_integrity", "-npfp", "1", "-np", "1")
+        trained = ("-tr", _TRAINER, "-p", _PLANS, "-device", "cpu")
         resume = ("--c",) if self.model.exists() else ()
+        cases = ("-i", self.raw / "imagesTs", "-o", self.predictions)
+        references = self.phantoms / "labelsTs"
+        settings = ("-djfile", self.raw / "dataset.json", "-pfile", preprocessed / f"{_PLANS}.json")
         return [
             _step("convert", ("nnUNetv2_convert_MSD_dataset", "-i", self.phantoms), self.raw),
-            _step(
-                "plan",
-                ("nnUNetv2_plan_and_preprocess", "-d", _DATASET_ID, "-pl", _PLANNER, "-c", _CONFIGURATION)
-                + ("-npfp", "1", "-np", "1", "--verify_dataset_integrity"),
-                preprocessed,
-            ),
-            _step(
-                "train",
-                ("nnUNetv2_train", _DATASET_ID, _CONFIGURATION, _FOLD, "-tr", _TRAINER, "-p", _PLANS, *cpu, *resume),
-                None,
-            ),
-            _step(
-                "predict",
-                ("nnUNetv2_predict", "-i", self.raw / "imagesTs", "-o", self.predictions, *network, *cpu)
-                + ("-npp", "1", "-nps", "1"),
-                self.predictions,
-            ),
+            _step("plan", ("nnUNetv2_plan_and_preprocess", *planned, *planner), preprocessed),
+            _step("train", ("nnUNetv2_train", _DATASET_ID, _CONFIGURATION, _FOLD, *trained, *resume), None),
+            _step("predict", ("nnUNetv2_predict", *cases, *planned, "-f", _FOLD, *trained), self.predictions),
             _step(
                 "evaluate",
-                ("nnUNetv2_evaluate_folder", self.phantoms / "labelsTs", self.predictions)
-                + ("-djfile", self.raw / "dataset.json", "-pfile", preprocessed / f"{_PLANS}.json"),
+                ("nnUNetv2_evaluate_folder", references, self.predictions, *settings),
                 self.predictions / "summary.json",
             ),
         ]

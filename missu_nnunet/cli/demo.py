@@ -1,10 +1,14 @@
 """``missu demo``."""
 
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 
 def demo(
@@ -17,8 +21,6 @@ def demo(
 
     A second run continues where the first one stopped.
     """
-    from rich.console import Console
-
     from missu_nnunet.demo import Demo
 
     # Command lines are to be copied: no wrapping, no markup.
@@ -52,10 +54,8 @@ def demo(
         console.print(f"{name + ':':<13}{path}", markup=False)
 
 
-def _show_training(console, lines) -> None:
+def _show_training(console: Console, lines: Iterator[str]) -> None:
     """A bar over the epochs with the latest mean pseudo Dice, from the lines of nnU-Net's training."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
     from missu_nnunet.demo import EPOCHS, mean_pseudo_dice, started_epoch
 
     columns = (
@@ -74,9 +74,7 @@ def _show_training(console, lines) -> None:
                 progress.update(task, advance=1, description=f"mean pseudo Dice {dice:.3f}")
 
 
-def _print_dice(console, dice) -> None:
-    from rich.table import Table
-
+def _print_dice(console: Console, dice: dict[str, list[float]]) -> None:
     table = Table(title="Dice of the held-out cases")
     for column in ("structure", "mean", "lowest", "highest"):
         table.add_column(column, justify="left" if column == "structure" else "right")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import SimpleITK as sitk
@@ -26,7 +27,7 @@ class _Plane:
 
     name: str
     axis: int  # the array axis that the plane cuts
-    origin: str  # where row 0 is drawn, so that anterior or superior is up
+    origin: Literal["upper", "lower"]  # where row 0 is drawn, so that anterior or superior is up
 
 
 _PLANES = (_Plane("axial", 0, "upper"), _Plane("coronal", 1, "lower"), _Plane("sagittal", 2, "lower"))
