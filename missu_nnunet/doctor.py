@@ -1,0 +1,165 @@
+"""Whether this machine and environment can train MISSU with nnU-Net, and what to do where they cannot."""
+
+import contextlib
+import importlib.metadata
+import importlib.util
+import io
+import os
+import platform
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from missu_nnunet import __version__
+
+_GIB = 1024**3
+_LITTLE_DISK = 10 * _GIB
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. A ``fault`` keeps a training from starting, a ``warning`` does not."""
+
+    name: str
+    status: Literal["ok", "warning", "fault"]
+    value: str
+    remedy: str = ""
+
+
+def examine() -> list[Finding]:
+    """Look at versions, discovery, folders and hardware, in this order. Prints nothing."""
+    findings = [
+        Finding("Python", "ok", platform.python_version()),
+        Finding("missu-nnunet", "ok", __version__),
+        _nnunet_version(),
+        _torch_version(),
+    ]
+    # nnU-Net prints on import and while it searches.
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        findings += [_trainer(), _planner()]
+    findings += [
+        _folder("nnUNet_raw", "warning"),  # a training reads the preprocessed data only
+        _folder("nnUNet_preprocessed", "fault"),
+        _folder("nnUNet_results", "fault"),
+        _device(),
+        Finding("CPU cores", "ok", str(os.cpu_count())),
+        Finding("RAM", "ok", _ram()),
+    ]
+    return findings
+
+
+def can_train(findings: list[Finding]) -> bool:
+    """Whether no finding is a fault."""
+    return all(finding.status != "fault" for finding in findings)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _nnunet_version() -> Finding:
+    remedy = "pip install 'nnunetv2>=2.8,<3'"
+    version = _version("nnunetv2")
+    if version is None:
+        return Finding("nnU-Net", "fault", "not installed", remedy)
+    release = re.match(r"2\.(\d+)", version)
+    if release is None or int(release[1]) < 8:
+        return Finding("nnU-Net", "fault", f"{version}, expected >=2.8,<3", remedy)
+    return Finding("nnU-Net", "ok", version)
+
+
+def _torch_version() -> Finding:
+    version = _version("torch")
+    if version is None:
+        return Finding("torch", "fault", "not installed", "install it as https://pytorch.org/get-started says")
+    return Finding("torch", "ok", version)
+
+
+def _trainer() -> Finding:
+    def search() -> object:
+        from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+        return recursive_find_trainer_class_by_name("MISSUTrainer")
+
+    remedy = (
+        "reinstall missu-nnunet without -e into nnU-Net's environment,"
+        " or set nnUNet_extTrainer to the trainers/ folder of its repository"
+    )
+    found, error = _search(search)
+    if not found:
+        return Finding("trainer", "fault", f"nnU-Net does not find MISSUTrainer{error}", remedy)
+    if _is_installed("nnunetv2.training.nnUNetTrainer.missu"):
+        return Finding("trainer", "ok", "MISSUTrainer, installed below nnU-Net")
+    return Finding("trainer", "ok", f"MISSUTrainer, nnUNet_extTrainer={os.environ.get('nnUNet_extTrainer')}")
+
+
+def _planner() -> Finding:
+    def search() -> object:
+        import nnunetv2
+        from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
+
+        folder = Path(nnunetv2.__path__[0]) / "experiment_planning"
+        return recursive_find_python_class(str(folder), "MISSUPlanner", "nnunetv2.experiment_planning")
+
+    remedy = "reinstall missu-nnunet without -e into nnU-Net's environment; until then use nnU-Net's own plans"
+    found, error = _search(search)
+    if not found:
+        return Finding("planner", "warning", f"nnU-Net does not find MISSUPlanner{error}", remedy)
+    return Finding("planner", "ok", "MISSUPlanner, installed below nnU-Net")
+
+
+def _search(search: Callable[[], object]) -> tuple[bool, str]:
+    """Whether nnU-Net finds a class, and if the search fails, why."""
+    try:
+        return search() is not None, ""
+    except Exception as error:  # the search imports every module on its way, anybody's
+        return False, f" ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _folder(variable: str, severity: Literal["warning", "fault"]) -> Finding:
+    value = os.environ.get(variable)
+    if not value:
+        return Finding(variable, severity, "not set", f"export {variable}=FOLDER")
+    folder = Path(value)
+    if not folder.is_dir():
+        return Finding(variable, severity, f"{value}, no such folder", f"mkdir -p '{value}', or set another")
+    if not os.access(folder, os.W_OK):
+        return Finding(variable, severity, f"{value}, not writable", "change its permissions, or set another")
+    free = shutil.disk_usage(folder).free
+    described = f"{value}, {free / _GIB:.0f} GiB free"
+    if free < _LITTLE_DISK:
+        return Finding(variable, "warning", described, "preprocessed data and checkpoints may need more: free some")
+    return Finding(variable, "ok", described)
+
+
+def _device() -> Finding:
+    try:
+        import torch
+    except ImportError as error:
+        return Finding("device", "fault", f"torch cannot be imported ({error})", "reinstall torch")
+    if torch.cuda.is_available():
+        devices = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
+        described = ", ".join(f"{device.name} ({device.total_memory / _GIB:.0f} GiB)" for device in devices)
+        return Finding("device", "ok", f"cuda: {described}")
+    if torch.backends.mps.is_available():
+        return Finding("device", "warning", f"mps: {platform.processor()}", "pass -device mps to nnU-Net's commands")
+    return Finding("device", "warning", "cpu", "pass -device cpu to nnU-Net's commands; a GPU is far faster")
+
+
+def _ram() -> str:
+    if not hasattr(os, "sysconf"):  # Windows
+        return "unknown"
+    return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / _GIB:.0f} GiB"
