@@ -19,7 +19,7 @@ from missu_nnunet import __version__
 from missu_nnunet.errors import InputError
 
 EPOCHS = 5
-_TRAINER = f"MISSUTrainer_{EPOCHS}epochs_40iters"
+_TRAINER = f"MISSUTrainer_{EPOCHS}epochs_30iters"
 _PLANNER = "MISSUPlannerCPU"
 _PLANS = "nnUNetMISSUPlansCPU"
 _CONFIGURATION = "3d_fullres"
@@ -249,7 +249,8 @@ def mean_pseudo_dice(line: str) -> float | None:
     """The mean over the structures that this line of nnU-Net's training log gives at the end of an epoch."""
     if "Pseudo dice" not in line:
         return None
-    values = [float(value) for value in re.findall(r"\d\.\d+(?:e-\d+)?|nan", line.split("Pseudo dice")[1])]
+    # "0.5" or "np.float32(0.5)", as NumPy's version has it
+    values = [float(value) for value in re.findall(r"(?<!\w)(?:nan|\d[\d.e-]*)(?=[],)])", line)]
     return sum(values) / len(values) if values else None
 
 

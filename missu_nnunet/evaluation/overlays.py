@@ -79,7 +79,9 @@ def save_overlay(
         row[0].set_ylabel(f"{plane.name}, slice {index}", fontsize=11)
     for axes, column in zip(all_axes[0], _COLUMNS, strict=True):
         axes.set_title(column, fontsize=12)
-    figure.suptitle(f"{case}: mean foreground Dice {np.nanmean(list(dice.values())):.3f}", fontsize=14)
+    defined = [value for value in dice.values() if not np.isnan(value)]
+    score = f"mean foreground Dice {np.mean(defined):.3f}" if defined else "no structure in reference or prediction"
+    figure.suptitle(f"{case}: {score}", fontsize=14)
     figure.legend(
         handles=_legend(dice), loc="outside lower center", ncols=len(labels) + len(_DIFFERENCES), frameon=False
     )

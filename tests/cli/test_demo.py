@@ -1,0 +1,158 @@
+"""``missu demo``: its folder, its steps and its failures. The whole chain runs in continuous integration."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from missu_nnunet import __version__
+from missu_nnunet.demo import Demo, Step, mean_pseudo_dice, started_epoch
+from missu_nnunet.errors import InputError
+
+_MARKER = "missu-demo.json"
+
+
+def _missu_demo(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from missu_nnunet.cli.main import main; main()", "demo", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_negative_seed_is_refused(tmp_path: Path) -> None:
+    result = _missu_demo("--out", str(tmp_path / "demo"), "--seed", "-1")
+    assert result.returncode == 2
+    assert not (tmp_path / "demo").exists()
+
+
+def test_foreign_folder_is_refused_in_one_line_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    result = _missu_demo("--out", str(tmp_path))
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert "is not a demo's folder" in result.stderr
+    assert _contents(tmp_path) == {"thesis.txt": b"years of work"}
+
+
+def test_a_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("text")
+    with pytest.raises(InputError, match="is not a demo's folder"):
+        Demo(file, seed=0)
+
+
+@pytest.mark.parametrize("state", ["{", "[]", '{"seed": 0}'])
+def test_broken_marker_is_refused(tmp_path: Path, state: str) -> None:
+    (tmp_path / _MARKER).write_text(state)
+    with pytest.raises(InputError, match="is not a demo's state"):
+        Demo(tmp_path, seed=0)
+    assert (tmp_path / _MARKER).read_text() == state
+
+
+def test_other_seed_is_refused_and_the_demo_left_alone(tmp_path: Path) -> None:
+    Demo(tmp_path, seed=0)
+    before = _contents(tmp_path)
+    result = _missu_demo("--out", str(tmp_path), "--seed", "1")
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert "'seed': 0" in result.stderr
+    assert _contents(tmp_path) == before
+
+
+def test_other_version_is_refused(tmp_path: Path) -> None:
+    Demo(tmp_path, seed=0)
+    marker = tmp_path / _MARKER
+    marker.write_text(marker.read_text().replace(__version__, "0.0.1"))
+    with pytest.raises(InputError, match=r"0\.0\.1"):
+        Demo(tmp_path, seed=0)
+
+
+def test_phantoms_are_written_once_and_half_written_ones_again(tmp_path: Path) -> None:
+    demo = Demo(tmp_path, seed=0)
+    demo.phantoms.mkdir()  # a run was stopped while it wrote
+    demo.write_phantoms()
+    written = (demo.phantoms / "dataset.json").stat().st_mtime_ns
+    again = Demo(tmp_path, seed=0)
+    assert again.is_finished("phantoms")
+    again.write_phantoms()
+    assert (demo.phantoms / "dataset.json").stat().st_mtime_ns == written
+
+
+def test_finished_step_is_remembered(tmp_path: Path) -> None:
+    demo = Demo(tmp_path, seed=0)
+    step = Step("print", (sys.executable, "-c", "import os; print(os.environ['nnUNet_raw'])"), None)
+    assert list(demo.run(step)) == [f"{tmp_path / 'nnUNet_raw'}\n"]
+    assert demo.log(step).read_text() == f"{tmp_path / 'nnUNet_raw'}\n"
+    assert Demo(tmp_path, seed=0).is_finished("print")
+
+
+def test_failed_step_names_command_and_log_and_runs_again_from_scratch(tmp_path: Path) -> None:
+    demo = Demo(tmp_path, seed=0)
+    output = tmp_path / "output"
+    # Fails where it finds what an earlier run left.
+    code = "import pathlib, sys; pathlib.Path(sys.argv[1]).mkdir(); sys.exit(3)"
+    step = Step("break", (sys.executable, "-c", code, str(output)), output)
+    for _ in range(2):
+        with pytest.raises(InputError) as caught:
+            list(demo.run(step))
+        message = str(caught.value)
+        assert "demo step 'break' failed (exit code 3)" in message
+        assert str(demo.log(step)) in message
+        assert "\n" not in message
+        assert "FileExistsError" not in demo.log(step).read_text()
+    assert not Demo(tmp_path, seed=0).is_finished("break")
+
+
+def test_failing_nnunet_command_ends_the_demo_with_one_line(tmp_path: Path) -> None:
+    demo = Demo(tmp_path, seed=0)
+    demo.write_phantoms()
+    (demo.phantoms / "dataset.json").unlink()
+    result = _missu_demo("--out", str(tmp_path))
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert "demo step 'convert' failed" in result.stderr
+    assert "dataset.json missing" in (tmp_path / "logs" / "convert.log").read_text()
+
+
+def test_missing_nnunet_command_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(InputError, match="nnUNetv2_convert_MSD_dataset: not found in"):
+        Demo(tmp_path / "demo", seed=0).steps()
+
+
+def test_interrupted_training_continues(tmp_path: Path) -> None:
+    demo = Demo(tmp_path, seed=0)
+    train = {step.name: step for step in demo.steps()}["train"]
+    assert "--c" not in train.command
+    demo.model.mkdir(parents=True)
+    train = {step.name: step for step in demo.steps()}["train"]
+    assert "--c" in train.command
+    assert train.output is None  # nothing of it is removed
+
+
+def test_dice_is_read_by_structure(tmp_path: Path) -> None:
+    demo = Demo(tmp_path, seed=0)
+    cases = [{"metrics": {str(value): {"Dice": value / 10 + case} for value in (1, 2, 3)}} for case in (0, 0.5)]
+    demo.predictions.mkdir()
+    (demo.predictions / "summary.json").write_text(json.dumps({"metric_per_case": cases}))
+    assert demo.dice() == {"nucleus": [0.1, 0.6], "shell": [0.2, 0.7], "vessel": [pytest.approx(0.3), 0.8]}
+
+
+@pytest.mark.parametrize(
+    ("line", "epoch", "dice"),
+    [
+        ("2026-01-02 03:04:05.678901: Epoch 12 \n", 12, None),
+        ("2026-01-02 03:04:05.678901: Epoch time: 12.3 s \n", None, None),
+        ("2026-01-02 03:04:05.678901: Pseudo dice [np.float32(0.5), np.float32(0.7)] \n", None, 0.6),
+        ("2026-01-02 03:04:05.678901: Pseudo dice [np.float32(0.0), np.float32(1.0), np.float32(0.2)] \n", None, 0.4),
+        ("2026-01-02 03:04:05.678901: Pseudo dice [0.5, 1e-04] \n", None, 0.25005),
+        ("2026-01-02 03:04:05.678901: train_loss -0.5 \n", None, None),
+    ],
+)
+def test_training_log_is_understood(line: str, epoch: int | None, dice: float | None) -> None:
+    assert started_epoch(line) == epoch
+    assert mean_pseudo_dice(line) == (None if dice is None else pytest.approx(dice))
