@@ -10,6 +10,7 @@ import typer
 from missu_nnunet import __version__
 from missu_nnunet.cli.demo import demo
 from missu_nnunet.cli.doctor import doctor
+from missu_nnunet.cli.info import info
 from missu_nnunet.errors import InputError
 
 app = typer.Typer(
@@ -34,6 +35,7 @@ def _root(version: bool = typer.Option(False, "--version", callback=_print_versi
 
 app.command()(demo)
 app.command()(doctor)
+app.command()(info)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ for two tensor elements that the backward pass keeps: the input of a normalisati
 ``benchmarks/memory.py`` holds this against what autograd really keeps.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -22,7 +22,7 @@ STATE_BYTES_PER_PARAMETER = 16
 class _Estimable(Protocol):
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> np.int64: ...
 
-    def parameters(self) -> Sequence[nn.Parameter]: ...
+    def parameters(self) -> Iterator[nn.Parameter]: ...
 
 
 def estimate_activation_bytes(

@@ -1,0 +1,121 @@
+"""What a plan gives: the network, where its Transformer stands, and what it costs."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from missu_nnunet.architecture.configuration import MISSU_CLASS, missu_arch_kwargs
+from missu_nnunet.distillation.self_distillation import SelfDistillation
+from missu_nnunet.errors import InputError
+from missu_nnunet.hyperparameters import Hyperparameters
+from missu_nnunet.planning.memory import estimate_training_bytes
+
+
+@dataclass(frozen=True)
+class Summary:
+    """MISSU as ``MISSUTrainer`` builds it from one configuration of a plan.
+
+    Attributes:
+        plans_name: the plan's name.
+        configuration: the configuration's name.
+        patch_size: in voxels.
+        batch_size: patches per training step.
+        stages: one dictionary per encoder stage: ``channels``, ``kernel_size``, ``stride`` and ``size`` (voxels).
+        plan_stages: stages of the plan, of which those below the bottleneck gave way to the Transformer.
+        transformer: the Transformer's keyword arguments.
+        tokens: tokens that attention runs over.
+        parameters: of the inference network.
+        training_parameters: of the fusion blocks and their heads, gone at inference.
+        macs: multiply-accumulate operations of one forward pass of one patch, at inference.
+        training_bytes: estimated memory of a training step under AMP, see :mod:`missu_nnunet.planning.memory`.
+    """
+
+    plans_name: str
+    configuration: str
+    patch_size: list[int]
+    batch_size: int
+    stages: list[dict[str, Any]]
+    plan_stages: int
+    transformer: dict[str, Any]
+    tokens: int
+    parameters: int
+    training_parameters: int
+    macs: int
+    training_bytes: int
+
+
+def _load_json(file: Path, remedy: str) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{file}: no such file; {remedy}") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{file}: cannot be read as JSON ({error}); {remedy}") from None
+
+
+def count_macs(network: nn.Module, input_channels: int, patch_size: list[int]) -> int:
+    """Multiply-accumulate operations of one forward pass of one patch; ``network`` lies on the meta device."""
+    with FlopCounterMode(display=False) as counter, torch.device("meta"), torch.no_grad():
+        network(torch.empty(1, input_channels, *patch_size))
+    return counter.get_total_flops() // 2
+
+
+def summarise(plans_file: Path, configuration: str) -> Summary:
+    """Describe the network of a plan; nothing is allocated for it.
+
+    Args:
+        plans_file: a plans file of nnU-Net; the dataset's ``dataset.json`` lies beside it, as nnU-Net puts it.
+        configuration: e.g. ``3d_fullres``.
+
+    Raises:
+        InputError: if a file is missing or unreadable, or the plan has no such configuration or is not for a U-Net.
+    """
+    plans = _load_json(plans_file, "give a plans file, e.g. $nnUNet_preprocessed/DATASET/nnUNetMISSUPlans.json")
+    dataset_json = _load_json(
+        plans_file.with_name("dataset.json"), "nnU-Net puts it beside the plans; it names channels and labels"
+    )
+    available = sorted(plans.get("configurations", {}))
+    if configuration not in available:
+        raise InputError(
+            f"{plans_file}: no configuration {configuration!r}, found {available}; give one of them with -c"
+        )
+    plans_manager = PlansManager(plans)
+    manager = plans_manager.get_configuration(configuration)
+    plan_kwargs, patch_size = manager.network_arch_init_kwargs, [int(size) for size in manager.patch_size]
+    kwargs = missu_arch_kwargs(plan_kwargs, patch_size)
+    input_channels = determine_num_input_channels(plans_manager, manager, dataset_json)
+    num_classes = plans_manager.get_label_manager(dataset_json).num_segmentation_heads
+    with torch.device("meta"):
+        network = get_network_from_plans(
+            MISSU_CLASS, kwargs, manager.network_arch_init_kwargs_req_import, input_channels, num_classes, False
+        )
+        training = SelfDistillation(network, num_classes, regions=False, hyperparameters=Hyperparameters())
+    sizes = -(-np.array(patch_size) // np.cumprod(kwargs["strides"], axis=0))
+    return Summary(
+        plans_name=plans["plans_name"],
+        configuration=configuration,
+        patch_size=patch_size,
+        batch_size=manager.batch_size,
+        stages=[
+            {"channels": channels, "kernel_size": list(kernel), "stride": list(stride), "size": size.tolist()}
+            for channels, kernel, stride, size in zip(
+                kwargs["features_per_stage"], kwargs["kernel_sizes"], kwargs["strides"], sizes, strict=True
+            )
+        ],
+        plan_stages=plan_kwargs["n_stages"],
+        transformer=kwargs["transformer"],
+        tokens=int(np.prod(sizes[-1])),
+        parameters=sum(p.numel() for p in network.parameters()),
+        training_parameters=sum(p.numel() for p in training.fusion.parameters()),
+        macs=count_macs(network, input_channels, patch_size),
+        training_bytes=estimate_training_bytes(training, patch_size, manager.batch_size, bytes_per_element=2),
+    )

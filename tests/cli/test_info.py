@@ -1,0 +1,63 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from missu_nnunet.planning.planners import MISSUPlannerCPU
+
+
+@pytest.fixture(scope="module")
+def plans_file(tiny_dataset: str) -> Path:
+    MISSUPlannerCPU(tiny_dataset).plan_experiment()
+    return Path(os.environ["nnUNet_preprocessed"]) / tiny_dataset / "nnUNetMISSUPlansCPU.json"
+
+
+def missu(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from missu_nnunet.cli.main import main; main()", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "160"})
+
+
+def test_table_states_what_the_plan_gives(plans_file: Path) -> None:
+    result = missu("info", plans_file, "-c", "3d_fullres")
+    assert result.returncode == 0, result.stderr
+    for text in ("nnUNetMISSUPlansCPU 3d_fullres", "tokens", "parameters in training only", "GiB"):
+        assert text in result.stdout
+
+
+@pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
+def test_json_agrees_with_the_plan(plans_file: Path, configuration: str) -> None:
+    result = missu("info", plans_file, "-c", configuration, "--json")
+    summary = json.loads(result.stdout)
+    plan = json.loads(plans_file.read_text())["configurations"][configuration]
+    assert summary["patch_size"] == plan["patch_size"]
+    assert [stage["channels"] for stage in summary["stages"]] == plan["architecture"]["arch_kwargs"][
+        "features_per_stage"
+    ]
+    tokens = 1
+    for size in summary["stages"][-1]["size"]:
+        tokens *= size
+    assert summary["tokens"] == tokens
+    assert 0 < summary["training_parameters"] < 0.1 * summary["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.json"], "nowhere.json: no such file"),
+        (["{plans}", "-c", "4d"], "no configuration '4d', found ['2d', '3d_fullres']"),
+        (["{broken}"], "cannot be read as JSON"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    arguments: list[str], message: str, plans_file: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.json"
+    broken.write_text("{")
+    result = missu("info", *(argument.format(plans=plans_file, broken=broken) for argument in arguments))
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert message in result.stderr

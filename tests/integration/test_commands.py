@@ -1,0 +1,88 @@
+"""The whole chain through nnU-Net's own commands, with an interruption, on a tiny dataset."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from commands import run, start
+from tiny_dataset import write_raw_dataset
+
+TRAINER = "MISSUTrainer_4epochs_3iters"
+PLANS = "nnUNetMISSUPlansCPU"
+
+
+@pytest.fixture(scope="module")
+def planned(nnunet_folders: Path) -> str:
+    name = write_raw_dataset(nnunet_folders / "nnUNet_raw", dataset_id=903)
+    run("nnUNetv2_plan_and_preprocess", "-d", 903, "-pl", "MISSUPlannerCPU", "-c", "3d_fullres", "-np", 1, "-npfp", 1)
+    return name
+
+
+@pytest.fixture(scope="module")
+def fold(planned: str) -> Path:
+    """Folder of a fold that was killed after its first checkpoint and then continued to its end."""
+    folder = Path(os.environ["nnUNet_results"]) / planned / f"{TRAINER}__{PLANS}__3d_fullres" / "fold_0"
+    train = ("nnUNetv2_train", 903, "3d_fullres", 0, "-tr", TRAINER, "-p", PLANS, "-device", "cpu")
+    process = start(*train)
+    deadline = time.monotonic() + 120
+    while not (folder / "checkpoint_best.pth").exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "no checkpoint within two minutes"
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    assert not (folder / "checkpoint_final.pth").exists()
+    run(*train, "--c")
+    return folder
+
+
+def test_training_goes_on_after_a_kill_with_the_teachers(fold: Path) -> None:
+    first, second = sorted(fold.glob("training_log*.txt"), key=lambda file: file.stat().st_mtime)
+    assert "Epoch 0\n" in first.read_text().replace(" \n", "\n")
+    assert "Epoch 0\n" not in second.read_text().replace(" \n", "\n")
+    checkpoint = torch.load(fold / "checkpoint_final.pth", weights_only=False)
+    assert checkpoint["current_epoch"] == 4
+    assert len(checkpoint["logging"]["kd_loss"]) == 4
+    assert checkpoint["missu"]["teacher_weights"]
+
+
+def test_validation_was_scored(fold: Path) -> None:
+    summary = json.loads((fold / "validation" / "summary.json").read_text())
+    assert set(summary["mean"]) == {"1", "2"}
+
+
+def test_prediction_needs_no_filter_and_is_scored(fold: Path, planned: str, tmp_path: Path) -> None:
+    raw = Path(os.environ["nnUNet_raw"]) / planned
+    run(
+        *("nnUNetv2_predict", "-i", raw / "imagesTs", "-o", tmp_path, "-d", 903, "-c", "3d_fullres", "-f", 0),
+        *("-tr", TRAINER, "-p", PLANS, "-device", "cpu", "-npp", 1, "-nps", 1),
+    )
+    assert sorted(file.name for file in tmp_path.glob("*.nii.gz")) == ["case_000.nii.gz", "case_001.nii.gz"]
+    references = tmp_path / "references"
+    references.mkdir()
+    for file in tmp_path.glob("*.nii.gz"):
+        (references / file.name).symlink_to(raw / "labelsTr" / file.name)
+    scores = tmp_path / "scores.json"
+    run(
+        *("nnUNetv2_evaluate_folder", references, tmp_path, "-djfile", raw / "dataset.json"),
+        *("-pfile", fold.parent / "plans.json", "-o", scores, "-np", 1),
+    )
+    assert 0 <= json.loads(scores.read_text())["foreground_mean"]["Dice"] <= 1
+
+
+def test_stock_trainer_trains_a_missu_plan(planned: str, nnunet_folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MISSU without distillation, by unmodified nnU-Net: its trainers know no shorter run than one epoch of 250."""
+    trainers = nnunet_folders / "trainers"
+    trainers.mkdir()
+    (trainers / "short.py").write_text(
+        "from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer\n"
+        "class nnUNetTrainerShort(nnUNetTrainer):\n"
+        "    def __init__(self, plans, configuration, fold, dataset_json, device):\n"
+        "        super().__init__(plans, configuration, fold, dataset_json, device)\n"
+        "        self.num_epochs, self.num_iterations_per_epoch, self.num_val_iterations_per_epoch = 1, 2, 1\n"
+    )
+    monkeypatch.setenv("nnUNet_extTrainer", str(trainers))
+    run("nnUNetv2_train", 903, "3d_fullres", 0, "-tr", "nnUNetTrainerShort", "-p", PLANS, "-device", "cpu")

@@ -1,0 +1,29 @@
+"""nnU-Net's commands, run as a user runs them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPTS = Path(sys.executable).parent
+
+
+def start(command: str, *arguments: object) -> subprocess.Popen[str]:
+    """Start a command of this environment; its output goes to a pipe, errors included."""
+    # Export workers that nnU-Net spawns import everything anew: one thread each is plenty.
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [str(SCRIPTS / command), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    )
+
+
+def run(command: str, *arguments: object) -> str:
+    """Run a command to its end, which must be a good one, and return what it printed."""
+    process = start(command, *arguments)
+    output, _ = process.communicate()
+    assert process.returncode == 0, f"{command} {' '.join(map(str, arguments))}\n{output}"
+    return output
