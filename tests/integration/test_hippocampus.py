@@ -31,9 +31,13 @@ def raw_dataset(hippocampus: Path, nnunet_folders: Path) -> str:
 @pytest.mark.parametrize(
     ("planner", "plans"), [("ExperimentPlanner", "nnUNetPlans"), ("nnUNetPlannerResEncM", "nnUNetResEncUNetMPlans")]
 )
-def test_missu_trains_on_stock_plans(planner: str, plans: str, raw_dataset: str) -> None:
+def test_missu_trains_on_stock_plans(
+    planner: str, plans: str, raw_dataset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # The memory target is the CPU's: it makes the planner choose a small patch and batch.
-    run("nnUNetv2_plan_experiment", "-d", 4, "-pl", planner, "-gpu_memory_target", 0.1)
+    with monkeypatch.context() as context:
+        context.setenv("nnUNet_n_proc_DA", "1")  # nnU-Net's planners take it for a number of threads: 0 fails
+        run("nnUNetv2_plan_experiment", "-d", 4, "-pl", planner, "-gpu_memory_target", 0.1)
     for configuration in ("3d_fullres", "2d"):
         run("nnUNetv2_preprocess", "-d", 4, "-plans_name", plans, "-c", configuration, "-np", 1)
         trainer = "MISSUTrainer_1epochs_2iters"

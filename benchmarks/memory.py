@@ -1,0 +1,93 @@
+"""Hold the planner's memory estimate against the bytes that autograd really keeps for the backward pass.
+
+    python benchmarks/memory.py
+
+Prints a table in Markdown; takes a minute on a CPU. Bytes are float32, without weights and loss; plans come from
+nnU-Net's own topology rule. The error is (estimate - kept) / kept.
+"""
+
+import platform
+from typing import Any
+
+import numpy as np
+import torch
+from dynamic_network_architectures.architectures.unet import PlainConvUNet
+from nnunetv2.experiment_planning.experiment_planners.network_topology import get_pool_and_conv_props
+from torch import nn
+
+from missu_nnunet.architecture.configuration import missu_arch_kwargs
+from missu_nnunet.architecture.missu import MISSU
+from missu_nnunet.distillation.self_distillation import SelfDistillation
+from missu_nnunet.hyperparameters import Hyperparameters
+from missu_nnunet.planning.memory import count_activation_bytes, estimate_activation_bytes
+
+BATCH_SIZE = 2
+CASES = [  # spacing, patch, base features, residual encoder
+    ((1, 1, 1), (32, 40, 32), 16, False),
+    ((1, 1, 1), (40, 56, 40), 32, False),
+    ((1, 1, 1), (64, 64, 64), 32, False),
+    ((3, 1, 1), (16, 96, 96), 32, False),
+    ((1, 1, 1), (40, 56, 40), 32, True),
+    ((3, 1, 1), (16, 96, 96), 16, True),
+    ((1, 1), (256, 256), 32, False),
+    ((1, 1), (512, 64), 32, True),
+]
+
+
+def plan(spacing: tuple, patch: tuple, features: int, residual: bool) -> tuple[dict[str, Any], list[int]]:
+    """``(arch_kwargs, patch_size)`` as nnU-Net plans them."""
+    _, strides, kernels, patch_size, _ = get_pool_and_conv_props(spacing, patch, 4, 999999)
+    n_stages, dim = len(strides), len(patch)
+    blocks = [1, 3, 4, 6, 6, 6, 6, 6][:n_stages] if residual else [2] * n_stages
+    kwargs = {
+        "n_stages": n_stages,
+        "features_per_stage": [min(320 if dim == 3 else 512, features * 2**stage) for stage in range(n_stages)],
+        "conv_op": nn.Conv3d if dim == 3 else nn.Conv2d,
+        "kernel_sizes": kernels,
+        "strides": strides,
+        "n_blocks_per_stage" if residual else "n_conv_per_stage": blocks,
+        "n_conv_per_stage_decoder": [1 if residual else 2] * (n_stages - 1),
+        "conv_bias": True,
+        "norm_op": nn.InstanceNorm3d if dim == 3 else nn.InstanceNorm2d,
+        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+        "nonlin": nn.LeakyReLU,
+        "nonlin_kwargs": {"inplace": True},
+    }
+    return kwargs, [int(size) for size in patch_size]
+
+
+def main() -> None:
+    """Print the table and the largest error."""
+    print(f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}, batch {BATCH_SIZE}\n")
+    print("| patch | encoder, features | network | estimate [MiB] | kept [MiB] | error |\n|---|---|---|---|---|---|")
+    errors = []
+    for spacing, patch, features, residual in CASES:
+        plan_kwargs, patch_size = plan(spacing, patch, features, residual)
+        kwargs = missu_arch_kwargs(plan_kwargs, patch_size)
+        missu = MISSU(1, num_classes=3, deep_supervision=True, **kwargs)
+        networks: dict[str, Any] = {
+            "MISSU": missu,
+            "MISSU in training": SelfDistillation(missu, 3, False, Hyperparameters()),
+        }
+        if not residual:
+            networks = {
+                "PlainConvUNet": PlainConvUNet(1, num_classes=3, deep_supervision=True, **plan_kwargs)
+            } | networks
+        for name, network in networks.items():
+            kept = count_activation_bytes(network, torch.randn(BATCH_SIZE, 1, *patch_size))
+            estimate = estimate_activation_bytes(network, patch_size, BATCH_SIZE, bytes_per_element=4)
+            errors.append(estimate / kept - 1)
+            row = (
+                "×".join(map(str, patch_size)),
+                f"{'residual' if residual else 'plain'}, {features}",
+                name,
+                f"{estimate / 2**20:.0f}",
+                f"{kept / 2**20:.0f}",
+                f"{errors[-1]:+.1%}",
+            )
+            print(f"| {' | '.join(row)} |")
+    print(f"\nLargest error {max(np.abs(errors)):.1%}, mean error {np.mean(errors):+.1%}.")
+
+
+if __name__ == "__main__":
+    main()
