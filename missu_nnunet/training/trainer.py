@@ -23,6 +23,10 @@ from missu_nnunet.distillation.self_distillation import SelfDistillation
 from missu_nnunet.hyperparameters import Hyperparameters
 from missu_nnunet.training.logger import LOSS_TERMS, SelfDistillationLogger
 from missu_nnunet.training.lr_schedule import WarmupPolyLRScheduler
+from missu_nnunet.training.random_state import random_state, restore_random_state, seed_from_environment
+
+MAX_NONFINITE_STEPS = 10
+"""So many non-finite losses in a row stop a training."""
 
 
 class MISSUTrainer(nnUNetTrainer):
@@ -43,6 +47,9 @@ class MISSUTrainer(nnUNetTrainer):
         device: torch.device = torch.device("cuda"),  # noqa: B008, nnU-Net's signature, which it replays
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
+        seed_from_environment(self.local_rank)
+        self.resumed_random_state: dict[str, Any] | None = None
+        self.nonfinite_steps = 0  # in a row
         hp = self.hyperparameters
         self.initial_lr = hp.initial_lr
         self.weight_decay = hp.weight_decay
@@ -131,16 +138,33 @@ class MISSUTrainer(nnUNetTrainer):
         optimizer = getattr(torch.optim, hp.optimizer)(
             self.network.parameters(), lr=self.initial_lr, weight_decay=self.weight_decay, **options
         )
+        if self.grad_scaler is None:
+            optimizer.register_step_pre_hook(skip_nonfinite_gradients)
         warmup_epochs = int(hp.warmup * self.num_epochs)
         return optimizer, WarmupPolyLRScheduler(optimizer, self.initial_lr, self.num_epochs, warmup_epochs)
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """nnU-Net's training step; also returns the loss terms."""
+        """nnU-Net's training step; also returns the loss terms.
+
+        Raises:
+            RuntimeError: after ``MAX_NONFINITE_STEPS`` non-finite losses in a row; checkpoints stay as they are.
+        """
         outputs = super().train_step(batch)
+        self.nonfinite_steps = 0 if np.isfinite(outputs["loss"]) else self.nonfinite_steps + 1
+        if self.nonfinite_steps == MAX_NONFINITE_STEPS:
+            raise RuntimeError(
+                f"The loss was not finite in {MAX_NONFINITE_STEPS} steps in a row, so training stops; the "
+                f"checkpoints in {self.output_folder} are from before. Look for NaN or extreme intensities in the "
+                "images, or lower initial_lr, then continue with --c."
+            )
         return outputs | {term: value.item() for term, value in self.loss.terms.items()}
 
     def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
-        """Log the loss and its terms, averaged over the epoch and the processes."""
+        """Log the loss and its terms, averaged over the epoch's finite steps and the processes."""
+        finite = [outputs for outputs in train_outputs if np.isfinite(outputs["loss"])]
+        if len(finite) < len(train_outputs):
+            self.print_to_log_file(f"non-finite losses, steps skipped: {len(train_outputs) - len(finite)}")
+        train_outputs = finite or train_outputs
         super().on_train_epoch_end(train_outputs)
         means = {term: float(np.mean([outputs[term] for outputs in train_outputs])) for term in LOSS_TERMS}
         if self.is_ddp:
@@ -157,7 +181,8 @@ class MISSUTrainer(nnUNetTrainer):
         return network._orig_mod if isinstance(network, OptimizedModule) else network
 
     def save_checkpoint(self, filename: str) -> None:
-        """nnU-Net's checkpoint with an entry ``missu`` beside its own: hyper-parameters and the teachers' weights.
+        """nnU-Net's checkpoint with an entry ``missu`` beside its own: hyper-parameters, the teachers' weights and
+        the random state.
 
         Written beside and renamed, so that a process killed while it writes leaves the checkpoint before whole.
         """
@@ -171,6 +196,7 @@ class MISSUTrainer(nnUNetTrainer):
         checkpoint["missu"] = {
             "version": __version__,
             "hyperparameters": asdict(self.hyperparameters),
+            "random_state": random_state(),
             "teacher_weights": network.teacher_state_dict() if isinstance(network, SelfDistillation) else {},
         }
         partial = f"{filename}.partial"
@@ -178,9 +204,27 @@ class MISSUTrainer(nnUNetTrainer):
         os.replace(partial, filename)
 
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
-        """Load nnU-Net's checkpoint and, where distillation goes on, the teachers' weights."""
+        """Load nnU-Net's checkpoint, the teachers' weights where distillation goes on, and the random state."""
         super().load_checkpoint(filename_or_checkpoint)
+        state = torch.load(filename_or_checkpoint, map_location=self.device, weights_only=False)["missu"]
         network = self._unwrapped_network()
         if isinstance(network, SelfDistillation):
-            checkpoint = torch.load(filename_or_checkpoint, map_location=self.device, weights_only=False)
-            network.load_teacher_state_dict(checkpoint["missu"]["teacher_weights"])
+            network.load_teacher_state_dict(state["teacher_weights"])
+        self.resumed_random_state = state["random_state"]
+
+    def on_train_start(self) -> None:
+        """nnU-Net's, which draws a first batch; then the checkpoint's random state, where training goes on."""
+        super().on_train_start()
+        if self.resumed_random_state is not None:
+            restore_random_state(self.resumed_random_state)
+
+
+def skip_nonfinite_gradients(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    """Pre-hook of ``Optimizer.step``: drop all gradients if one is not finite, which makes the step do nothing.
+
+    nnU-Net's gradient scaler does the same under AMP; this serves training without one. Gradients are what the
+    processes of a distributed training share, so all of them skip together.
+    """
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    if gradients and not torch.stack(torch._foreach_norm(gradients)).isfinite().all():
+        optimizer.zero_grad(set_to_none=True)

@@ -14,7 +14,7 @@ from tiny_dataset import LABELS, REGIONS
 
 from missu_nnunet.training import variants
 from missu_nnunet.training.logger import LOSS_TERMS
-from missu_nnunet.training.trainer import MISSUTrainer
+from missu_nnunet.training.trainer import MAX_NONFINITE_STEPS, MISSUTrainer
 
 LABEL_MODES = {
     "labels": LABELS,
@@ -228,3 +228,60 @@ def test_predictor_builds_the_network_that_was_trained(finished: MISSUTrainer) -
     x = torch.randn(1, 1, *finished.configuration_manager.patch_size)
     with torch.no_grad():
         assert torch.equal(predictor.network(x), finished.network(x))
+
+
+def test_continued_training_ends_with_the_same_weights_bit_for_bit(
+    preprocessed: tuple[dict, dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MISSU_SEED", "7")
+    name = "MISSUTrainerNoTransformer_3epochs_3iters"  # a folder of its own
+
+    through = trainer_of(name, *preprocessed)
+    through.run_training()
+
+    interrupted = trainer_of(name, *preprocessed)
+    interrupted.save_every = 1
+    steps = iter(range(4))  # in the middle of the second epoch
+
+    def step_until_interrupted(batch: dict) -> dict:
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+        return type(interrupted).train_step(interrupted, batch)
+
+    interrupted.train_step = step_until_interrupted
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.run_training()
+
+    continued = trainer_of(name, *preprocessed, continue_training=True)
+    continued.load_checkpoint(str(Path(interrupted.output_folder) / "checkpoint_latest.pth"))
+    assert continued.current_epoch == 1
+    continued.run_training()
+    for mine, theirs in zip(continued.network.parameters(), through.network.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_nonfinite_loss_skips_the_step_is_counted_and_finally_stops(nnunet_folders: Path) -> None:
+    trainer = synthetic_trainer("MISSUTrainer", STRIDES_3D, [32, 16, 16], LABELS, nnunet_folders)
+    trainer.network.train()
+    broken = batch_for(trainer)
+    broken["data"][0, 0, 0, 0, 0] = float("nan")
+    good = trainer.train_step(batch_for(trainer))
+    before = [p.clone() for p in trainer.network.parameters()]
+    outputs = [good, *(trainer.train_step(broken) for _ in range(MAX_NONFINITE_STEPS - 1))]
+    assert all(torch.equal(p, b) for p, b in zip(trainer.network.parameters(), before, strict=True))
+    trainer.on_train_epoch_end(outputs)
+    assert trainer.logger.get_value("train_losses", 0) == pytest.approx(float(good["loss"]))
+    assert f"steps skipped: {MAX_NONFINITE_STEPS - 1}" in Path(trainer.log_file).read_text()
+    with pytest.raises(RuntimeError, match="not finite in 10 steps in a row"):
+        trainer.train_step(broken)
+
+
+def test_a_good_step_resets_the_count(nnunet_folders: Path) -> None:
+    trainer = synthetic_trainer("MISSUTrainer", STRIDES_3D, [32, 16, 16], LABELS, nnunet_folders)
+    trainer.network.train()
+    broken = batch_for(trainer)
+    broken["data"][:] = float("inf")
+    trainer.train_step(broken)
+    assert trainer.nonfinite_steps == 1
+    assert np.isfinite(trainer.train_step(batch_for(trainer))["loss"])
+    assert trainer.nonfinite_steps == 0
