@@ -219,7 +219,8 @@ class Demo:
             raise InputError(f"{marker}: is not a demo's state; give another --out, or delete {self.folder}") from error
         if settings != self._settings():
             raise InputError(
-                f"--out {self.folder}: holds the demo of {settings}, not of {self._settings()};"
+                f"--out {self.folder}: holds the demo of seed {settings['seed']} by version {settings['version']},"
+                f" not of seed {self.seed} by version {__version__};"
                 " give another --out, or delete the folder"
             )
         return finished

@@ -119,6 +119,8 @@ def _search(search: Callable[[], object]) -> tuple[bool, str]:
     try:
         return search() is not None, ""
     except Exception as error:  # the search imports every module on its way, anybody's
+        if str(error).startswith("Could not find"):  # nnU-Net's word for a trainer that is nowhere
+            return False, ""
         return False, f" ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
 
 

@@ -59,7 +59,7 @@ def test_other_seed_is_refused_and_the_demo_left_alone(tmp_path: Path) -> None:
     result = _missu_demo("--out", str(tmp_path), "--seed", "1")
     assert result.returncode == 2
     assert len(result.stderr.splitlines()) == 1
-    assert "'seed': 0" in result.stderr
+    assert "of seed 0 by" in result.stderr
     assert _contents(tmp_path) == before
 
 
