@@ -11,6 +11,7 @@ from missu_nnunet import __version__
 from missu_nnunet.cli.demo import demo
 from missu_nnunet.cli.doctor import doctor
 from missu_nnunet.cli.info import info
+from missu_nnunet.cli.evaluate import evaluate
 from missu_nnunet.errors import InputError
 
 app = typer.Typer(
@@ -20,6 +21,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+app.command()(evaluate)
 
 
 def _print_version(requested: bool) -> None:

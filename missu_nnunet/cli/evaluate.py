@@ -1,0 +1,102 @@
+"""`missu evaluate`."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from missu_nnunet.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from missu_nnunet.evaluation.folders import Evaluation
+
+UNITS = {"hd95": "mm", "assd": "mm", "mssd": "mm", "ravd": "%"}
+
+
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(metavar="PRED", help="Folder of predicted segmentations.")],
+    references: Annotated[Path, typer.Argument(metavar="REF", help="Folder of reference segmentations.")],
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose classes and regions to score: a dataset's folder, dataset.json, name or ID in nnUNet_raw."
+        ),
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated: dice, hd95, assd, mssd, ravd, nsd, sensitivity, specificity. "
+            "Otherwise what the protocol reports."
+        ),
+    ] = None,
+    protocol: Annotated[str, typer.Option(help="Whose conventions: nnunet, brats or chaos.")] = "nnunet",
+    tolerance: Annotated[float, typer.Option(min=0, help="Tolerance of nsd in mm.")] = 1.0,
+    chill: Annotated[
+        bool, typer.Option("--chill", help="Score the predictions there are, though some are missing.")
+    ] = False,
+    json: Annotated[Path | None, typer.Option(help="Write every value and the summary to this file.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write one line per case and class to this file.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", "-np", min=1, help="Processes.")] = None,
+) -> None:
+    """Score predicted segmentations, per case and class or region: mean ± standard deviation and median."""
+    from missu_nnunet.datasets.raw import find_dataset, read_dataset
+    from missu_nnunet.evaluation.folders import evaluate_folders
+    from missu_nnunet.evaluation.metrics import METRICS
+    from missu_nnunet.evaluation.protocols import PROTOCOLS
+    from missu_nnunet.parallel import default_workers
+
+    if protocol not in PROTOCOLS:
+        raise InputError(f"--protocol {protocol}: unknown, expected one of {', '.join(PROTOCOLS)}")
+    rules = PROTOCOLS[protocol]
+    offered = (*METRICS, "score") if rules.has_score else METRICS
+    wanted = [name.strip() for name in metrics.split(",")] if metrics else []
+    if unknown := [name for name in wanted if name not in offered]:
+        raise InputError(f"--metrics {unknown[0]}: unknown, expected some of {', '.join(offered)}")
+    result = evaluate_folders(
+        predictions,
+        references,
+        rules,
+        dataset=read_dataset(find_dataset(dataset)) if dataset else None,
+        metrics=wanted,
+        tolerance=tolerance,
+        chill=chill,
+        workers=workers or default_workers(),
+    )
+    if json:
+        result.write_json(json)
+    if csv:
+        result.write_csv(csv)
+
+    from rich.console import Console
+
+    Console().print(_table(result))
+
+
+def _table(result: Evaluation) -> Table:
+    from rich.table import Table
+
+    table = Table(
+        title=f"{len(result.cases)} cases, protocol {result.protocol.name}; mean ± std (median), n if not all"
+    )
+    table.add_column("class")
+    for metric in result.metrics:
+        table.add_column(f"{metric} ({UNITS[metric]})" if metric in UNITS else metric, justify="right")
+    for name, by_metric in result.summary().items():
+        cells = []
+        for metric in result.metrics:
+            values = by_metric[metric]
+            cell = "not scored"
+            if values["n"]:
+                cell = f"{values['mean']:.4f} ± {values['std']:.4f} ({values['median']:.4f})"
+            if 0 < values["n"] < len(result.cases):
+                cell += f" n={values['n']}"
+            cells.append(cell)
+        table.add_row(name, *cells)
+    means = result.foreground_mean().values()
+    table.add_row("mean of classes", *("–" if math.isnan(mean) else f"{mean:.4f}" for mean in means), style="bold")
+    return table

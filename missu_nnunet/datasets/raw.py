@@ -1,0 +1,113 @@
+"""nnU-Net's raw datasets: where they are, and what their dataset.json says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from missu_nnunet.errors import InputError
+
+
+def raw_folder() -> Path:
+    """The folder of the environment variable nnUNet_raw.
+
+    Raises:
+        InputError: the variable is not set.
+    """
+    folder = os.environ.get("nnUNet_raw")  # noqa: SIM112
+    if not folder:
+        raise InputError(
+            "nnUNet_raw is not set: export nnUNet_raw=FOLDER, the folder that holds nnU-Net's raw datasets"
+        )
+    return Path(folder)
+
+
+def find_dataset(dataset: str) -> Path:
+    """The folder of a dataset, given as a folder, a dataset.json, or a name or an ID in nnUNet_raw ("43").
+
+    Raises:
+        InputError: there is no such dataset, or several have the ID.
+    """
+    path = Path(dataset)
+    if path.name == "dataset.json":
+        path = path.parent
+    if (path / "dataset.json").is_file():
+        return path
+    if not re.fullmatch(r"\d+|Dataset\d{3}_\S+", dataset):
+        raise InputError(
+            f"{dataset}: no dataset there; give a dataset's folder, its dataset.json, or its name or ID in nnUNet_raw"
+        )
+    raw = raw_folder()
+    pattern = f"Dataset{int(dataset):03d}_*" if dataset.isdigit() else dataset
+    found = sorted(folder for folder in raw.glob(pattern) if (folder / "dataset.json").is_file())
+    if len(found) != 1:
+        names = ", ".join(folder.name for folder in found) or "none"
+        raise InputError(
+            f"{dataset}: found {names} in nnUNet_raw ({raw}), expected one dataset; give its folder instead"
+        )
+    return found[0]
+
+
+@dataclass(frozen=True)
+class RawDataset:
+    """A dataset.json, as far as it is needed here.
+
+    Attributes:
+        folder: the dataset's folder.
+        channels: the names of the channels, in order.
+        regions: the labels of every class or region but the background, by name.
+        labels: every label that a segmentation may hold: the background, the classes' and the ignore label.
+        ignore: the ignore label, if the dataset has one.
+        file_ending: of images and segmentations, with the dot.
+    """
+
+    folder: Path
+    channels: tuple[str, ...]
+    regions: dict[str, tuple[int, ...]]
+    labels: frozenset[int]
+    ignore: int | None
+    file_ending: str
+
+    @property
+    def name(self) -> str:
+        """Its folder's name, "Dataset043_BraTS2019"."""
+        return self.folder.resolve().name
+
+
+def read_dataset(folder: Path) -> RawDataset:
+    """Read the dataset.json of a dataset's folder.
+
+    Raises:
+        InputError: it is not JSON, or lacks what nnU-Net needs.
+    """
+    path = folder / "dataset.json"
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        regions = {
+            name: tuple(int(label) for label in labels) if isinstance(labels, list) else (int(labels),)
+            for name, labels in content["labels"].items()
+        }
+        channels = content["channel_names"]
+        file_ending = content["file_ending"]
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; nnU-Net describes every dataset by one") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not JSON ({error}): correct it or write it with generate_dataset_json") from error
+    except KeyError as error:
+        raise InputError(
+            f"{path}: the key {error} is missing: nnU-Net needs channel_names, labels and file_ending"
+        ) from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: labels must map names to whole numbers or lists of them ({error})") from error
+    return RawDataset(
+        folder=folder,
+        channels=tuple(channels[key] for key in sorted(channels, key=int)),
+        regions={name: labels for name, labels in regions.items() if name != "ignore" and set(labels) != {0}},
+        labels=frozenset(label for labels in regions.values() for label in labels),
+        ignore=regions["ignore"][0] if "ignore" in regions else None,
+        file_ending=file_ending,
+    )

@@ -1,0 +1,244 @@
+"""Scoring a folder of predicted segmentations against a folder of references."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from missu_nnunet.datasets.images import FILE_ENDINGS, grid_difference, read_image
+from missu_nnunet.datasets.raw import RawDataset
+from missu_nnunet.errors import InputError
+from missu_nnunet.evaluation.metrics import MaskPair
+from missu_nnunet.evaluation.protocols import Classes, Protocol
+from missu_nnunet.files import whole_file, write_json
+from missu_nnunet.parallel import map_cases
+
+Scores = dict[str, dict[str, float]]
+"""class → metric → value, of one case"""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of a folder.
+
+    Attributes:
+        protocol: by whose conventions.
+        metrics: the metrics' names.
+        tolerance: mm, that of the metric "nsd".
+        classes: the classes or regions scored, with their labels.
+        cases: the scores of each case.
+    """
+
+    protocol: Protocol
+    metrics: tuple[str, ...]
+    tolerance: float
+    classes: Classes
+    cases: dict[str, Scores]
+
+    def summary(self) -> dict[str, dict[str, dict[str, float]]]:
+        """class → metric → "mean", "std" (of the population), "median" and "n", of the cases with a value."""
+        return {
+            name: {
+                metric: _statistics([scores[name][metric] for scores in self.cases.values()]) for metric in self.metrics
+            }
+            for name in self.classes
+        }
+
+    def foreground_mean(self) -> dict[str, float]:
+        """For each metric the mean of the means of the classes that have one, as in nnU-Net's summary.json."""
+        summary = self.summary()
+        return {
+            metric: _statistics([summary[name][metric]["mean"] for name in self.classes])["mean"]
+            for metric in self.metrics
+        }
+
+    def write_json(self, path: Path) -> None:
+        """Everything, per case and summarised; undefined values are null."""
+        content = {
+            "protocol": self.protocol.name,
+            "nsd_tolerance_mm": self.tolerance,
+            "classes": {name: list(labels) for name, labels in self.classes.items()},
+            "foreground_mean": self.foreground_mean(),
+            "summary": self.summary(),
+            "cases": self.cases,
+        }
+        write_json(_without_nan(content), path)
+
+    def write_csv(self, path: Path) -> None:
+        """One line per case and class; undefined values are empty."""
+        with whole_file(path) as partial_path, partial_path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["case", "class", *self.metrics])
+            for case, scores in self.cases.items():
+                for name, values in scores.items():
+                    cells = (
+                        "" if math.isnan(values[metric]) else repr(float(values[metric])) for metric in self.metrics
+                    )
+                    writer.writerow([case, name, *cells])
+
+
+def evaluate_folders(
+    predictions: Path,
+    references: Path,
+    protocol: Protocol,
+    *,
+    dataset: RawDataset | None = None,
+    metrics: Sequence[str] = (),
+    tolerance: float = 1.0,
+    chill: bool = False,
+    workers: int = 1,
+) -> Evaluation:
+    """Score every case of `references` by the prediction of the same file name.
+
+    Args:
+        predictions: folder of segmentations.
+        references: folder of segmentations.
+        protocol: conventions and, without a dataset, classes. The protocol nnunet then takes the labels it finds.
+        dataset: whose classes, regions and ignore label to use.
+        metrics: what to compute; the protocol's own when empty.
+        tolerance: of the metric "nsd", mm.
+        chill: score the predictions there are, as nnU-Net's option of this name does, instead of asking for all.
+        workers: processes.
+
+    Raises:
+        InputError: a case is missing, a label is unknown, or prediction and reference lie on different grids.
+    """
+    names = _pair_names(predictions, references, dataset.file_ending if dataset else None, chill)
+    if dataset:
+        classes: Classes = dataset.regions
+    elif protocol.classes:
+        classes = protocol.classes
+    else:
+        classes = _labels_found([references / name for name in names], workers)
+    metrics = tuple(metrics) or protocol.metrics
+    score = partial(
+        _score_case,
+        predictions=predictions,
+        references=references,
+        protocol=protocol,
+        classes=classes,
+        ignore=dataset.ignore if dataset else None,
+        metrics=metrics,
+        tolerance=tolerance,
+    )
+    results = map_cases(score, names, workers, "evaluating")
+    cases = {}
+    for name, result in zip(names, results, strict=True):
+        if isinstance(result, InputError):
+            raise result
+        cases[_stem(name)] = result
+    return Evaluation(protocol, metrics, tolerance, classes, cases)
+
+
+def _pair_names(predictions: Path, references: Path, file_ending: str | None, chill: bool) -> list[str]:
+    """The file names to score."""
+    endings = (file_ending,) if file_ending else FILE_ENDINGS
+    found = {}
+    for folder in (predictions, references):
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder; expected one of segmentations")
+        found[folder] = {file.name for file in folder.iterdir() if file.name.endswith(endings) and file.name[0] != "."}
+        if not found[folder]:
+            raise InputError(f"{folder}: no segmentation found, expected files ending in {' or '.join(endings)}")
+    if missing := sorted(found[predictions] - found[references]):
+        raise InputError(
+            f"{references}: no reference for {_some(missing)}, present in {predictions}; add it or remove that"
+        )
+    if not chill and (missing := sorted(found[references] - found[predictions])):
+        raise InputError(
+            f"{predictions}: no prediction for {_some(missing)}, which is in {references}; predict it, or score only "
+            "what is there with --chill"
+        )
+    return sorted(found[predictions])
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _labels_found(paths: list[Path], workers: int) -> Classes:
+    labels: set[int] = set()
+    for result in map_cases(_labels, paths, workers, "reading labels"):
+        if isinstance(result, InputError):
+            raise result
+        labels |= result
+    return {str(label): (label,) for label in sorted(labels - {0})}
+
+
+def _labels(path: Path) -> set[int]:
+    return {int(label) for label in np.unique(sitk.GetArrayFromImage(read_image(path)))}
+
+
+def _score_case(
+    name: str,
+    *,
+    predictions: Path,
+    references: Path,
+    protocol: Protocol,
+    classes: Classes,
+    ignore: int | None,
+    metrics: tuple[str, ...],
+    tolerance: float,
+) -> Scores:
+    prediction_image, reference_image = read_image(predictions / name), read_image(references / name)
+    if difference := grid_difference(prediction_image, reference_image):
+        raise InputError(
+            f"{predictions / name}: {difference} of prediction and reference differ; resample the prediction to the "
+            f"reference's grid ({references / name})"
+        )
+    prediction, reference = (sitk.GetArrayFromImage(image) for image in (prediction_image, reference_image))
+    known: set[int | None] = {0, *(label for labels in classes.values() for label in labels)}
+    _check_labels(prediction, known, predictions / name)
+    _check_labels(reference, known | {ignore}, references / name)
+    valid = None if ignore is None else reference != ignore
+    spacing = reference_image.GetSpacing()[::-1]
+    return {
+        region: protocol.score(
+            MaskPair(
+                np.isin(prediction, labels), np.isin(reference, labels), spacing, protocol.outside_is_foreground, valid
+            ),
+            metrics,
+            tolerance,
+        )
+        for region, labels in classes.items()
+    }
+
+
+def _check_labels(segmentation: np.ndarray, known: set[int | None], path: Path) -> None:
+    unknown = [label for label in np.unique(segmentation).tolist() if label not in known]
+    if unknown:
+        expected = ", ".join(str(label) for label in sorted(label for label in known if label is not None))
+        raise InputError(
+            f"{path}: unknown label {', '.join(f'{label:g}' for label in unknown[:5])}, expected {expected}; name "
+            "the dataset that the labels belong to with --dataset, or convert the file"
+        )
+
+
+def _statistics(values: list[float]) -> dict[str, float]:
+    defined = [value for value in values if not math.isnan(value)]
+    if not defined:
+        return {"mean": math.nan, "std": math.nan, "median": math.nan, "n": 0}
+    return {
+        "mean": float(np.mean(defined)),
+        "std": float(np.std(defined)),
+        "median": float(np.median(defined)),
+        "n": len(defined),
+    }
+
+
+def _without_nan(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _without_nan(value) for key, value in content.items()}
+    return None if isinstance(content, float) and math.isnan(content) else content
+
+
+def _stem(name: str) -> str:
+    return next(name.removesuffix(ending) for ending in (*FILE_ENDINGS, Path(name).suffix) if name.endswith(ending))

@@ -1,0 +1,80 @@
+"""One function over many cases, on several processes, with a progress bar."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from missu_nnunet.errors import InputError
+
+Case = TypeVar("Case")
+Result = TypeVar("Result")
+
+
+def default_workers() -> int:
+    """Processes to use when the user names none: the cores of this process, at most 8 (as many as nnU-Net uses)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 8)
+
+
+def map_cases(
+    function: Callable[[Case], Result], cases: Sequence[Case], workers: int, description: str
+) -> list[Result | InputError]:
+    """`function` of every case, in the order of `cases`; a case whose input is bad yields its error instead.
+
+    Args:
+        function: picklable (a module's function, or a partial of one), unless `workers` is 1.
+        cases: picklable arguments.
+        workers: processes; 1 runs in this process.
+        description: stands left of the progress bar (on standard error, where it is a terminal).
+
+    Raises:
+        InputError: a process was killed, which is mostly for want of memory.
+    """
+    results: dict[int, Result | InputError] = {}
+    with _progress() as progress:
+        for index, result in progress.track(
+            _completed(function, cases, workers), total=len(cases), description=description
+        ):
+            results[index] = result
+    return [results[index] for index in range(len(cases))]
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal)
+
+
+def _completed(
+    function: Callable[[Case], Result], cases: Sequence[Case], workers: int
+) -> Iterator[tuple[int, Result | InputError]]:
+    if workers == 1 or len(cases) < 2:
+        for index, case in enumerate(cases):
+            try:
+                yield index, function(case)
+            except InputError as error:
+                yield index, error
+        return
+    # spawn: a fork of a process with threads (rich, SimpleITK) may deadlock.
+    with ProcessPoolExecutor(min(workers, len(cases)), multiprocessing.get_context("spawn")) as pool:
+        futures: dict[Future[Result], int] = {pool.submit(function, case): i for i, case in enumerate(cases)}
+        try:
+            for future in as_completed(futures):
+                try:
+                    yield futures[future], future.result()
+                except InputError as error:
+                    yield futures[future], error
+        except BrokenProcessPool as error:
+            raise InputError(
+                "a worker process was killed, most likely for want of memory: run again with fewer --workers"
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
