@@ -18,6 +18,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to; it takes the name of `path` when the block ends well and vanishes otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(PARTIAL + path.name)
+    partial.unlink(missing_ok=True)  # of a run that was killed
     try:
         yield partial
         os.replace(partial, path)

@@ -11,6 +11,7 @@ from missu_nnunet import __version__
 from missu_nnunet.cli.demo import demo
 from missu_nnunet.cli.doctor import doctor
 from missu_nnunet.cli.info import info
+from missu_nnunet.cli import dataset
 from missu_nnunet.cli.evaluate import evaluate
 from missu_nnunet.errors import InputError
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 
 
 app.command()(evaluate)
+app.add_typer(dataset.app, name="dataset")
 
 
 def _print_version(requested: bool) -> None:

@@ -24,7 +24,22 @@ def read_image(path: Path) -> sitk.Image:
         raise InputError(f"{path}: not a readable image ({reason}): replace the file by an intact one") from error
 
 
-def grid_difference(image: sitk.Image, other: sitk.Image) -> str | None:
+Grid = sitk.Image | sitk.ImageFileReader
+"""What has a size, a spacing (mm), an origin (mm) and a direction: an image, or a reader that has read its header."""
+
+
+def read_header(path: Path) -> sitk.ImageFileReader:
+    """The image's grid without its voxels, or an :class:`InputError` that says why it cannot be read."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise InputError(f"{path}: not a readable image: replace the file by an intact one") from error
+    return reader
+
+
+def grid_difference(image: Grid, other: Grid) -> str | None:
     """What differs first between two grids, "shape (4, 4, 4) and (4, 4, 5)", or None where they agree.
 
     Headers keep their numbers in 32-bit floats, and each software rounds its own way: spacings may differ by 1e-4 of

@@ -1,0 +1,98 @@
+"""`missu dataset …`: from an organiser's download to nnU-Net's raw dataset, and from predictions to a submission."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from missu_nnunet.errors import InputError
+
+if TYPE_CHECKING:
+    from missu_nnunet.datasets.conversion import Plan
+
+app = typer.Typer(
+    help="Convert datasets to nnU-Net's format, check them, and prepare submissions.", no_args_is_help=True
+)
+
+Id = Annotated[int, typer.Option("--id", min=1, max=999, help="The dataset's ID in nnU-Net.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="List what would be written, write nothing.")]
+Symlink = Annotated[bool, typer.Option("--symlink/--copy", help="Link or copy the images that need no conversion.")]
+Workers = Annotated[int | None, typer.Option("--workers", "-np", min=1, help="Processes.")]
+Source = Annotated[Path, typer.Argument(metavar="SRC", help="The folder that the download was unpacked to.")]
+Predictions = Annotated[Path, typer.Argument(metavar="PRED", help="Folder of nnU-Net's predictions.")]
+Output = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.")]
+
+
+@app.command()
+def brats2019(
+    source: Source,
+    dataset_id: Id = 43,
+    validation: Annotated[
+        Path | None, typer.Option(metavar="SRC2", help="The validation set's folder; becomes imagesTs.")
+    ] = None,
+    symlink: Symlink = False,
+    dry_run: DryRun = False,
+    workers: Workers = None,
+) -> None:
+    """BraTS 2019: HGG and LGG trees to one dataset with regions WT, TC, ET and splits stratified by grade."""
+    from missu_nnunet.datasets.brats2019 import plan_brats2019
+
+    _write_dataset(plan_brats2019(source, dataset_id, validation, symlink), dataset_id, dry_run, workers)
+
+
+@app.command()
+def brats2019_submit(predictions: Predictions, out: Output, dry_run: DryRun = False, workers: Workers = None) -> None:
+    """BraTS 2019: predictions with the organisers' labels 1, 2 and 4."""
+    from missu_nnunet.datasets.brats2019 import plan_submission
+
+    _write(plan_submission(predictions, out.resolve().name), out.resolve().parent, dry_run, workers)
+
+
+def _write_dataset(
+    plan: Plan,
+    dataset_id: int,
+    dry_run: bool,
+    workers: int | None,
+    check: Callable[[Path], None] | None = None,
+) -> None:
+    """Write the plan into nnUNet_raw, unless another dataset has its ID."""
+    from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
+
+    from missu_nnunet.datasets.raw import raw_folder
+
+    parent = raw_folder()
+    if others := [name for name in find_candidate_datasets(dataset_id) if name != plan.name]:
+        raise InputError(
+            f"--id {dataset_id}: found {others[0]} in nnU-Net's folders, expected a free ID; choose another"
+        )
+    _write(plan, parent, dry_run, workers, check)
+
+
+def _write(
+    plan: Plan, parent: Path, dry_run: bool, workers: int | None, check: Callable[[Path], None] | None = None
+) -> None:
+    """Print or execute a plan, and say what became of the source files."""
+    from missu_nnunet.datasets.conversion import execute
+    from missu_nnunet.parallel import default_workers
+
+    converted = len({source for conversion in plan.conversions for source in conversion.sources})
+    if dry_run:
+        for conversion in plan.conversions:
+            for target in conversion.targets:
+                print(f"write {parent / plan.name / target}")
+        for name in (*plan.documents, *plan.tables):
+            print(f"write {parent / plan.name / name}")
+        for path, reason in plan.skipped.items():
+            print(f"skip {path}: {reason}")
+        for path, reason in plan.errors.items():
+            print(f"error {path}: {reason}")
+        print(f"{converted} source files to convert, {len(plan.skipped)} to skip, {len(plan.errors)} errors")
+        return
+    folder = execute(plan, parent, workers or default_workers(), check)
+    print(f"{folder}: {len(plan.conversions)} cases from {converted} files")
+    for reason, count in Counter(plan.skipped.values()).most_common():
+        print(f"skipped {count}: {reason}")

@@ -1,0 +1,241 @@
+"""What the converters share: a plan of files to write, its execution, and an account of every source file.
+
+A converter looks at the download and returns a :class:`Plan`; nothing is written until :func:`execute`. A dataset takes
+shape in a hidden folder beside its final place and is renamed when all of it is there, so that nnU-Net never sees half
+of one; what an interrupted conversion has finished stays in the hidden folder, and the next run takes it up.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+import random
+import shutil
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from missu_nnunet.errors import InputError
+from missu_nnunet.files import PARTIAL, whole_file, write_json
+from missu_nnunet.parallel import map_cases
+
+ACCOUNT = "conversion.csv"
+"""The name of the account of source files, in the dataset's folder."""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """One case.
+
+    Attributes:
+        case: its name, for messages.
+        sources: the files it is made of.
+        targets: the files it becomes, relative to the dataset's folder.
+        convert: writes the targets, given a path to write each to; picklable. Raises :class:`InputError` on bad input.
+    """
+
+    case: str
+    sources: tuple[Path, ...]
+    targets: tuple[str, ...]
+    convert: Callable[[Sequence[Path]], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a conversion would write.
+
+    Attributes:
+        name: of the folder to make.
+        conversions: its cases.
+        skipped: the source files that are not converted, and why.
+        errors: the files or folders that stand in the way, and why.
+        documents: JSON files of the dataset, by name.
+        tables: CSV files of the dataset, by name: rows with the same keys.
+        is_submission: the folder goes to a challenge as it is; the account stays beside it.
+    """
+
+    name: str
+    conversions: tuple[Conversion, ...]
+    skipped: Mapping[Path, str]
+    errors: Mapping[Path, str] = field(default_factory=dict)
+    documents: Mapping[str, Any] = field(default_factory=dict)
+    tables: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
+    is_submission: bool = False
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Every file below a folder, sorted.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give the folder that the download was unpacked to")
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def leftovers(
+    files: Iterable[Path], conversions: Iterable[Conversion], reason: Callable[[Path], str]
+) -> dict[Path, str]:
+    """The files that no conversion takes, each with its reason."""
+    taken = {source for conversion in conversions for source in conversion.sources}
+    return {
+        file: "macOS metadata, no data" if file.name.startswith("._") or file.name == ".DS_Store" else reason(file)
+        for file in files
+        if file not in taken
+    }
+
+
+def execute(plan: Plan, parent: Path, workers: int, check: Callable[[Path], None] | None = None) -> Path:
+    """Write what the plan says into `parent` and return the folder made.
+
+    Run again, it writes only what is missing or older than its sources.
+
+    Args:
+        plan: what to write.
+        parent: the folder that will hold the plan's folder.
+        workers: processes.
+        check: looks at the finished folder before it takes its name; raises :class:`InputError` to refuse it.
+
+    Raises:
+        InputError: the plan has errors (nothing is written then), the folder holds files of something else, or cases
+            could not be converted; their reasons are in the account.
+    """
+    if plan.errors:
+        path, reason = next(iter(plan.errors.items()))
+        more = f" (and {len(plan.errors) - 1} more; --dry-run lists all)" if len(plan.errors) > 1 else ""
+        raise InputError(f"{path}: {reason}{more}")
+    final = parent / plan.name
+    folder = final if final.exists() else parent / (PARTIAL + plan.name)
+    _refuse_foreign_files(plan, folder)
+    todo = [conversion for conversion in plan.conversions if not _is_done(conversion, folder)]
+    results = map_cases(partial(_convert_case, folder=folder), todo, workers, f"converting to {plan.name}")
+    failed = {
+        conversion.case: str(result)
+        for conversion, result in zip(todo, results, strict=True)
+        if isinstance(result, InputError)
+    }
+    account = parent / f"{plan.name}.{ACCOUNT}" if plan.is_submission else folder / ACCOUNT
+    write_table(_account(plan, failed), account)
+    if failed:
+        case, reason = next(iter(failed.items()))
+        raise InputError(
+            f"{len(failed)} of {len(plan.conversions)} cases not converted, first {case}: {reason}; see {account}, "
+            "then run again: finished cases are kept"
+        )
+    for name, rows in plan.tables.items():
+        write_table(rows, folder / name)
+    for name, content in plan.documents.items():
+        write_json(content, folder / name)
+    if check:
+        check(folder)
+    if folder != final:
+        os.replace(folder, final)
+    return final
+
+
+def write_table(rows: Sequence[Mapping[str, object]], path: Path) -> None:
+    """Write rows with the same keys as CSV, whole or not at all."""
+    with whole_file(path) as partial_path, partial_path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def copy_nifti(source: Path, target: Path, link: bool) -> None:
+    """Put a NIfTI file in place as .nii.gz without touching its header or voxels.
+
+    A .nii.gz is copied, or linked; a .nii is compressed, since nnU-Net wants one file ending in a dataset.
+
+    Raises:
+        InputError: the source is not a whole gzip file.
+    """
+    if source.name.endswith(".nii"):
+        with source.open("rb") as raw, gzip.GzipFile(target, "wb", compresslevel=3, mtime=0) as packed:
+            shutil.copyfileobj(raw, packed)
+        return
+    try:
+        with gzip.open(source) as packed:
+            while packed.read(1 << 24):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{source}: damaged or cut short ({error}): download it again") from error
+    if link:
+        target.symlink_to(source.resolve())
+    else:
+        shutil.copyfile(source, target)
+
+
+def cross_validation(strata: Mapping[str, str], cases: Mapping[str, Sequence[str]]) -> list[dict[str, list[str]]]:
+    """nnU-Net's splits_final.json: five folds of patients, each with its share of every stratum; always the same.
+
+    scikit-learn's StratifiedKFold refuses strata smaller than the number of folds; dealing out does not.
+
+    Args:
+        strata: each patient's stratum.
+        cases: each patient's cases, which stay together.
+
+    Returns:
+        For each fold its cases, "train" and "val"; nothing if there are fewer than five patients.
+    """
+    if len(strata) < 5:
+        return []
+    shuffler = random.Random(12345)  # nnU-Net's seed
+    dealt: list[str] = []
+    for stratum in sorted(set(strata.values())):
+        members = sorted(patient for patient in strata if strata[patient] == stratum)
+        shuffler.shuffle(members)
+        dealt += members
+    folds = []
+    for fold in range(5):
+        validation = set(dealt[fold::5])
+        folds.append(
+            {
+                "train": sorted(case for patient in strata if patient not in validation for case in cases[patient]),
+                "val": sorted(case for patient in validation for case in cases[patient]),
+            }
+        )
+    return folds
+
+
+def _is_done(conversion: Conversion, folder: Path) -> bool:
+    newest = max(source.stat().st_mtime for source in conversion.sources)
+    targets = [folder / target for target in conversion.targets]
+    return all(target.exists() and target.lstat().st_mtime >= newest for target in targets)
+
+
+def _convert_case(conversion: Conversion, folder: Path) -> None:
+    try:
+        with ExitStack() as stack:
+            conversion.convert([stack.enter_context(whole_file(folder / target)) for target in conversion.targets])
+    except (OSError, RuntimeError) as error:  # SimpleITK's errors are RuntimeErrors of several lines
+        raise InputError(str(error).strip().splitlines()[-1]) from error
+
+
+def _refuse_foreign_files(plan: Plan, folder: Path) -> None:
+    planned = {folder / target for conversion in plan.conversions for target in conversion.targets}
+    planned |= {folder / name for name in (*plan.documents, *plan.tables, ACCOUNT)}
+    if not folder.is_dir():
+        return
+    foreign = [file for file in files_below(folder) if file not in planned and not file.name.startswith(PARTIAL)]
+    if foreign:
+        raise InputError(
+            f"{foreign[0]}: found a file that this conversion does not write: remove {folder} to convert anew, or "
+            "choose another name or --id"
+        )
+
+
+def _account(plan: Plan, failed: Mapping[str, str]) -> list[dict[str, str]]:
+    """One row per source file (and target, where several are made of it)."""
+    rows = []
+    for conversion in plan.conversions:
+        status = "error" if conversion.case in failed else "converted"
+        detail = failed.get(conversion.case, " ".join(conversion.targets))
+        rows += [{"source": str(source), "status": status, "detail": detail} for source in conversion.sources]
+    rows += [{"source": str(path), "status": "skipped", "detail": reason} for path, reason in plan.skipped.items()]
+    return sorted(rows, key=lambda row: row["source"])
