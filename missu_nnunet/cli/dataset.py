@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,7 +50,63 @@ def brats2019_submit(predictions: Predictions, out: Output, dry_run: DryRun = Fa
     """BraTS 2019: predictions with the organisers' labels 1, 2 and 4."""
     from missu_nnunet.datasets.brats2019 import plan_submission
 
-    _write(plan_submission(predictions, out.resolve().name), out.resolve().parent, dry_run, workers)
+    out = out.resolve()
+    _write(plan_submission(predictions, out.name), out.parent, dry_run, workers)
+
+
+@app.command()
+def chaos(
+    source: Source,
+    task: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=5, help="1 liver CT+MR, 2 liver CT, 3 liver MR, 4 organs CT+MR, 5 organs MR; IDs from 51 on."
+        ),
+    ] = None,
+    modality: Annotated[str | None, typer.Option(help="One by itself: ct (ID 56), t1dual (57) or t2spir (58).")] = None,
+    dataset_id: Annotated[int | None, typer.Option("--id", min=1, max=999, help="The dataset's ID in nnU-Net.")] = None,
+    dry_run: DryRun = False,
+    workers: Workers = None,
+) -> None:
+    """CHAOS: DICOM slices and PNG masks to one dataset per task or modality; the test sets become imagesTs."""
+    with _extra():
+        from missu_nnunet.datasets.chaos import MODALITIES, TASKS, plan_chaos
+
+    if (task is None) == (modality is None):
+        raise InputError("chaos: expected either --task 1 to 5 or --modality ct, t1dual or t2spir")
+    if task is not None:
+        variant, default_id = TASKS[task], 50 + task
+    elif modality in MODALITIES:
+        variant, default_id = MODALITIES[modality], 56 + list(MODALITIES).index(modality)
+    else:
+        raise InputError(f"--modality {modality}: unknown, expected one of {', '.join(MODALITIES)}")
+    dataset_id = dataset_id or default_id
+    _write_dataset(plan_chaos(source, variant, dataset_id), dataset_id, dry_run, workers)
+
+
+@app.command()
+def chaos_submit(
+    predictions: Predictions,
+    out: Output,
+    dicom: Annotated[Path, typer.Option(help="The folder with Test_Sets, whose slices say order and names.")],
+    dry_run: DryRun = False,
+    workers: Workers = None,
+) -> None:
+    """CHAOS: predictions as PNG stacks in the organisers' order, values and folders."""
+    with _extra():
+        from missu_nnunet.datasets.chaos import plan_submission
+
+    out = out.resolve()
+    _write(plan_submission(predictions, dicom, out.name), out.parent, dry_run, workers)
+
+
+@contextmanager
+def _extra() -> Iterator[None]:
+    """Say which extra a missing library belongs to."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InputError(f"{error.name} is not installed: pip install 'missu-nnunet[datasets]'") from error
 
 
 def _write_dataset(
@@ -88,8 +145,8 @@ def _write(
             print(f"write {parent / plan.name / name}")
         for path, reason in plan.skipped.items():
             print(f"skip {path}: {reason}")
-        for path, reason in plan.errors.items():
-            print(f"error {path}: {reason}")
+        for error in plan.errors.values():
+            print(f"error {error}")
         print(f"{converted} source files to convert, {len(plan.skipped)} to skip, {len(plan.errors)} errors")
         return
     folder = execute(plan, parent, workers or default_workers(), check)

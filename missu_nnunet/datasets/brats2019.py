@@ -70,7 +70,9 @@ def plan_brats2019(source: Path, dataset_id: int, validation: Path | None = None
     }
     if folds := cross_validation(grades, {case: [case] for case in grades}):
         documents["splits_final.json"] = folds
-    skipped = leftovers(files, conversions, partial(_reason, errors=errors))
+    skipped = leftovers(
+        files, conversions, lambda _: "not one of <ID>_{flair,t1,t1ce,t2,seg}.nii.gz, or there twice", errors
+    )
     return Plan(
         name=f"Dataset{dataset_id:03d}_BraTS2019",
         conversions=tuple(conversions),
@@ -120,7 +122,8 @@ def _plan_case(folder: Path, where: str, link: bool, conversions: list[Conversio
         found += [path for path in candidates if path.is_file()][:1] or [None]
     if missing := [modality for modality, path in zip(wanted, found, strict=True) if path is None]:
         errors[folder] = (
-            f"no {' and no '.join(missing)} image, expected {case}_{missing[0]}.nii.gz or .nii: download the case again"
+            f"{folder}: no {' and no '.join(missing)} image, expected {case}_{missing[0]}.nii.gz or .nii: download the "
+            "case again"
         )
         return
     sources = tuple(path for path in found if path)
@@ -128,12 +131,6 @@ def _plan_case(folder: Path, where: str, link: bool, conversions: list[Conversio
     if where == "Tr":
         targets.append(f"labelsTr/{case}.nii.gz")
     conversions.append(Conversion(case, sources, tuple(targets), partial(_convert, sources, link=link)))
-
-
-def _reason(file: Path, errors: dict[Path, str]) -> str:
-    if file.parent in errors:
-        return "its case has an error"
-    return "not one of <ID>_{flair,t1,t1ce,t2,seg}.nii.gz, or there twice"
 
 
 def _convert(sources: tuple[Path, ...], targets: Sequence[Path], link: bool) -> None:

@@ -53,7 +53,7 @@ class Plan:
         name: of the folder to make.
         conversions: its cases.
         skipped: the source files that are not converted, and why.
-        errors: the files or folders that stand in the way, and why.
+        errors: what stands in the way: a case's folder and a line as of an :class:`InputError`.
         documents: JSON files of the dataset, by name.
         tables: CSV files of the dataset, by name: rows with the same keys.
         is_submission: the folder goes to a challenge as it is; the account stays beside it.
@@ -80,15 +80,24 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def leftovers(
-    files: Iterable[Path], conversions: Iterable[Conversion], reason: Callable[[Path], str]
+    files: Iterable[Path],
+    conversions: Iterable[Conversion],
+    reason: Callable[[Path], str],
+    errors: Mapping[Path, str] | None = None,
 ) -> dict[Path, str]:
-    """The files that no conversion takes, each with its reason."""
+    """The files that no conversion takes, each with the reason why not."""
     taken = {source for conversion in conversions for source in conversion.sources}
-    return {
-        file: "macOS metadata, no data" if file.name.startswith("._") or file.name == ".DS_Store" else reason(file)
-        for file in files
-        if file not in taken
-    }
+    skipped = {}
+    for file in files:
+        if file in taken:
+            continue
+        if file.name.startswith("._") or file.name == ".DS_Store":
+            skipped[file] = "macOS metadata, no data"
+        elif any(folder in file.parents for folder in errors or ()):
+            skipped[file] = "its case has an error"
+        else:
+            skipped[file] = reason(file)
+    return skipped
 
 
 def execute(plan: Plan, parent: Path, workers: int, check: Callable[[Path], None] | None = None) -> Path:
@@ -107,9 +116,8 @@ def execute(plan: Plan, parent: Path, workers: int, check: Callable[[Path], None
             could not be converted; their reasons are in the account.
     """
     if plan.errors:
-        path, reason = next(iter(plan.errors.items()))
-        more = f" (and {len(plan.errors) - 1} more; --dry-run lists all)" if len(plan.errors) > 1 else ""
-        raise InputError(f"{path}: {reason}{more}")
+        first = next(iter(plan.errors.values()))
+        raise InputError(first + (f" ({len(plan.errors)} such errors, see --dry-run)" if len(plan.errors) > 1 else ""))
     final = parent / plan.name
     folder = final if final.exists() else parent / (PARTIAL + plan.name)
     _refuse_foreign_files(plan, folder)

@@ -1,0 +1,513 @@
+"""CHAOS, from the organisers' DICOM slices and PNG masks to nnU-Net's volumes and, for a submission, back to PNG.
+
+What goes wrong when it is done by habit, and is done from the headers here:
+
+* A mask belongs to the slice at the same place in the order of file names. CT files are numbered by descending z, MR
+  files by ascending z: volumes are stacked by each slice's ImagePositionPatient, masks along with their slices.
+* The distance of slices is that of their positions; SliceThickness is another thing (3.2 mm where the step is 2.0 mm).
+* Both phases of T1-DUAL carry one series UID; folders tell them apart, and file numbers pair them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom.errors import InvalidDicomError
+
+from missu_nnunet.datasets.conversion import Conversion, Plan, cross_validation, files_below, leftovers
+from missu_nnunet.datasets.images import grid_difference, read_image
+from missu_nnunet.errors import InputError
+
+ORGANS = {"liver": (55, 70), "right kidney": (110, 135), "left kidney": (175, 200), "spleen": (240, 255)}
+"""The MR masks' grey values, from and to, in the order of our labels 1–4."""
+
+SUBMITTED = (63, 126, 189, 252)
+"""The grey value of each organ in an MR submission."""
+
+SUBMITTED_CT = 255
+"""The liver's in a CT submission. The organisers' CT masks are 1-bit, whose "on" 8-bit readers see as 255; their
+evaluation counts every value but 0."""
+
+PHASES = ("InPhase", "OutPhase")
+UNKNOWN = 255
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What one of the challenge's tasks, or one modality by itself, is made of.
+
+    Attributes:
+        name: of the dataset.
+        sequences: of CT, T1DUAL and T2SPIR.
+        organs: how many of :data:`ORGANS` are labels.
+        channels: of nnU-Net's dataset.json. "CT" makes nnU-Net normalise Hounsfield units.
+        phases_apart: whether the two phases of T1-DUAL are cases of their own: nnU-Net wants the same channels in every
+            case, and the other sequences have one.
+    """
+
+    name: str
+    sequences: tuple[str, ...]
+    organs: int
+    channels: tuple[str, ...]
+    phases_apart: bool = False
+
+
+TASKS = {
+    1: Variant("CHAOSTask1", ("CT", "T1DUAL", "T2SPIR"), 1, ("CT or MR",), phases_apart=True),
+    2: Variant("CHAOSTask2", ("CT",), 1, ("CT",)),
+    3: Variant("CHAOSTask3", ("T1DUAL", "T2SPIR"), 1, ("MR",), phases_apart=True),
+    4: Variant("CHAOSTask4", ("CT", "T1DUAL", "T2SPIR"), 4, ("CT or MR",), phases_apart=True),
+    5: Variant("CHAOSTask5", ("T1DUAL", "T2SPIR"), 4, ("MR",), phases_apart=True),
+}
+MODALITIES = {
+    "ct": Variant("CHAOSCT", ("CT",), 1, ("CT",)),
+    "t1dual": Variant("CHAOST1DUAL", ("T1DUAL",), 4, ("T1 in-phase", "T1 out-phase")),
+    "t2spir": Variant("CHAOST2SPIR", ("T2SPIR",), 4, ("T2-SPIR",)),
+}
+
+
+@dataclass(frozen=True)
+class Series:
+    """The geometry of a folder of slices.
+
+    Attributes:
+        files: the slices, by ascending position along the normal of their plane.
+        order: for each of them its place in the order of file names.
+        grid: an image without content that has the volume's size, spacing (mm), origin (mm, LPS) and direction.
+    """
+
+    files: tuple[Path, ...]
+    order: tuple[int, ...]
+    grid: sitk.Image
+
+
+def read_series(files: Sequence[Path]) -> Series:
+    """Read the slices' headers and put them in order.
+
+    Args:
+        files: all slices of a series.
+
+    Raises:
+        InputError: a file is not DICOM, slices differ in size, orientation or pixel spacing, belong to several series,
+            share a position, are missing, or are sheared.
+    """
+    files = sorted(files, key=_file_order)
+    if len(files) < 2:
+        raise InputError(f"{files[0]}: the only slice of its folder, expected a series: unpack the download again")
+    headers = [_read_header(file) for file in files]
+    _refuse_mixed_series(files, headers)
+    first = headers[0]
+    rows = np.array(first.ImageOrientationPatient, dtype=float).reshape(2, 3)
+    axis_x = rows[0] / np.linalg.norm(rows[0])
+    axis_y = rows[1] - (rows[1] @ axis_x) * axis_x  # headers round: make the directions exactly orthogonal
+    axis_y /= np.linalg.norm(axis_y)
+    normal = np.cross(axis_x, axis_y)
+
+    origins = np.array([header.ImagePositionPatient for header in headers], dtype=float)
+    order = np.argsort(origins @ normal, kind="stable")
+    origins, positions = origins[order], (origins @ normal)[order]
+    steps = np.diff(positions)
+    step = (positions[-1] - positions[0]) / (len(files) - 1)
+    usual = float(np.median(steps))
+    for index, found in enumerate(steps):
+        pair = f"{files[order[index]]} and {files[order[index + 1]].name}"
+        if found < 0.01:
+            raise InputError(
+                f"{pair}: two slices at one position, expected one series per folder: remove the other one"
+            )
+        if abs(found - usual) > 0.1 * usual:
+            raise InputError(
+                f"{pair}: {found:.2f} mm apart where the other slices are {usual:.2f} mm apart: a slice is missing or "
+                "does not belong here; unpack the download again"
+            )
+    pixel_height, pixel_width = (float(value) for value in first.PixelSpacing)
+    drift = origins[-1] - origins[0] - (positions[-1] - positions[0]) * normal
+    if np.linalg.norm(drift) > 0.5 * min(pixel_height, pixel_width):
+        raise InputError(
+            f"{files[0].parent}: the slices shift by {np.linalg.norm(drift):.2f} mm within their plane (a tilted "
+            "gantry), expected a stack at right angles, as nnU-Net needs: resample the series first"
+        )
+
+    grid = sitk.Image(int(first.Columns), int(first.Rows), len(files), sitk.sitkUInt8)
+    grid.SetSpacing((pixel_width, pixel_height, float(step)))
+    grid.SetOrigin(origins[0].tolist())
+    grid.SetDirection(np.column_stack([axis_x, axis_y, normal]).ravel().tolist())
+    return Series(tuple(files[index] for index in order), tuple(int(index) for index in order), grid)
+
+
+def read_volume(series: Series) -> sitk.Image:
+    """The series' values after rescale slope and intercept (CT: HU); 16-bit integers where that loses nothing."""
+    slices = [sitk.GetArrayFromImage(read_image(file)).squeeze(0) for file in series.files]
+    volume = np.stack(slices).astype(np.float32)
+    whole = np.rint(volume)
+    if np.array_equal(whole, volume) and whole.min() >= -32768 and whole.max() <= 32767:
+        volume = whole.astype(np.int16)
+    return _on_grid(volume, series)
+
+
+def read_masks(files: Sequence[Path], series: Series, modality: str, organs: int) -> sitk.Image:
+    """The labels of a series: 1 liver, 2 right kidney, 3 left kidney, 4 spleen, the first `organs` of them.
+
+    Args:
+        files: the PNG masks. In the order of their names they belong to the slices in the order of theirs.
+        series: the slices.
+        modality: "CT", where every value but 0 is liver, or "MR", where :data:`ORGANS` tells.
+        organs: 1–4.
+
+    Raises:
+        InputError: the number of masks, their size or their values are not what they should be.
+    """
+    files = sorted(files, key=_file_order)
+    _refuse_other_count(series.files[0].parent, files, series.files)
+    columns, rows, _ = series.grid.GetSize()
+    label_of = np.array([_label(grey, modality) for grey in range(256)])
+    labels = np.zeros((len(files), rows, columns), np.uint8)
+    for place, index in enumerate(series.order):
+        grey = _read_grey(files[index], (rows, columns))
+        if unknown := sorted(set(grey[label_of[grey] == UNKNOWN].tolist())):
+            raise InputError(
+                f"{files[index]}: grey value {unknown[0]}, expected 0 or one of the organs' "
+                f"({', '.join(f'{organ} {low}–{high}' for organ, (low, high) in ORGANS.items())})"
+            )
+        labels[place] = label_of[grey]
+    labels[labels > organs] = 0
+    return _on_grid(labels, series)
+
+
+def plan_chaos(source: Path, variant: Variant, dataset_id: int) -> Plan:
+    """Plan the dataset of a task or a modality.
+
+    Args:
+        source: the folder that holds Train_Sets and Test_Sets, or one of these.
+        variant: one of :data:`TASKS` or :data:`MODALITIES`.
+        dataset_id: 1–999.
+
+    Raises:
+        InputError: there is no training set.
+    """
+    training, test = _set_folder(source, "Train_Sets"), _set_folder(source, "Test_Sets")
+    if training is None:
+        raise InputError(f"{source}: found no Train_Sets, expected the folder that the organisers' archives unpack to")
+    conversions: list[Conversion] = []
+    errors: dict[Path, str] = {}
+    rows: list[dict[str, str]] = []
+    for folder, where in [(training, "Tr")] + ([(test, "Ts")] if test else []):
+        for scan in _scans(folder, variant.sequences):
+            try:
+                conversions.append(_plan_scan(scan, where, variant))
+            except InputError as error:
+                errors[scan.folder] = str(error)
+            rows += [
+                {
+                    "case": case,
+                    "patient": scan.patient,
+                    "set": "training" if where == "Tr" else "test",
+                    "modality": case.removeprefix(scan.patient + "_") if scan.modality == "MR" else "CT",
+                }
+                for case in scan.cases(variant.phases_apart)
+            ]
+    trained = [row for row in rows if row["set"] == "training"]
+    if not trained:
+        raise InputError(
+            f"{training}: found no {' or '.join(variant.sequences)} scan, expected CT/<id>/DICOM_anon or "
+            "MR/<id>/{T1DUAL,T2SPIR}/DICOM_anon"
+        )
+    cases: dict[str, list[str]] = {}
+    for row in trained:
+        cases.setdefault(row["patient"], []).append(row["case"])
+    organs = list(ORGANS)[: variant.organs]
+    documents: dict[str, Any] = {
+        "dataset.json": {
+            "channel_names": {str(index): channel for index, channel in enumerate(variant.channels)},
+            "labels": {"background": 0} | {organ: label for label, organ in enumerate(organs, start=1)},
+            "numTraining": len(trained),
+            "file_ending": ".nii.gz",
+            "name": variant.name,
+            "reference": "https://doi.org/10.5281/zenodo.3431873",
+            "licence": "CC BY-NC-SA 4.0",
+        }
+    }
+    # The scans of one patient stay in one fold, and every fold has its share of CT and MR.
+    if folds := cross_validation({patient: patient[:2] for patient in cases}, cases):
+        documents["splits_final.json"] = folds
+    files = files_below(training) + (files_below(test) if test else [])
+    return Plan(
+        name=f"Dataset{dataset_id:03d}_{variant.name}",
+        conversions=tuple(conversions),
+        skipped=leftovers(files, conversions, partial(_reason, sequences=variant.sequences), errors),
+        errors=errors,
+        documents=documents,
+        tables={"cases.csv": rows},
+    )
+
+
+def plan_submission(predictions: Path, source: Path, name: str) -> Plan:
+    """Plan a folder `name` of PNG stacks: CT/<id>/Results, MR/<id>/<sequence>/Results, as the organisers' template has.
+
+    Slices are img000.png and so on in the order of the DICOM files' names. Of the two phases of T1-DUAL, where they are
+    cases of their own, the in-phase prediction is taken: the organisers drew their masks on it.
+
+    Args:
+        predictions: nnU-Net's predictions, named as :func:`plan_chaos` names cases.
+        source: the folder that holds Test_Sets (or Train_Sets), for the DICOM slices.
+        name: of the folder to make.
+
+    Raises:
+        InputError: there is no prediction, or its scan is not in `source`.
+    """
+    scans: dict[str, _Scan] = {}
+    for folder in (_set_folder(source, "Train_Sets"), _set_folder(source, "Test_Sets")):
+        for scan in _scans(folder, ("CT", "T1DUAL", "T2SPIR")) if folder else ():
+            scans[scan.name] = scan
+    files = files_below(predictions)
+    conversions = []
+    for file in files:
+        case = file.name.removesuffix(".nii.gz")
+        if case == file.name or file.parent != predictions or case.startswith("."):
+            continue
+        if case.endswith("_OutPhase"):
+            continue
+        name_of_scan = case.removesuffix("_InPhase")
+        if name_of_scan not in scans:
+            found = ", ".join(list(scans)[:3]) or "none"
+            raise InputError(
+                f"{file}: found no scan of this name in {source} (there: {found} …), give its --dicom folder"
+            )
+        scan = scans[name_of_scan]
+        slices = scan.slices()
+        path = "/".join((*scan.folder.parts[-1 if scan.sequence == "CT" else -2 :], "Results"))
+        targets = tuple(f"{scan.modality}/{path}/img{index:03d}.png" for index in range(len(slices)))
+        conversions.append(Conversion(case, (file,), targets, partial(_write_masks, file, slices, scan.modality)))
+    if not conversions:
+        raise InputError(
+            f"{predictions}: found no predictions, expected files such as CT_01.nii.gz or MR_01_T2SPIR.nii.gz"
+        )
+    skipped = leftovers(
+        files,
+        conversions,
+        lambda file: "the in-phase prediction is submitted" if "_OutPhase.nii" in file.name else "not a prediction",
+    )
+    return Plan(name, tuple(conversions), skipped, is_submission=True)
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """One sequence of one patient: `folder` holds DICOM_anon and, in the training set, Ground."""
+
+    modality: str
+    number: int
+    sequence: str
+    folder: Path
+
+    @property
+    def patient(self) -> str:
+        return f"{self.modality}_{self.number:02d}"
+
+    @property
+    def name(self) -> str:
+        return self.patient if self.sequence == "CT" else f"{self.patient}_{self.sequence}"
+
+    def cases(self, phases_apart: bool) -> list[str]:
+        if self.sequence == "T1DUAL" and phases_apart:
+            return [f"{self.name}_{phase}" for phase in PHASES]
+        return [self.name]
+
+    def slices(self) -> tuple[Path, ...]:
+        """The slices that the masks belong to, in the order of their names."""
+        folder = self.folder / "DICOM_anon"
+        return _files(folder / "InPhase" if self.sequence == "T1DUAL" else folder, ".dcm")
+
+
+def _file_order(file: Path) -> list[int | str]:
+    """Numbers in names compare as numbers, as in the organisers' natural sort."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", file.name)]
+
+
+def _files(folder: Path, suffix: str) -> tuple[Path, ...]:
+    if not folder.is_dir():
+        return ()
+    found = (file for file in folder.iterdir() if file.suffix.lower() == suffix and not file.name.startswith("."))
+    return tuple(sorted(found, key=_file_order))
+
+
+def _set_folder(source: Path, name: str) -> Path | None:
+    """The set's folder: `source`, or in it, or a level below (archives unpack to CHAOS_Train_Sets/Train_Sets)."""
+    if not source.is_dir():
+        raise InputError(f"{source}: no such folder; give the folder that the download was unpacked to")
+    candidates = [source] if source.resolve().name == name else [source / name, *sorted(source.glob(f"*/{name}"))]
+    return next((folder for folder in candidates if folder.is_dir()), None)
+
+
+def _scans(folder: Path, sequences: tuple[str, ...]) -> Iterator[_Scan]:
+    for modality in ("CT", "MR"):
+        patients = [path for path in (folder / modality).glob("*") if path.is_dir() and path.name.isdigit()]
+        for patient in sorted(patients, key=_file_order):
+            for sequence in sequences:
+                if (sequence == "CT") == (modality == "CT"):
+                    where = patient if modality == "CT" else patient / sequence
+                    yield _Scan(modality, int(patient.name), sequence, where)
+
+
+def _plan_scan(scan: _Scan, where: str, variant: Variant) -> Conversion:
+    """The conversion of a scan.
+
+    Raises:
+        InputError: files are missing.
+    """
+    slices = scan.slices()
+    if not slices:
+        raise InputError(f"{scan.folder}: no DICOM slices in DICOM_anon, expected *.dcm: unpack the download again")
+    phases = [slices]
+    if scan.sequence == "T1DUAL":
+        phases.append(_out_phase(scan.folder, slices))
+    masks: tuple[Path, ...] = ()
+    if where == "Tr":
+        masks = _files(scan.folder / "Ground", ".png")
+        _refuse_other_count(scan.folder / "Ground", masks, slices)
+        if scan.modality == "MR" and [mask.stem for mask in masks] != [file.stem for file in slices]:
+            odd = next(mask for mask, file in zip(masks, slices, strict=True) if mask.stem != file.stem)
+            raise InputError(f"{odd}: no slice {odd.stem}.dcm, expected MR masks to be named as their slices")
+    cases = scan.cases(variant.phases_apart)
+    if len(cases) == 1:
+        images = [f"images{where}/{cases[0]}_{channel:04d}.nii.gz" for channel in range(len(phases))]
+    else:
+        images = [f"images{where}/{case}_0000.nii.gz" for case in cases]
+    labels = [f"labels{where}/{case}.nii.gz" for case in cases] if masks else []
+    return Conversion(
+        case=scan.name,
+        sources=(*(file for phase in phases for file in phase), *masks),
+        targets=(*images, *labels),
+        convert=partial(_convert, phases, masks, scan.modality, variant.organs),
+    )
+
+
+def _out_phase(folder: Path, in_phase: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The out-phase slices, each numbered one less than its in-phase slice."""
+    found = {file.name: file for file in _files(folder / "DICOM_anon" / "OutPhase", ".dcm")}
+    paired = []
+    for file in in_phase:
+        match = re.fullmatch(r"(.*?)(\d+)", file.stem)
+        name = f"{match[1]}{int(match[2]) - 1:0{len(match[2])}d}{file.suffix}" if match else file.name
+        if name not in found:
+            raise InputError(
+                f"{file}: no {name} in OutPhase, expected the out-phase slice there: unpack the download again"
+            )
+        paired.append(found.pop(name))
+    if found:
+        odd = next(iter(found.values()))
+        raise InputError(f"{odd}: no slice of the next number in InPhase, expected one: unpack the download again")
+    return tuple(paired)
+
+
+def _convert(
+    phases: list[tuple[Path, ...]], masks: tuple[Path, ...], modality: str, organs: int, targets: Sequence[Path]
+) -> None:
+    series = [read_series(files) for files in phases]
+    for other in series[1:]:
+        if difference := grid_difference(series[0].grid, other.grid):
+            raise InputError(
+                f"{other.files[0].parent}: {difference} of in-phase and out-phase differ, expected one grid"
+            )
+    for one, target in zip(series, targets, strict=False):
+        sitk.WriteImage(read_volume(one), str(target), True)
+    for target in targets[len(series) :]:
+        sitk.WriteImage(read_masks(masks, series[0], modality, organs), str(target), True)
+
+
+def _write_masks(prediction: Path, slices: tuple[Path, ...], modality: str, targets: Sequence[Path]) -> None:
+    series = read_series(slices)
+    image = read_image(prediction)
+    if difference := grid_difference(image, series.grid):
+        raise InputError(
+            f"{prediction}: {difference} of the prediction and {slices[0].parent} differ; wrong --dicom folder?"
+        )
+    labels = sitk.GetArrayFromImage(image)
+    if labels.max() > len(ORGANS):
+        raise InputError(
+            f"{prediction}: found label {labels.max()}, expected 0–{len(ORGANS)}: it is not a CHAOS segmentation"
+        )
+    grey = np.array([0, SUBMITTED_CT, 0, 0, 0] if modality == "CT" else [0, *SUBMITTED], np.uint8)
+    for place, index in enumerate(series.order):
+        Image.fromarray(grey[labels[place].astype(int)]).save(targets[index], format="PNG")
+
+
+def _read_header(file: Path) -> pydicom.Dataset:
+    try:
+        header = pydicom.dcmread(file, stop_before_pixels=True)
+    except (InvalidDicomError, OSError) as error:
+        raise InputError(f"{file}: not a readable DICOM file ({error}): unpack the download again") from error
+    for tag in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"):
+        if header.get(tag) is None:
+            raise InputError(f"{file}: no {tag} in its header, expected a slice of a CT or MR series")
+    return header
+
+
+def _refuse_mixed_series(files: Sequence[Path], headers: Sequence[pydicom.Dataset]) -> None:
+    checks: dict[str, Callable[[pydicom.Dataset], Any]] = {
+        "size": lambda header: (header.Rows, header.Columns),
+        "orientation": lambda header: np.round(np.array(header.ImageOrientationPatient, float), 3).tolist(),
+        "pixel spacing": lambda header: np.round(np.array(header.PixelSpacing, float), 4).tolist(),
+    }
+    for name, value_of in checks.items():
+        expected = value_of(headers[0])
+        for file, header in zip(files, headers, strict=True):
+            if value_of(header) != expected:
+                raise InputError(
+                    f"{file}: {name} {value_of(header)}, expected {expected} as in {files[0].name}: slices of several "
+                    "series lie in this folder; keep one"
+                )
+    uids = {header.get("SeriesInstanceUID") for header in headers}
+    # Anonymisers may give every file a UID of its own; several files of each of several series are another thing.
+    if 1 < len(uids) < len(files):
+        raise InputError(f"{files[0].parent}: slices of {len(uids)} series (by their UID), expected one: keep one")
+
+
+def _refuse_other_count(folder: Path, masks: Sequence[Path], slices: Sequence[Path]) -> None:
+    if len(masks) != len(slices):
+        raise InputError(
+            f"{folder}: {len(masks)} PNG masks for {len(slices)} DICOM slices, expected one each: unpack the "
+            "download again"
+        )
+
+
+def _label(grey: int, modality: str) -> int:
+    if modality == "CT":
+        return int(grey > 0)
+    if grey == 0:
+        return 0
+    return next((label for label, (low, high) in enumerate(ORGANS.values(), 1) if low <= grey <= high), UNKNOWN)
+
+
+def _read_grey(file: Path, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """A PNG's values, (rows, columns); 1-bit ones become 0 and 255."""
+    try:
+        with Image.open(file) as image:
+            grey = np.asarray(image.convert("L"))
+    except (OSError, SyntaxError) as error:
+        raise InputError(f"{file}: not a readable PNG ({error}): unpack the download again") from error
+    if grey.shape != shape:
+        raise InputError(
+            f"{file}: {grey.shape[1]}×{grey.shape[0]} pixels, expected {shape[1]}×{shape[0]} as its slice has"
+        )
+    return grey
+
+
+def _on_grid(array: np.ndarray, series: Series) -> sitk.Image:
+    image = sitk.GetImageFromArray(array)
+    image.CopyInformation(series.grid)
+    return image
+
+
+def _reason(file: Path, sequences: tuple[str, ...]) -> str:
+    sequence = next((name for name in ("T1DUAL", "T2SPIR", "CT") if name in file.parts), None)
+    return "not a slice or a mask" if sequence in (None, *sequences) else f"{sequence} is not part of this dataset"
