@@ -100,6 +100,55 @@ def chaos_submit(
     _write(plan_submission(predictions, dicom, out.name), out.parent, dry_run, workers)
 
 
+@app.command()
+def msd(
+    source: Annotated[str, typer.Argument(metavar="SRC|TaskNN", help="A task's folder or tar archive, or its number.")],
+    dataset_id: Annotated[
+        int | None,
+        typer.Option("--id", min=1, max=999, help="The dataset's ID in nnU-Net; otherwise the task's number."),
+    ] = None,
+    download: Annotated[bool, typer.Option("--download", help="Fetch the task first.")] = False,
+    mirror: Annotated[
+        str | None, typer.Option(envvar="MISSU_MSD_MIRROR", help="The address that holds TaskNN_Name.tar.")
+    ] = None,
+    archives: Annotated[Path, typer.Option(envvar="MISSU_ARCHIVES", help="Where fetched archives are kept.")] = Path(),
+    symlink: Symlink = False,
+    dry_run: DryRun = False,
+    workers: Workers = None,
+) -> None:
+    """Medical Segmentation Decathlon: a task's folder or archive, fetched if asked for, checked by nnU-Net."""
+    from tempfile import TemporaryDirectory
+
+    from missu_nnunet.datasets.msd import MD5, MIRROR, check_integrity, find_task, plan_msd, task_number, unpack
+    from missu_nnunet.datasets.raw import raw_folder
+    from missu_nnunet.files import PARTIAL
+    from missu_nnunet.parallel import default_workers
+
+    path = Path(source)
+    workers = workers or default_workers()
+    if not path.exists():
+        task = find_task(source)
+        mirror = mirror or MIRROR
+        if not download:
+            raise InputError(f"{source}: no such folder or archive; add --download to fetch {task} from {mirror}")
+        if dry_run:
+            print(f"fetch {mirror}/{task}.tar to {archives / f'{task}.tar'}; what it holds is known then")
+            return
+        with _extra():
+            from missu_nnunet.datasets.msd import download as fetch
+
+            path = fetch(task, MD5[task], archives, mirror)
+    if path.is_file() and symlink:
+        raise InputError(f"{path}: an archive cannot be linked to; unpack it, or leave out --symlink")
+    raw = raw_folder()
+    raw.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=PARTIAL, dir=raw) as scratch:
+        folder = unpack(path, Path(scratch)) if path.is_file() else path
+        dataset_id = dataset_id or task_number(folder)
+        plan = plan_msd(folder, dataset_id, symlink, base=Path(scratch))
+        _write_dataset(plan, dataset_id, dry_run, workers, lambda finished: check_integrity(finished, workers))
+
+
 @contextmanager
 def _extra() -> Iterator[None]:
     """Say which extra a missing library belongs to."""

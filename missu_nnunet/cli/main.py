@@ -22,8 +22,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
 app.command()(evaluate)
 app.add_typer(dataset.app, name="dataset")
 

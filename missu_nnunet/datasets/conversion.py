@@ -57,6 +57,7 @@ class Plan:
         documents: JSON files of the dataset, by name.
         tables: CSV files of the dataset, by name: rows with the same keys.
         is_submission: the folder goes to a challenge as it is; the account stays beside it.
+        base: the account names source files relative to it, if they are below it.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Plan:
     documents: Mapping[str, Any] = field(default_factory=dict)
     tables: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
     is_submission: bool = False
+    base: Path = Path()
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -230,7 +232,11 @@ def _refuse_foreign_files(plan: Plan, folder: Path) -> None:
     planned |= {folder / name for name in (*plan.documents, *plan.tables, ACCOUNT)}
     if not folder.is_dir():
         return
-    foreign = [file for file in files_below(folder) if file not in planned and not file.name.startswith(PARTIAL)]
+    foreign = [
+        file
+        for file in files_below(folder)
+        if file not in planned and not any(part.startswith(PARTIAL) for part in file.relative_to(folder).parts)
+    ]
     if foreign:
         raise InputError(
             f"{foreign[0]}: found a file that this conversion does not write: remove {folder} to convert anew, or "
@@ -239,11 +245,15 @@ def _refuse_foreign_files(plan: Plan, folder: Path) -> None:
 
 
 def _account(plan: Plan, failed: Mapping[str, str]) -> list[dict[str, str]]:
-    """One row per source file (and target, where several are made of it)."""
+    """One row per source file."""
+
+    def name(source: Path) -> str:
+        return str(source.relative_to(plan.base) if source.is_relative_to(plan.base) else source)
+
     rows = []
     for conversion in plan.conversions:
         status = "error" if conversion.case in failed else "converted"
         detail = failed.get(conversion.case, " ".join(conversion.targets))
-        rows += [{"source": str(source), "status": status, "detail": detail} for source in conversion.sources]
-    rows += [{"source": str(path), "status": "skipped", "detail": reason} for path, reason in plan.skipped.items()]
+        rows += [{"source": name(source), "status": status, "detail": detail} for source in conversion.sources]
+    rows += [{"source": name(path), "status": "skipped", "detail": reason} for path, reason in plan.skipped.items()]
     return sorted(rows, key=lambda row: row["source"])

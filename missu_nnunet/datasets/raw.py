@@ -18,7 +18,7 @@ def raw_folder() -> Path:
     Raises:
         InputError: the variable is not set.
     """
-    folder = os.environ.get("nnUNet_raw")  # noqa: SIM112
+    folder = os.environ.get("nnUNet_raw")
     if not folder:
         raise InputError(
             "nnUNet_raw is not set: export nnUNet_raw=FOLDER, the folder that holds nnU-Net's raw datasets"

@@ -9,6 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from chaos_tree import GREY, make_truth, write_download, write_slice, write_t1dual
 from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
 from PIL import Image
 from pydicom.uid import generate_uid
@@ -16,8 +17,6 @@ from pydicom.uid import generate_uid
 from missu_nnunet.datasets.chaos import MODALITIES, TASKS, plan_chaos, plan_submission
 from missu_nnunet.datasets.conversion import execute
 from missu_nnunet.errors import InputError
-
-from .chaos_tree import GREY, make_truth, write_download, write_slice, write_t1dual
 
 
 @pytest.fixture

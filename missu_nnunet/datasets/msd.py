@@ -1,0 +1,233 @@
+"""The Medical Segmentation Decathlon: fetch, check and convert one of its tasks, or anything in its format."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+import tarfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from missu_nnunet.datasets.conversion import Conversion, Plan, copy_nifti, files_below, leftovers
+from missu_nnunet.datasets.images import read_header
+from missu_nnunet.errors import InputError
+from missu_nnunet.files import PARTIAL
+
+MIRROR = "https://msd-for-monai.s3-us-west-2.amazonaws.com"
+"""Where MONAI's DecathlonDataset downloads from, too; its list of checksums follows."""
+
+MD5 = {
+    "Task01_BrainTumour": "240a19d752f0d9e9101544901065d872",
+    "Task02_Heart": "06ee59366e1e5124267b774dbd654057",
+    "Task03_Liver": "a90ec6c4aa7f6a3d087205e23d4e6397",
+    "Task04_Hippocampus": "9d24dba78a72977dbd1d2e110310f31b",
+    "Task05_Prostate": "35138f08b1efaef89d7424d2bcc928db",
+    "Task06_Lung": "8afd997733c7fc0432f71255ba4e52dc",
+    "Task07_Pancreas": "4f7080cfca169fa8066d17ce6eb061e4",
+    "Task08_HepaticVessel": "641d79e80ec66453921d997fbf12a29c",
+    "Task09_Spleen": "410d4a301da4e5b2f6f86ec3ddba524e",
+    "Task10_Colon": "bad7a188931dc2f6acf72b08eb6202d0",
+}
+
+
+def find_task(name: str) -> str:
+    """The full name of a task: "Task04" or "Task04_Hippocampus".
+
+    Raises:
+        InputError: the Decathlon has no such task.
+    """
+    found = [task for task in MD5 if name in (task, task.partition("_")[0])]
+    if not found:
+        raise InputError(
+            f"{name}: neither a folder, nor an archive, nor one of the Decathlon's tasks, Task01 to Task10"
+        )
+    return found[0]
+
+
+def download(task: str, md5: str, folder: Path, mirror: str = MIRROR) -> Path:
+    """Fetch a task's archive into `folder`, unless it is there already, and return its path.
+
+    Args:
+        task: its full name.
+        md5: what the archive's checksum must be.
+        folder: where archives are kept.
+        mirror: the address that holds the archives.
+
+    Raises:
+        InputError: the download failed, or the file is not the one expected.
+    """
+    import pooch
+    from requests import RequestException
+
+    url = f"{mirror.rstrip('/')}/{task}.tar"
+    fetch = pooch.HTTPDownloader(progressbar=sys.stderr.isatty())
+    try:
+        return Path(pooch.retrieve(url, f"md5:{md5}", fname=f"{task}.tar", path=folder, downloader=fetch))
+    except (RequestException, OSError) as error:
+        raise InputError(f"{url}: download failed ({error}); try again, or name another --mirror") from error
+    except ValueError as error:  # pooch's way to say that the checksum differs
+        raise InputError(f"{url}: its checksum is not md5 {md5}, the Decathlon's; name another --mirror") from error
+
+
+def unpack(archive: Path, folder: Path) -> Path:
+    """Unpack a task's archive into `folder` and return the task's folder.
+
+    Raises:
+        InputError: the archive is damaged, reaches outside the folder, or holds no task.
+    """
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder, filter="data")
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise InputError(f"{archive}: not a whole tar archive ({error}): download it again") from error
+    found = sorted(path for path in folder.iterdir() if re.fullmatch(r"Task\d+_\w+", path.name) and path.is_dir())
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise InputError(f"{archive}: found {names} in it, expected one folder such as Task04_Hippocampus")
+    return found[0]
+
+
+def task_number(source: Path) -> int:
+    """The number in a task folder's name.
+
+    Raises:
+        InputError: the folder is not named as nnU-Net's converter wants it.
+    """
+    match = re.fullmatch(r"Task(\d+)_[^_]+", source.resolve().name)
+    if not match:
+        raise InputError(f"{source}: found no task number in the name, expected TaskNN_Name such as Task04_Hippocampus")
+    return int(match[1])
+
+
+def plan_msd(source: Path, dataset_id: int, link: bool = False, base: Path = Path()) -> Plan:
+    """Plan what nnUNetv2_convert_MSD_dataset writes: 4D images split into channels, the rest as it is.
+
+    Args:
+        source: the task's folder, TaskNN_Name.
+        dataset_id: 1–999.
+        link: link 3D images and labels instead of copying them.
+        base: the account names files relative to it.
+
+    Raises:
+        InputError: the folder is not a task.
+    """
+    task_number(source)
+    description = _read_description(source / "dataset.json")
+    files = files_below(source)
+    channels = len(description["modality"])
+    conversions, errors = [], {}
+    images = {where: _cases(source / f"images{where}") for where in ("Tr", "Ts")}
+    labels = _cases(source / "labelsTr")
+    for where, cases in images.items():
+        for case, image in cases.items():
+            sources: tuple[Path, ...] = (image,)
+            targets = [f"images{where}/{case}_{channel:04d}.nii.gz" for channel in range(channels)]
+            if where == "Tr":
+                if case not in labels:
+                    errors[image] = (
+                        f"{image}: no labelsTr/{image.name}, expected its segmentation: unpack the task again"
+                    )
+                    continue
+                sources = (image, labels[case])
+                targets.append(f"labelsTr/{case}.nii.gz")
+            conversions.append(Conversion(case, sources, tuple(targets), partial(_convert, sources, link)))
+    listed = [path for entry in description["training"] for path in entry.values()] + list(description["test"])
+    for path in listed:
+        if not (source / path).is_file():
+            errors[source / path] = f"{source / path}: listed in dataset.json but not there: unpack the task again"
+    if not images["Tr"]:
+        errors[source / "imagesTr"] = f"{source / 'imagesTr'}: no .nii.gz image, expected the training images"
+    skipped = leftovers(files, conversions, lambda _: "not an image or segmentation of the task", errors)
+    skipped[source / "dataset.json"] = "rewritten for nnU-Net"
+    return Plan(
+        name=f"Dataset{dataset_id:03d}_{source.resolve().name.partition('_')[2]}",
+        conversions=tuple(conversions),
+        skipped=skipped,
+        errors=errors,
+        documents={"dataset.json": _for_nnunet(description, len(images["Tr"]))},
+        base=base,
+    )
+
+
+def check_integrity(folder: Path, workers: int) -> None:
+    """nnU-Net's own check of a raw dataset.
+
+    Raises:
+        InputError: it finds something; the details are on standard output.
+    """
+    from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
+
+    try:
+        verify_dataset_integrity(str(folder), num_processes=workers)
+    except (AssertionError, RuntimeError, FileNotFoundError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"{folder}: refused by nnU-Net's integrity check: {reason} Correct the source and run again"
+        ) from error
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    try:
+        description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: not readable as JSON ({error}), expected the Decathlon's: unpack the task again"
+        ) from error
+    if missing := [key for key in ("modality", "labels", "training", "test") if key not in description]:
+        raise InputError(
+            f"{path}: the key {missing[0]} is missing; expected a Decathlon task, not a dataset of nnU-Net's"
+        )
+    return description
+
+
+def _for_nnunet(description: dict[str, Any], num_training: int) -> dict[str, Any]:
+    """The description as nnU-Net's converter writes it."""
+    kept = {key: value for key, value in description.items() if key not in ("modality", "training", "test")}
+    return kept | {
+        "labels": {name: int(label) for label, name in description["labels"].items()},
+        "numTraining": num_training,
+        "file_ending": ".nii.gz",
+        "channel_names": description["modality"],
+    }
+
+
+def _cases(folder: Path) -> dict[str, Path]:
+    """The folder's images by case, without files that start with a dot or an underscore, as in nnU-Net's converter."""
+    if not folder.is_dir():
+        return {}
+    files = sorted(path for path in folder.iterdir() if path.name.endswith(".nii.gz") and path.name[0] not in "._")
+    return {path.name.removesuffix(".nii.gz"): path for path in files}
+
+
+def _convert(sources: tuple[Path, ...], link: bool, targets: Sequence[Path]) -> None:
+    image, *label = sources
+    _split(image, targets[: len(targets) - len(label)], link)
+    if label:
+        copy_nifti(label[0], targets[-1], link)
+
+
+def _split(image: Path, targets: Sequence[Path], link: bool) -> None:
+    """One file per channel."""
+    from nnunetv2.dataset_conversion.convert_MSD_dataset import split_4d_nifti
+
+    header = read_header(image)
+    found = 1 if header.GetDimension() == 3 else header.GetSize()[-1]
+    if found != len(targets):
+        raise InputError(f"{image}: {found} channels, expected {len(targets)} as dataset.json says under modality")
+    if header.GetDimension() == 3:
+        copy_nifti(image, targets[0], link)
+        return
+    scratch = targets[0].with_name(f"{PARTIAL}{image.name}-channels")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    try:
+        split_4d_nifti(str(image), str(scratch))
+        for channel, target in zip(sorted(scratch.iterdir()), targets, strict=True):
+            os.replace(channel, target)
+    finally:
+        shutil.rmtree(scratch)

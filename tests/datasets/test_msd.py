@@ -1,0 +1,200 @@
+"""Decathlon tasks: against nnU-Net's own converter, from folders, archives and a local web server."""
+
+import functools
+import hashlib
+import http.server
+import json
+import os
+import tarfile
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from nnunetv2.dataset_conversion.convert_MSD_dataset import convert_msd_dataset
+
+from missu_nnunet.datasets.conversion import execute
+from missu_nnunet.datasets.msd import MD5, check_integrity, download, find_task, plan_msd, unpack
+from missu_nnunet.errors import InputError
+
+
+def write_task(root, name="Task05_Tiny", channels=2, cases=3):
+    folder = root / name
+    rng = np.random.default_rng(0)
+    for part in ("imagesTr", "labelsTr", "imagesTs"):
+        (folder / part).mkdir(parents=True)
+    for number in range(cases + 1):
+        image = rng.random((channels, 4, 6, 5)).astype(np.float32)
+        itk = (
+            sitk.JoinSeries([sitk.GetImageFromArray(one) for one in image])
+            if channels > 1
+            else sitk.GetImageFromArray(image[0])
+        )
+        itk.SetSpacing((0.6, 0.6, 4.0, 1.0)[: itk.GetDimension()])
+        where = "imagesTr" if number < cases else "imagesTs"
+        sitk.WriteImage(itk, str(folder / where / f"tiny_{number:02d}.nii.gz"))
+        (folder / where / f"._tiny_{number:02d}.nii.gz").write_bytes(b"\0\5\26\7")
+        if number < cases:
+            label = sitk.GetImageFromArray(rng.integers(0, 3, (4, 6, 5)).astype(np.uint8))
+            label.SetSpacing((0.6, 0.6, 4.0))
+            sitk.WriteImage(label, str(folder / "labelsTr" / f"tiny_{number:02d}.nii.gz"))
+    description = {
+        "name": "Tiny",
+        "modality": {str(channel): f"MR{channel}" for channel in range(channels)},
+        "labels": {"0": "background", "1": "PZ", "2": "TZ"},
+        "numTraining": cases,
+        "numTest": 1,
+        "training": [
+            {"image": f"./imagesTr/tiny_{n:02d}.nii.gz", "label": f"./labelsTr/tiny_{n:02d}.nii.gz"}
+            for n in range(cases)
+        ],
+        "test": [f"./imagesTs/tiny_{cases:02d}.nii.gz"],
+    }
+    (folder / "dataset.json").write_text(json.dumps(description))
+    (folder / "._dataset.json").write_bytes(b"\0")
+    return folder
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): json.loads(path.read_text()) if path.suffix == ".json" else path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "conversion.csv"
+    }
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_same_files_as_from_nnunets_converter(tmp_path, monkeypatch, channels):
+    task = write_task(tmp_path, channels=channels)
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path / "theirs"))
+    convert_msd_dataset(str(task), 5, num_processes=1)
+    folder = execute(plan_msd(task, 5), tmp_path / "ours", workers=1, check=lambda folder: check_integrity(folder, 1))
+    assert contents(folder) == contents(tmp_path / "theirs" / "Dataset005_Tiny")
+
+
+def test_hippocampus_as_from_nnunets_converter(tmp_path, monkeypatch):
+    data = Path(os.environ.get("MISSU_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
+    task = data / "Task04_Hippocampus"
+    if not task.is_dir():
+        pytest.skip(f"needs {task}: real data that is not part of the repository; MISSU_TEST_DATA names its folder")
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path / "theirs"))
+    convert_msd_dataset(str(task), 4, num_processes=1)
+    folder = execute(plan_msd(task, 4), tmp_path / "ours", workers=1)
+    assert contents(folder) == contents(tmp_path / "theirs" / "Dataset004_Hippocampus")
+
+
+def test_links(tmp_path):
+    folder = execute(plan_msd(write_task(tmp_path, channels=1), 5, link=True), tmp_path / "raw", workers=1)
+    assert all(path.is_symlink() and path.exists() for path in folder.glob("*/*.nii.gz"))
+
+
+def pack(task, archive):
+    with tarfile.open(archive, "w") as tar:
+        tar.add(task, task.name)
+    return archive
+
+
+def test_archives(tmp_path):
+    archive = pack(write_task(tmp_path), tmp_path / "Task05_Tiny.tar")
+    task = unpack(archive, tmp_path / "scratch")
+    assert task == tmp_path / "scratch" / "Task05_Tiny"
+    plan = plan_msd(task, 5, base=tmp_path / "scratch")
+    folder = execute(plan, tmp_path / "raw", workers=1)
+    assert "\nTask05_Tiny/imagesTr/tiny_00.nii.gz,converted," in (folder / "conversion.csv").read_text()
+    archive.write_bytes(archive.read_bytes()[:3000])
+    with pytest.raises(InputError, match=r"Task05_Tiny.tar: not a whole tar archive"):
+        unpack(archive, tmp_path / "again")
+
+
+def test_archives_of_something_else(tmp_path):
+    (tmp_path / "file").write_text("x")
+    pack(tmp_path / "file", tmp_path / "other.tar")
+    with pytest.raises(InputError, match=r"other.tar: found none in it, expected one folder such as"):
+        unpack(tmp_path / "other.tar", tmp_path / "scratch")
+    with tarfile.open(tmp_path / "evil.tar", "w") as tar:
+        tar.add(tmp_path / "file", "../outside")
+    with pytest.raises(InputError, match=r"evil.tar: not a whole tar archive"):
+        unpack(tmp_path / "evil.tar", tmp_path / "scratch")
+    assert not (tmp_path / "outside").exists()
+
+
+@pytest.fixture
+def server(tmp_path):
+    """The address of a local web server, its folder and the requests it got."""
+    folder = tmp_path / "www"
+    folder.mkdir()
+    requests = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            requests.append(self.path)
+
+    web = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+    threading.Thread(target=web.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{web.server_port}/", folder, requests
+    web.shutdown()
+    web.server_close()
+
+
+def test_downloads_once_and_checks(server, tmp_path):
+    address, folder, requests = server
+    archive = pack(write_task(tmp_path), folder / "Task05_Tiny.tar")
+    md5 = hashlib.md5(archive.read_bytes()).hexdigest()
+    fetched = download("Task05_Tiny", md5, tmp_path / "archives", address)
+    assert fetched.read_bytes() == archive.read_bytes()
+    assert download("Task05_Tiny", md5, tmp_path / "archives", address) == fetched
+    assert requests == ["/Task05_Tiny.tar"]
+
+
+def test_failed_downloads_leave_nothing(server, tmp_path):
+    address, folder, _ = server
+    (folder / "Task02_Heart.tar").write_bytes(b"not the heart")
+    with pytest.raises(InputError, match=r"Task02_Heart.tar: its checksum is not md5 06ee"):
+        download("Task02_Heart", MD5["Task02_Heart"], tmp_path / "archives", address)
+    with pytest.raises(InputError, match=r"Task03_Liver.tar: download failed \(404"):
+        download("Task03_Liver", MD5["Task03_Liver"], tmp_path / "archives", address)
+    with pytest.raises(InputError, match="download failed"):
+        download("Task03_Liver", MD5["Task03_Liver"], tmp_path / "archives", "http://127.0.0.1:9")
+    assert list((tmp_path / "archives").iterdir()) == []
+
+
+def test_names_of_tasks():
+    assert find_task("Task04") == find_task("Task04_Hippocampus") == "Task04_Hippocampus"
+    with pytest.raises(InputError, match="Task11: neither a folder"):
+        find_task("Task11")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda task: (task / "labelsTr" / "tiny_01.nii.gz").unlink(), r"tiny_01.nii.gz: (no labelsTr|listed)"),
+        (lambda task: (task / "imagesTs" / "tiny_03.nii.gz").unlink(), r"tiny_03.nii.gz: listed in dataset.json but"),
+        (lambda task: (task / "dataset.json").unlink(), r"dataset.json: not readable as JSON"),
+        (lambda task: (task / "dataset.json").write_text('{"labels": {}}'), "the key modality is missing"),
+        (
+            lambda task: sitk.WriteImage(
+                sitk.Image(5, 6, 4, sitk.sitkFloat32), str(task / "imagesTr" / "tiny_01.nii.gz")
+            ),
+            r"tiny_01.nii.gz: 1 channels, expected 2",
+        ),
+        (
+            lambda task: sitk.WriteImage(
+                sitk.Image(5, 6, 3, sitk.sitkUInt8), str(task / "labelsTr" / "tiny_01.nii.gz")
+            ),
+            "refused by nnU-Net's integrity check",
+        ),
+    ],
+)
+def test_damage_is_named_and_leaves_no_dataset(tmp_path, damage, message):
+    task = write_task(tmp_path)
+    damage(task)
+    with pytest.raises(InputError, match=message) as error:
+        execute(plan_msd(task, 5), tmp_path / "raw", workers=1, check=lambda folder: check_integrity(folder, 1))
+    assert "\n" not in str(error.value)
+    assert not list((tmp_path / "raw").glob("Dataset*"))
+
+
+def test_a_folder_of_another_name(tmp_path):
+    with pytest.raises(InputError, match="found no task number in the name"):
+        plan_msd(write_task(tmp_path, name="Hippocampus"), 5)
