@@ -149,6 +149,47 @@ def msd(
         _write_dataset(plan, dataset_id, dry_run, workers, lambda finished: check_integrity(finished, workers))
 
 
+@app.command()
+def verify(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Its folder, name or ID in nnUNet_raw.")],
+    patient: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX", help="Its first group, found in a case's name, is the patient; else cases.csv tells."
+        ),
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder for pictures of suspicious cases; otherwise ./verify_DATASET.")
+    ] = None,
+    workers: Workers = None,
+) -> None:
+    """Look for what nnU-Net's own check does not see; exit code 1 if something is wrong for sure."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from missu_nnunet.datasets import verify as checks
+    from missu_nnunet.datasets.raw import find_dataset, read_dataset
+    from missu_nnunet.parallel import default_workers
+
+    raw = read_dataset(find_dataset(dataset))
+    findings = checks.verify(raw, patient, workers or default_workers())
+    if not findings:
+        print(f"{raw.name}: nothing found")
+        return
+    table = Table(title=raw.name, show_lines=True)
+    for column in ("level", "check", "cases", "finding"):
+        table.add_column(column, overflow="fold")
+    for finding in findings:
+        cases = ", ".join(finding.cases[:5]) + (f" and {len(finding.cases) - 5} more" if len(finding.cases) > 5 else "")
+        table.add_row(finding.level, finding.check, cases, finding.message)
+    Console().print(table)
+    folder = pictures or Path(f"verify_{raw.name}")
+    if saved := checks.save_pictures(raw, findings, folder):
+        print(f"{len(saved)} pictures in {folder}")
+    if any(finding.level == "error" for finding in findings):
+        raise typer.Exit(1)
+
+
 @contextmanager
 def _extra() -> Iterator[None]:
     """Say which extra a missing library belongs to."""

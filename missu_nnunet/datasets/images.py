@@ -30,6 +30,8 @@ Grid = sitk.Image | sitk.ImageFileReader
 
 def read_header(path: Path) -> sitk.ImageFileReader:
     """The image's grid without its voxels, or an :class:`InputError` that says why it cannot be read."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:

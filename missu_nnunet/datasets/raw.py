@@ -63,6 +63,7 @@ class RawDataset:
         labels: every label that a segmentation may hold: the background, the classes' and the ignore label.
         ignore: the ignore label, if the dataset has one.
         file_ending: of images and segmentations, with the dot.
+        listed: the key "dataset", by which a dataset.json may list its files instead of having imagesTr and labelsTr.
     """
 
     folder: Path
@@ -71,6 +72,7 @@ class RawDataset:
     labels: frozenset[int]
     ignore: int | None
     file_ending: str
+    listed: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -110,4 +112,49 @@ def read_dataset(folder: Path) -> RawDataset:
         labels=frozenset(label for labels in regions.values() for label in labels),
         ignore=regions["ignore"][0] if "ignore" in regions else None,
         file_ending=file_ending,
+        listed=content.get("dataset"),
     )
+
+
+def training_cases(dataset: RawDataset) -> dict[str, tuple[list[Path], Path]]:
+    """The images, by channel, and the segmentation of every training case; whether these exist is not looked at."""
+    ending, folder = dataset.file_ending, dataset.folder
+    if dataset.listed is not None:
+        # Paths are relative to the folder, or absolute, and may name environment variables, as in nnU-Net.
+        return {
+            case: (
+                [folder / os.path.expandvars(path) for path in files["images"]],
+                folder / os.path.expandvars(files["label"]),
+            )
+            for case, files in dataset.listed.items()
+        }
+    cases = {path.name.removesuffix(ending) for path in _images(folder / "labelsTr", ending)}
+    cases |= set(_by_case(folder / "imagesTr", ending))
+    names = range(len(dataset.channels))
+    return {
+        case: (
+            [folder / "imagesTr" / f"{case}_{channel:04d}{ending}" for channel in names],
+            folder / "labelsTr" / f"{case}{ending}",
+        )
+        for case in sorted(cases)
+    }
+
+
+def test_set(dataset: RawDataset) -> dict[str, list[Path]]:
+    """The images in imagesTs, by case."""
+    return _by_case(dataset.folder / "imagesTs", dataset.file_ending)
+
+
+def _images(folder: Path, file_ending: str) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.name.endswith(file_ending) and path.name[0] != ".")
+
+
+def _by_case(folder: Path, file_ending: str) -> dict[str, list[Path]]:
+    cases: dict[str, list[Path]] = {}
+    for path in _images(folder, file_ending):
+        case, _, channel = path.name.removesuffix(file_ending).rpartition("_")
+        if re.fullmatch(r"\d{4}", channel):
+            cases.setdefault(case, []).append(path)
+    return cases

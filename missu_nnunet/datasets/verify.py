@@ -1,0 +1,433 @@
+"""What nnU-Net's integrity check does not see in a raw dataset and later costs a day.
+
+nnU-Net takes voxels as they lie in the file: it does not check that images are oriented alike, only warns of labels
+whose headers put them elsewhere, and knows nothing of patients.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Literal
+
+import nibabel
+import numpy as np
+import SimpleITK as sitk
+from scipy.ndimage import center_of_mass
+
+from missu_nnunet.datasets.images import Grid, grid_difference, read_header, read_image
+from missu_nnunet.datasets.raw import RawDataset, test_set, training_cases
+from missu_nnunet.errors import InputError
+from missu_nnunet.files import whole_file
+from missu_nnunet.parallel import map_cases
+
+Folds = Sequence[Mapping[str, Sequence[str]]]
+"""nnU-Net's splits: for each fold the cases of "train" and "val"."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something found.
+
+    Attributes:
+        level: "error" is wrong for sure, "warning" may be meant.
+        check: what was looked at.
+        cases: where it was found.
+        message: what was found, and what to do.
+        visible: whether a picture of the case can show it.
+    """
+
+    level: Literal["error", "warning"]
+    check: str
+    cases: tuple[str, ...]
+    message: str
+    visible: bool = False
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What was read of one case."""
+
+    findings: tuple[Finding, ...]
+    orientation: str | None = None
+    hashes: tuple[str, ...] = ()
+    labels: frozenset[int] = frozenset()
+    sides: Mapping[int, float] = field(default_factory=dict)
+    """label → how far its centre lies to the patient's left of the image's centre (mm)"""
+
+
+def verify(dataset: RawDataset, patient_pattern: str | None = None, workers: int = 1) -> list[Finding]:
+    """Check a raw dataset.
+
+    Args:
+        dataset: which.
+        patient_pattern: a regular expression whose first group, searched in a case's name, is the patient. Without it,
+            the column "patient" of the dataset's cases.csv tells; without that, every case is a patient.
+        workers: processes.
+
+    Raises:
+        InputError: the dataset has no cases, or its splits or patients cannot be read.
+    """
+    training, test = training_cases(dataset), test_set(dataset)
+    if not training:
+        raise InputError(f"{dataset.folder}: found no training case, expected imagesTr/CASE_0000{dataset.file_ending}")
+    jobs = [_Job(case, images, label, dataset.labels) for case, (images, label) in training.items()]
+    jobs += [_Job(case, images, None, dataset.labels) for case, images in test.items()]
+    facts = {}
+    for job, result in zip(jobs, map_cases(_read_case, jobs, workers, "verifying"), strict=True):
+        facts[job.case] = (
+            result if isinstance(result, _Facts) else _Facts((Finding("error", "files", (job.case,), str(result)),))
+        )
+    folds = _folds(dataset, list(training))
+    patients = _patients(dataset, list(training), patient_pattern)
+    return [
+        *_merge(finding for one in facts.values() for finding in one.findings),
+        *_label_values(dataset, facts, list(training)),
+        *_orientations(facts),
+        *_mirrored(facts),
+        *_duplicates(facts, folds, set(test)),
+        *_splits(folds, list(training), patients),
+        *_absent_classes(dataset, facts, folds),
+    ]
+
+
+def save_pictures(dataset: RawDataset, findings: Sequence[Finding], folder: Path, limit: int = 5) -> list[Path]:
+    """A picture of each case of the visible findings, `limit` of each, above one of a case without findings.
+
+    Images are drawn as nnU-Net sees them, in the order of their voxels; letters tell the directions of the header.
+    """
+    training, test = training_cases(dataset), test_set(dataset)
+    titles: dict[str, list[str]] = {}
+    for finding in findings:
+        for case in finding.cases[:limit] if finding.visible else ():
+            titles.setdefault(case, []).append(f"{finding.check}: {finding.message}")
+    suspicious = {case for finding in findings if finding.visible for case in finding.cases}
+    typical = next((case for case in training if case not in suspicious), None)
+    pictures = []
+    for case, title in titles.items():
+        rows: list[tuple[str, Path, Path | None]] = []
+        for name in filter(None, (case, typical)):
+            images, label = training.get(name, (test.get(name, []), None))
+            if images and images[0].is_file():
+                rows.append((name, images[0], label if label and label.is_file() else None))
+        if rows and rows[0][0] == case:
+            pictures.append(folder / f"{case}.png")
+            _draw(rows, title, pictures[-1])
+    return pictures
+
+
+@dataclass(frozen=True)
+class _Job:
+    case: str
+    images: list[Path]
+    label: Path | None
+    expected: frozenset[int]
+
+
+def _read_case(job: _Job) -> _Facts:
+    findings: list[Finding] = []
+
+    def find(level: Literal["error", "warning"], check: str, message: str, visible: bool = True) -> None:
+        findings.append(Finding(level, check, (job.case,), message, visible))
+
+    hashes, channels = [], [read_header(path) for path in job.images]
+    for number, (path, image) in enumerate(zip(job.images, channels, strict=True)):
+        values = _read_values(path)
+        where = f"channel {number}" if len(channels) > 1 else "the image"
+        if not np.isfinite(values).all():
+            find(
+                "error",
+                "values",
+                f"{where} holds NaN or infinite values, which nnU-Net reads as 0 or as they are: replace them",
+            )
+        elif values.min() == values.max():
+            find("error", "values", f"{where} is constant: nothing to learn from; export it again")
+        else:
+            content = np.ascontiguousarray(values, np.float32)
+            hashes.append(hashlib.sha1(f"{content.shape}".encode() + content.tobytes()).hexdigest())
+        if difference := grid_difference(channels[0], image):
+            find("error", "grid", f"channels differ in {difference}: resample them to one grid")
+    orientation = _orientation(channels[0])
+    if job.label is None:
+        return _Facts(tuple(findings), orientation, tuple(hashes))
+
+    label_image = read_image(job.label)
+    segmentation = sitk.GetArrayFromImage(label_image)
+    if difference := grid_difference(channels[0], label_image):
+        find("error", "grid", f"image and label differ in {difference}: nnU-Net would pair voxels by index; resample")
+    found = np.unique(segmentation)
+    if unknown := [value for value in found.tolist() if value not in job.expected]:
+        expected = ", ".join(map(str, sorted(job.expected)))
+        find(
+            "error",
+            "labels",
+            f"label {', '.join(f'{value:g}' for value in unknown[:5])}, but dataset.json has {expected}",
+        )
+    labels = frozenset(int(value) for value in found if np.isfinite(value))
+    return _Facts(tuple(findings), orientation, tuple(hashes), labels, _sides(segmentation, label_image, labels - {0}))
+
+
+def _read_values(path: Path) -> np.ndarray:
+    """An image's voxels. Of a NIfTI file by nibabel: SimpleITK turns NaN into 0 when it reads one."""
+    if not path.name.endswith((".nii", ".nii.gz")):
+        return sitk.GetArrayFromImage(read_image(path))
+    try:
+        return np.asarray(nibabel.nifti1.load(path).dataobj).T
+    except (OSError, EOFError, zlib.error, nibabel.filebasedimages.ImageFileError) as error:
+        raise InputError(f"{path}: damaged or cut short ({error}): replace the file by an intact one") from error
+
+
+def _orientation(image: Grid) -> str | None:
+    """Where the axes x, y, z point to, "LPS"; nothing for 2D images."""
+    if image.GetDimension() != 3:
+        return None
+    code: str = sitk.DICOMOrientImageFilter_GetOrientationFromDirectionCosines(image.GetDirection())
+    return code
+
+
+def _sides(segmentation: np.ndarray, image: sitk.Image, labels: Iterable[int]) -> dict[int, float]:
+    if segmentation.ndim != 3:
+        return {}
+    middle = image.TransformContinuousIndexToPhysicalPoint([(size - 1) / 2 for size in image.GetSize()])
+    names = sorted(labels)
+    centres = center_of_mass(np.ones_like(segmentation, np.uint8), segmentation, names)
+    return {
+        label: image.TransformContinuousIndexToPhysicalPoint([float(at) for at in centre[::-1]])[0] - middle[0]
+        for label, centre in zip(names, centres, strict=True)
+    }
+
+
+def _merge(findings: Iterable[Finding]) -> list[Finding]:
+    """Findings of the same words in many cases as one."""
+    cases: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        cases.setdefault((finding.check, finding.message), []).append(finding)
+    return [
+        Finding(same[0].level, check, tuple(case for one in same for case in one.cases), message, same[0].visible)
+        for (check, message), same in cases.items()
+    ]
+
+
+def _label_values(dataset: RawDataset, facts: Mapping[str, _Facts], training: Sequence[str]) -> list[Finding]:
+    findings = []
+    if sorted(dataset.labels) != list(range(len(dataset.labels))):
+        found = ", ".join(map(str, sorted(dataset.labels)))
+        message = f"dataset.json has labels {found}: not consecutive, which nnU-Net needs; renumber them from 0"
+        findings.append(Finding("error", "labels", (), message))
+    present = {label for case in training for label in facts[case].labels}
+    for name, labels in dataset.regions.items():
+        if not present & set(labels):
+            findings.append(Finding("warning", "labels", (), f"{name} (label {_join(labels)}) is in no case at all"))
+    return findings
+
+
+def _orientations(facts: Mapping[str, _Facts]) -> list[Finding]:
+    counts = Counter(one.orientation for one in facts.values() if one.orientation)
+    if len(counts) < 2:
+        return []
+    (usual, many), *others = counts.most_common()
+    findings = []
+    for code, _ in others:
+        cases = tuple(case for case, one in facts.items() if one.orientation == code)
+        message = (
+            f"axes point to {code}, in {many} other cases to {usual}: nnU-Net does not turn images; reorient them all "
+            "alike, or set overwrite_image_reader_writer to SimpleITKIOWithReorient"
+        )
+        findings.append(Finding("warning", "orientation", cases, message, visible=True))
+    return findings
+
+
+def _mirrored(facts: Mapping[str, _Facts]) -> list[Finding]:
+    """Cases with a structure on the other side than nearly all others: voxels flipped, header left as it was.
+
+    Looks at where labels lie from the image's centre and from one another, in at least 8 cases, and only where that
+    varies little: a structure whose place scatters around the middle says nothing.
+    """
+    places: dict[str, dict[str, float]] = {}
+    for case, one in facts.items():
+        for label, side in one.sides.items():
+            places.setdefault(f"label {label}", {})[case] = side
+        for first, second in combinations(sorted(one.sides), 2):
+            places.setdefault(f"label {first} from label {second}", {})[case] = one.sides[first] - one.sides[second]
+    reasons: dict[str, str] = {}
+    for what, by_case in places.items():
+        values = np.array(list(by_case.values()))
+        usual = np.median(values)
+        deviation = 1.4826 * np.median(np.abs(values - usual))  # of a normal distribution, whatever the odd cases do
+        if len(values) < 8 or abs(usual) < 3 * deviation:
+            continue
+        for case, place in by_case.items():
+            if place * np.sign(usual) < -0.5 * abs(usual):
+                where = "left" if place > 0 else "right"
+                reasons.setdefault(case, f"{what} lies to the {where}, in nearly all other cases to the other side")
+    return _merge(
+        Finding("warning", "left–right", (case,), f"{reason}: flipped voxels? Compare with the source", visible=True)
+        for case, reason in reasons.items()
+    )
+
+
+def _duplicates(facts: Mapping[str, _Facts], folds: Folds, test: set[str]) -> list[Finding]:
+    owners: dict[str, list[str]] = {}
+    for case, one in facts.items():
+        for digest in one.hashes:
+            owners.setdefault(digest, []).append(case)
+    findings = []
+    for group in sorted({tuple(cases) for cases in owners.values() if len(cases) > 1}):
+        cases = tuple(dict.fromkeys(group))
+        if len(cases) == 1:
+            message = "two channels are the same image: one of them was exported under the other's name"
+        elif test & set(cases) and set(cases) - test:
+            message = "the same image in imagesTr and imagesTs: test scores would be those of training data"
+        else:
+            message = f"the same image in several cases{_leak(cases, folds)}: keep one"
+        findings.append(Finding("error", "duplicates", cases, message, visible=True))
+    return findings
+
+
+def _leak(cases: Sequence[str], folds: Folds) -> str:
+    leaking = [i for i, fold in enumerate(folds) if set(cases) & set(fold["train"]) and set(cases) & set(fold["val"])]
+    return f", trained on and validated on in fold {_join(leaking)}" if leaking else ""
+
+
+def _splits(folds: Folds, training: Sequence[str], patients: Mapping[str, str]) -> list[Finding]:
+    findings = []
+    validated: set[str] = set()
+    for number, fold in enumerate(folds):
+        sides = {side: set(fold[side]) for side in ("train", "val")}
+        validated |= sides["val"]
+        if unknown := sorted((sides["train"] | sides["val"]) - set(training)):
+            findings.append(Finding("error", "splits", tuple(unknown), f"fold {number} names cases that are not there"))
+        if both := sorted(sides["train"] & sides["val"]):
+            findings.append(
+                Finding("error", "splits", tuple(both), f"fold {number} trains and validates on the same case")
+            )
+        people = {side: {patients[case] for case in cases if case in patients} for side, cases in sides.items()}
+        shared = people["train"] & people["val"]
+        if leaked := [case for case in training if patients[case] in shared and case not in both]:
+            message = f"fold {number} trains and validates on scans of the same patient ({_join(sorted(shared)[:3])}): "
+            message += "write a splits_final.json that keeps patients together"
+            findings.append(Finding("error", "patients", tuple(leaked), message))
+    if folds and (left := [case for case in training if case not in validated]):
+        findings.append(Finding("warning", "splits", tuple(left), "validated in no fold"))
+    return findings
+
+
+def _absent_classes(dataset: RawDataset, facts: Mapping[str, _Facts], folds: Folds) -> list[Finding]:
+    findings = []
+    for name, labels in dataset.regions.items():
+        for side, consequence, level in (
+            ("train", "it cannot be learnt", "error"),
+            ("val", "its score will be undefined", "warning"),
+        ):
+            without = [
+                number
+                for number, fold in enumerate(folds)
+                if not any(set(labels) & facts[case].labels for case in fold[side] if case in facts)
+            ]
+            if without and len(without) < len(folds):  # absent everywhere is a finding of its own
+                message = f"{name} is in no {side} case of fold {_join(without)}: {consequence}; stratify the splits"
+                findings.append(Finding(level, "folds", (), message))  # type: ignore[arg-type]
+    return findings
+
+
+def _folds(dataset: RawDataset, training: list[str]) -> Folds:
+    """The splits that nnU-Net would train on: those in nnUNet_preprocessed, in the dataset, or its own."""
+    preprocessed = os.environ.get("nnUNet_preprocessed")
+    folders = ([Path(preprocessed) / dataset.name] if preprocessed else []) + [dataset.folder]
+    for path in (folder / "splits_final.json" for folder in folders):
+        if path.is_file():
+            try:
+                folds: Folds = json.loads(path.read_text(encoding="utf-8"))
+                assert all(isinstance(fold[side], list) for fold in folds for side in ("train", "val"))
+            except (ValueError, KeyError, TypeError, AssertionError) as error:
+                raise InputError(
+                    f'{path}: not nnU-Net\'s splits, a list of {{"train": […], "val": […]}}: correct it'
+                ) from error
+            return folds
+    if len(training) < 5:
+        return []
+    from nnunetv2.utilities.crossval_split import generate_crossval_split
+
+    return generate_crossval_split(sorted(training))
+
+
+def _patients(dataset: RawDataset, training: list[str], pattern: str | None) -> dict[str, str]:
+    if pattern:
+        try:
+            matches = {case: re.search(pattern, case) for case in training}
+            patients = {case: match[1] for case, match in matches.items() if match}
+        except (re.error, IndexError) as error:
+            raise InputError(f"--patient {pattern}: {error}; expected a regular expression with a group") from error
+        if unmatched := [case for case in training if case not in patients]:
+            raise InputError(f"--patient {pattern}: does not match case {unmatched[0]}")
+        return patients
+    table = dataset.folder / "cases.csv"
+    known = {}
+    if table.is_file():
+        with table.open(newline="", encoding="utf-8") as file:
+            known = {row["case"]: row["patient"] for row in csv.DictReader(file) if row.get("patient")}
+    return {case: known.get(case, case) for case in training}
+
+
+def _join(values: Iterable[object]) -> str:
+    return ", ".join(map(str, values))
+
+
+OPPOSITE = dict(zip("LRPASI", "RLAPIS", strict=True))
+
+
+def _draw(rows: Sequence[tuple[str, Path, Path | None]], title: Sequence[str], output: Path) -> None:
+    """Three planes of each image, labels over it, through the slices that show most of the labels."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4 * len(rows) + 0.4 * len(title)), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle("\n".join(title), fontsize=9, wrap=True)
+    for (name, image_file, label_file), axes in zip(rows, figure.subplots(len(rows), 3, squeeze=False), strict=True):
+        image = read_image(image_file)
+        values = _read_values(image_file).astype(np.float32)
+        values = values.reshape((1,) * (3 - values.ndim) + values.shape)
+        labels = np.zeros(values.shape, np.uint8)
+        if label_file:
+            labels = _labels_as_paired(label_file, image).reshape(values.shape)
+        finite = values[np.isfinite(values)]
+        low, high = np.percentile(finite, (0.5, 99.5)) if finite.size else (0, 1)
+        code = _orientation(image)
+        spacing = (*image.GetSpacing(), 1.0)[2::-1]
+        axes[0].set_ylabel(name)
+        for axis, plane in enumerate(axes):
+            others = [other for other in range(3) if other != axis]
+            counts = np.count_nonzero(labels, axis=tuple(others))
+            index = int(np.argmax(counts)) if counts.any() else values.shape[axis] // 2
+            aspect = spacing[others[0]] / spacing[others[1]]
+            origin: Literal["upper", "lower"] = "lower" if axis else "upper"
+            plane.imshow(np.take(values, index, axis), cmap="gray", vmin=low, vmax=high, aspect=aspect, origin=origin)
+            over = np.ma.masked_equal(np.take(labels, index, axis), 0)
+            plane.imshow(
+                over, cmap="tab10", vmin=1, vmax=10, alpha=0.45, aspect=aspect, origin=origin, interpolation="nearest"
+            )
+            plane.set(xticks=[], yticks=[], title=f"slice {index} of axis {'zyx'[axis]}")
+            if code:
+                row, column = (code[2 - other] for other in others)
+                arrow = "↑" if origin == "lower" else "↓"
+                plane.set_xlabel(f"{OPPOSITE[column]} → {column}, {OPPOSITE[row]} {arrow} {row}")
+    with whole_file(output) as partial:
+        figure.savefig(partial, format="png", dpi=80)
+
+
+def _labels_as_paired(label_file: Path, image: sitk.Image) -> np.ndarray:
+    """The label's voxels by index, as nnU-Net pairs them, or by position where there are more or fewer of them."""
+    label = read_image(label_file)
+    if label.GetSize() != image.GetSize():
+        label = sitk.Resample(label, image, sitk.Transform(), sitk.sitkNearestNeighbor)
+    return sitk.GetArrayFromImage(label)

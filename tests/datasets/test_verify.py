@@ -1,0 +1,230 @@
+"""One sound dataset, and what is said of it when a single thing goes wrong."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from missu_nnunet.datasets.raw import read_dataset
+from missu_nnunet.datasets.verify import save_pictures, verify
+from missu_nnunet.errors import InputError
+
+SHAPE = (6, 8, 20)
+
+
+def write(path: Path, array, spacing=(1.0, 1.0, 2.0), direction=(1, 0, 0, 0, 1, 0, 0, 0, 1)):
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(spacing)
+    image.SetDirection(direction)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(image, str(path))
+
+
+def read(path):
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+
+
+def describe(folder, **changes):
+    content = {
+        "channel_names": {"0": "CT"},
+        "labels": {"background": 0, "right": 1, "left": 2},
+        "numTraining": 10,
+        "file_ending": ".nii.gz",
+    }
+    (folder / "dataset.json").write_text(json.dumps(content | changes))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Ten patients with an organ on each side, and a test image."""
+    folder = tmp_path / "Dataset007_Sound"
+    rng = np.random.default_rng(0)
+    for number in range(10):
+        label = np.zeros(SHAPE, np.uint8)
+        shift = number % 3
+        label[2:4, 3:6, 1 + shift : 5 + shift] = 1
+        label[2:4, 3:6, 13 + shift : 16 + shift] = 2
+        image = (rng.normal(0, 20, SHAPE) + 100 * label).astype(np.float32)
+        write(folder / "imagesTr" / f"p{number}_0000.nii.gz", image)
+        write(folder / "labelsTr" / f"p{number}.nii.gz", label)
+    write(folder / "imagesTs" / "t0_0000.nii.gz", rng.normal(0, 20, SHAPE).astype(np.float32))
+    describe(folder)
+    return folder
+
+
+def findings(folder, **options):
+    return verify(read_dataset(folder), **options)
+
+
+def only(found, level, check, cases):
+    """The message of the one finding that is expected."""
+    assert [(one.level, one.check, one.cases) for one in found] == [(level, check, cases)]
+    return found[0].message
+
+
+def test_nothing_is_said_of_a_sound_dataset(folder):
+    assert findings(folder) == findings(folder, workers=2) == []
+
+
+def test_labels_that_are_not_consecutive(folder):
+    describe(folder, labels={"background": 0, "right": 1, "left": 2, "tumour": 4})
+    found = findings(folder)
+    assert [one.message for one in found] == [
+        "dataset.json has labels 0, 1, 2, 4: not consecutive, which nnU-Net needs; renumber them from 0",
+        "tumour (label 4) is in no case at all",
+    ]
+
+
+def test_labels_that_are_not_declared(folder):
+    path = folder / "labelsTr" / "p3.nii.gz"
+    label = read(path)
+    label[label == 2] = 4
+    write(path, label)
+    message = only(findings(folder), "error", "labels", ("p3",))
+    assert message == "label 4, but dataset.json has 0, 1, 2"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"spacing": (1, 1, 3)}, "spacing"), ({"direction": (-1, 0, 0, 0, 1, 0, 0, 0, 1)}, "direction")],
+)
+def test_labels_on_another_grid(folder, change, message):
+    path = folder / "labelsTr" / "p3.nii.gz"
+    write(path, read(path), **change)
+    found = [one for one in findings(folder) if one.check == "grid"]
+    assert f"image and label differ in {message}" in only(found, "error", "grid", ("p3",))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"), [(np.nan, "NaN or infinite"), (np.inf, "NaN or infinite"), (7, "constant")]
+)
+def test_images_without_content(folder, value, message):
+    image = np.full(SHAPE, value, np.float32)
+    if not np.isfinite(value):
+        image[1:] = 0
+    write(folder / "imagesTr" / "p3_0000.nii.gz", image)
+    assert message in only(findings(folder), "error", "values", ("p3",))
+
+
+def test_orientation_in_the_header(folder):
+    for part, name in (("imagesTr", "p3_0000.nii.gz"), ("labelsTr", "p3.nii.gz")):
+        path = folder / part / name
+        write(path, read(path)[:, :, ::-1], direction=(-1, 0, 0, 0, 1, 0, 0, 0, 1))
+    message = only(findings(folder), "warning", "orientation", ("p3",))
+    assert "axes point to RPS, in 10 other cases to LPS" in message
+
+
+def test_flipped_voxels_under_an_unchanged_header(folder):
+    for part, name in (("imagesTr", "p3_0000.nii.gz"), ("labelsTr", "p3.nii.gz")):
+        path = folder / part / name
+        write(path, read(path)[:, :, ::-1])
+    assert "flipped voxels?" in only(findings(folder), "warning", "left–right", ("p3",))
+
+
+def test_the_same_image_in_two_cases(folder):
+    write(folder / "imagesTr" / "p3_0000.nii.gz", read(folder / "imagesTr" / "p5_0000.nii.gz"), spacing=(2, 2, 2))
+    write(folder / "labelsTr" / "p3.nii.gz", read(folder / "labelsTr" / "p3.nii.gz"), spacing=(2, 2, 2))
+    message = only(findings(folder), "error", "duplicates", ("p3", "p5"))
+    assert message.startswith("the same image in several cases, trained on and validated on in fold")
+
+
+def test_a_training_image_in_the_test_set(folder):
+    write(folder / "imagesTs" / "t0_0000.nii.gz", read(folder / "imagesTr" / "p5_0000.nii.gz"))
+    assert "imagesTr and imagesTs" in only(findings(folder), "error", "duplicates", ("p5", "t0"))
+
+
+def write_splits(folder, validation):
+    cases = [f"p{number}" for number in range(10)]
+    splits = [{"train": [case for case in cases if case not in val], "val": list(val)} for val in validation]
+    (folder / "splits_final.json").write_text(json.dumps(splits))
+
+
+PAIRS = [[f"p{number}", f"p{number + 1}"] for number in range(0, 10, 2)]
+
+
+def test_patients_on_both_sides_of_a_fold(folder):
+    write_splits(folder, PAIRS)
+    assert findings(folder) == []
+    (folder / "cases.csv").write_text(
+        "case,patient\n" + "".join(f"p{n},{'x' if n in (1, 2) else n}\n" for n in range(10))
+    )
+    found = findings(folder)
+    assert [one.check for one in found] == ["patients"] * 2
+    assert found[0].cases == ("p1", "p2")
+    assert "fold 0 trains and validates on scans of the same patient (x)" in found[0].message
+    # A pattern says otherwise.
+    assert findings(folder, patient_pattern=r"p(\d)") == []
+    with pytest.raises(InputError, match=r"--patient q\(\.\): does not match case p0"):
+        findings(folder, patient_pattern="q(.)")
+    with pytest.raises(InputError, match=r"--patient \(: .*expected a regular expression"):
+        findings(folder, patient_pattern="(")
+
+
+def test_splits_that_do_not_fit(folder):
+    write_splits(folder, [["p0", "p1", "p77"], *PAIRS[1:4]])
+    splits = json.loads((folder / "splits_final.json").read_text())
+    splits[1]["train"].append("p2")
+    (folder / "splits_final.json").write_text(json.dumps(splits))
+    assert [(one.level, one.cases, one.message) for one in findings(folder)] == [
+        ("error", ("p77",), "fold 0 names cases that are not there"),
+        ("error", ("p2",), "fold 1 trains and validates on the same case"),
+        ("warning", ("p8", "p9"), "validated in no fold"),
+    ]
+    (folder / "splits_final.json").write_text('{"train": []}')
+    with pytest.raises(InputError, match=r"splits_final.json: not nnU-Net's splits"):
+        findings(folder)
+
+
+def test_classes_absent_in_whole_folds(folder):
+    write_splits(folder, PAIRS)
+    for number in range(2, 10):
+        path = folder / "labelsTr" / f"p{number}.nii.gz"
+        label = read(path)
+        label[label == 2] = 0
+        write(path, label)
+    assert [(one.level, one.message) for one in findings(folder)] == [
+        ("error", "left is in no train case of fold 0: it cannot be learnt; stratify the splits"),
+        ("warning", "left is in no val case of fold 1, 2, 3, 4: its score will be undefined; stratify the splits"),
+    ]
+
+
+def test_missing_files(folder):
+    (folder / "labelsTr" / "p3.nii.gz").unlink()
+    assert "p3.nii.gz: no such file" in only(findings(folder), "error", "files", ("p3",))
+
+
+def test_a_dataset_that_lists_its_files(folder, tmp_path, monkeypatch):
+    """nnU-Net's other layout: no imagesTr, but paths in dataset.json."""
+    (folder / "imagesTr").rename(tmp_path / "elsewhere")
+    monkeypatch.setenv("ELSEWHERE", str(tmp_path / "elsewhere"))
+    listed = {
+        f"p{n}": {"images": [f"$ELSEWHERE/p{n}_0000.nii.gz"], "label": f"labelsTr/p{n}.nii.gz"} for n in range(10)
+    }
+    describe(folder, dataset=listed)
+    assert findings(folder) == []
+    (tmp_path / "elsewhere" / "p3_0000.nii.gz").unlink()
+    assert "p3_0000.nii.gz: no such file" in only(findings(folder), "error", "files", ("p3",))
+
+
+def test_pictures_of_what_can_be_seen(folder, tmp_path):
+    for part, name in (("imagesTr", "p3_0000.nii.gz"), ("labelsTr", "p3.nii.gz")):
+        path = folder / part / name
+        write(path, read(path)[:, :, ::-1])
+    write(folder / "imagesTr" / "p4_0000.nii.gz", np.full(SHAPE, np.nan, np.float32))
+    write(folder / "labelsTr" / "p5.nii.gz", np.zeros((3, 8, 20), np.uint8))
+    (folder / "labelsTr" / "p6.nii.gz").unlink()
+    pictures = save_pictures(read_dataset(folder), findings(folder), tmp_path / "pictures")
+    assert sorted(path.name for path in pictures) == ["p3.png", "p4.png", "p5.png"]
+    for path in pictures:
+        colours = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[..., :3]
+        assert len(np.unique(colours.reshape(-1, 3), axis=0)) > 100
+
+
+def test_no_cases(folder):
+    for part in ("imagesTr", "labelsTr"):
+        for path in (folder / part).iterdir():
+            path.unlink()
+    with pytest.raises(InputError, match="found no training case"):
+        findings(folder)
