@@ -137,6 +137,7 @@ def msd(
         with _extra():
             from missu_nnunet.datasets.msd import download as fetch
 
+            print(f"fetching {mirror}/{task}.tar to {archives}", flush=True)
             path = fetch(task, MD5[task], archives, mirror)
     if path.is_file() and symlink:
         raise InputError(f"{path}: an archive cannot be linked to; unpack it, or leave out --symlink")

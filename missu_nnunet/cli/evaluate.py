@@ -80,23 +80,18 @@ def evaluate(
 def _table(result: Evaluation) -> Table:
     from rich.table import Table
 
-    table = Table(
-        title=f"{len(result.cases)} cases, protocol {result.protocol.name}; mean ± std (median), n if not all"
-    )
-    table.add_column("class")
-    for metric in result.metrics:
-        table.add_column(f"{metric} ({UNITS[metric]})" if metric in UNITS else metric, justify="right")
+    table = Table(title=f"protocol {result.protocol.name}, {len(result.cases)} cases")
+    for column in ("class", "metric", "mean ± std", "median", "cases scored"):
+        table.add_column(column, justify="left" if column in ("class", "metric") else "right")
     for name, by_metric in result.summary().items():
-        cells = []
-        for metric in result.metrics:
-            values = by_metric[metric]
-            cell = "not scored"
-            if values["n"]:
-                cell = f"{values['mean']:.4f} ± {values['std']:.4f} ({values['median']:.4f})"
-            if 0 < values["n"] < len(result.cases):
-                cell += f" n={values['n']}"
-            cells.append(cell)
-        table.add_row(name, *cells)
-    means = result.foreground_mean().values()
-    table.add_row("mean of classes", *("–" if math.isnan(mean) else f"{mean:.4f}" for mean in means), style="bold")
+        for row, (metric, values) in enumerate(by_metric.items()):
+            unit = f" ({UNITS[metric]})" if metric in UNITS else ""
+            spread, median = f"{values['mean']:.4f} ± {values['std']:.4f}", f"{values['median']:.4f}"
+            cells = (spread, median) if values["n"] else ("–", "–")
+            table.add_row("" if row else name, metric + unit, *cells, str(values["n"]))
+        table.add_section()
+    for row, (metric, mean) in enumerate(result.foreground_mean().items()):
+        table.add_row(
+            "" if row else "mean of classes", metric, "–" if math.isnan(mean) else f"{mean:.4f}", style="bold"
+        )
     return table

@@ -125,7 +125,7 @@ def read_series(files: Sequence[Path]) -> Series:
             raise InputError(
                 f"{pair}: two slices at one position, expected one series per folder: remove the other one"
             )
-        if abs(found - usual) > 0.1 * usual:
+        if abs(found - usual) > 0.25 * usual:  # headers round
             raise InputError(
                 f"{pair}: {found:.2f} mm apart where the other slices are {usual:.2f} mm apart: a slice is missing or "
                 "does not belong here; unpack the download again"

@@ -65,6 +65,7 @@ def download(task: str, md5: str, folder: Path, mirror: str = MIRROR) -> Path:
     from requests import RequestException
 
     url = f"{mirror.rstrip('/')}/{task}.tar"
+    pooch.get_logger().setLevel("WARNING")  # errors are ours to report, in one line
     fetch = pooch.HTTPDownloader(progressbar=sys.stderr.isatty())
     try:
         return Path(pooch.retrieve(url, f"md5:{md5}", fname=f"{task}.tar", path=folder, downloader=fetch))

@@ -163,7 +163,11 @@ def _read_case(job: _Job) -> _Facts:
     label_image = read_image(job.label)
     segmentation = sitk.GetArrayFromImage(label_image)
     if difference := grid_difference(channels[0], label_image):
-        find("error", "grid", f"image and label differ in {difference}: nnU-Net would pair voxels by index; resample")
+        find(
+            "error",
+            "grid",
+            f"image and label differ in {difference}: nnU-Net pairs voxels by index; resample the label",
+        )
     found = np.unique(segmentation)
     if unknown := [value for value in found.tolist() if value not in job.expected]:
         expected = ", ".join(map(str, sorted(job.expected)))

@@ -1,0 +1,124 @@
+"""`missu dataset …` as a user runs it."""
+
+import os
+import subprocess
+import sys
+import tarfile
+
+import numpy as np
+import pytest
+from chaos_tree import write_download
+
+
+@pytest.fixture
+def missu(tmp_path):
+    """Run the command in an empty folder with nnU-Net's variables set; `before` is Python run first."""
+
+    def run(*arguments, before="", **variables):
+        folders = {name: name for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
+        code = f"{before}\nfrom missu_nnunet.cli.main import main\nmain()"
+        return subprocess.run(
+            [sys.executable, "-c", code, *map(str, arguments)],
+            cwd=tmp_path,
+            env=os.environ | {"COLUMNS": "200"} | folders | variables,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def download(tmp_path):
+    write_download(tmp_path / "CHAOS", np.random.default_rng(0))
+    return tmp_path / "CHAOS"
+
+
+def assert_one_line(run, message):
+    assert run.returncode == 2
+    assert run.stderr.startswith(f"missu: {message}"), run.stderr
+    assert run.stderr.count("\n") == 1
+
+
+def test_chaos_there_and_back(missu, download, tmp_path):
+    planned = missu("dataset", "chaos", "CHAOS", "--modality", "t1dual", "--dry-run")
+    assert planned.returncode == 0, planned.stderr
+    assert "write nnUNet_raw/Dataset057_CHAOST1DUAL/imagesTr/MR_01_T1DUAL_0001.nii.gz\n" in planned.stdout
+    assert "skip CHAOS/Train_Sets/CT/1/DICOM_anon/i0000,0000b.dcm: CT is not part of this dataset\n" in planned.stdout
+    assert planned.stdout.endswith("\n42 source files to convert, 60 to skip, 0 errors\n")
+    assert not (tmp_path / "nnUNet_raw").exists()
+
+    done = missu("dataset", "chaos", "CHAOS", "--modality", "t1dual", "-np", 1)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "nnUNet_raw" / "Dataset057_CHAOST1DUAL"
+    written = {f"write nnUNet_raw/{path.relative_to(folder.parent)}" for path in folder.rglob("*") if path.is_file()}
+    assert written - {"write nnUNet_raw/Dataset057_CHAOST1DUAL/conversion.csv"} <= set(planned.stdout.splitlines())
+
+    verified = missu("dataset", "verify", 57, "-np", 1)
+    assert verified.returncode == 0, verified.stdout
+    submitted = missu("dataset", "chaos-submit", folder / "labelsTr", "submission/Task5", "--dicom", "CHAOS", "-np", 1)
+    assert submitted.returncode == 0, submitted.stderr
+    assert len(list((tmp_path / "submission" / "Task5" / "MR" / "1" / "T1DUAL" / "Results").iterdir())) == 6
+
+    other = missu("dataset", "chaos", "CHAOS", "--task", 2, "--id", 57)
+    assert_one_line(other, "--id 57: found Dataset057_CHAOST1DUAL in nnU-Net's folders, expected a free ID")
+
+
+def test_verify_fails_on_errors(missu, tmp_path):
+    write_download(tmp_path / "CHAOS", np.random.default_rng(0))
+    assert missu("dataset", "chaos", "CHAOS", "--task", 2, "-np", 1).returncode == 0
+    labels = tmp_path / "nnUNet_raw" / "Dataset052_CHAOSTask2" / "labelsTr"
+    (labels / "CT_01.nii.gz").unlink()
+    run = missu("dataset", "verify", "Dataset052_CHAOSTask2", "--pictures", "pictures", "-np", 1)
+    assert run.returncode == 1
+    assert "CT_01.nii.gz: no such file" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["chaos", "CHAOS"], "chaos: expected either --task"),
+        (["chaos", "CHAOS", "--modality", "pet"], "--modality pet: unknown, expected one of ct, t1dual, t2spir"),
+        (["brats2019", "nowhere"], "nowhere: no such folder"),
+        (["msd", "Task12"], "Task12: neither a folder, nor an archive"),
+        (["msd", "Task04"], "Task04: no such folder or archive; add --download to fetch Task04_Hippocampus from https"),
+        (
+            ["msd", "Task04", "--download", "--mirror", "http://127.0.0.1:9"],
+            "http://127.0.0.1:9/Task04_Hippocampus.tar: download failed",
+        ),
+    ],
+)
+def test_errors_are_one_line(missu, arguments, message):
+    assert_one_line(missu("dataset", *arguments), message)
+
+
+def test_nnunet_raw_must_be_set(missu, download):
+    assert_one_line(missu("dataset", "chaos", "CHAOS", "--task", 2, nnUNet_raw=""), "nnUNet_raw is not set")
+
+
+def test_archives_cannot_be_linked(missu, tmp_path):
+    with tarfile.open(tmp_path / "Task04_Hippocampus.tar", "w"):
+        pass
+    run = missu("dataset", "msd", "Task04_Hippocampus.tar", "--symlink")
+    assert_one_line(run, "Task04_Hippocampus.tar: an archive cannot be linked to")
+
+
+@pytest.mark.parametrize(
+    ("library", "arguments"),
+    [
+        ("pydicom", ["chaos", "CHAOS", "--task", "2"]),
+        ("pooch", ["msd", "Task04", "--download"]),
+    ],
+)
+def test_a_missing_extra_is_named(missu, library, arguments):
+    run = missu("dataset", *arguments, before=f"import sys; sys.modules[{library!r}] = None")
+    assert_one_line(run, f"{library} is not installed: pip install 'missu-nnunet[datasets]'")
+
+
+def test_help_loads_no_library(missu):
+    libraries = ("torch", "numpy", "SimpleITK", "nnunetv2")
+    check = f"import atexit, sys; atexit.register(lambda: print([m for m in {libraries} if m in sys.modules]))"
+    run = missu("dataset", "--help", before=check)
+    assert run.returncode == 0
+    assert run.stdout.endswith("[]\n")
