@@ -50,7 +50,6 @@ def brats2019_submit(predictions: Predictions, out: Output, dry_run: DryRun = Fa
     """BraTS 2019: predictions with the organisers' labels 1, 2 and 4."""
     from missu_nnunet.datasets.brats2019 import plan_submission
 
-    out = out.resolve()
     _write(plan_submission(predictions, out.name), out.parent, dry_run, workers)
 
 
@@ -96,7 +95,6 @@ def chaos_submit(
     with _extra():
         from missu_nnunet.datasets.chaos import plan_submission
 
-    out = out.resolve()
     _write(plan_submission(predictions, dicom, out.name), out.parent, dry_run, workers)
 
 

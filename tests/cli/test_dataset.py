@@ -4,10 +4,13 @@ import os
 import subprocess
 import sys
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from chaos_tree import write_download
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -20,7 +23,7 @@ def missu(tmp_path):
         return subprocess.run(
             [sys.executable, "-c", code, *map(str, arguments)],
             cwd=tmp_path,
-            env=os.environ | {"COLUMNS": "200"} | folders | variables,
+            env=os.environ | {"COLUMNS": "200", "PYTHONPATH": str(REPOSITORY)} | folders | variables,
             capture_output=True,
             text=True,
             check=False,
