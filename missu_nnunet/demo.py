@@ -11,7 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from missu_nnunet import __version__
 from missu_nnunet.errors import InputError
 
 EPOCHS = 5
-_TRAINER = f"MISSUTrainer_{EPOCHS}epochs_30iters"
+_TRAINER = f"MISSUTrainer_{EPOCHS}epochs_40iters"
 _PLANNER = "MISSUPlannerCPU"
 _PLANS = "nnUNetMISSUPlansCPU"
 _CONFIGURATION = "3d_fullres"
@@ -144,7 +144,7 @@ class Demo:
         """Whether the step of this name is done."""
         return name in (self._finished or ())
 
-    def run(self, step: Step) -> Iterator[str]:
+    def run(self, step: Step) -> Generator[str, None, None]:
         """Run a step and yield the lines that its command prints, as they come.
 
         Raises:
@@ -162,10 +162,14 @@ class Demo:
             ) as process,
         ):
             assert process.stdout is not None  # it is a pipe
-            for line in process.stdout:
-                file.write(line)
-                file.flush()
-                yield line
+            try:
+                for line in process.stdout:
+                    file.write(line)
+                    file.flush()
+                    yield line
+            except BaseException:  # also Ctrl-C: a training left running would write into the next run's folder
+                process.terminate()
+                raise
         if process.returncode != 0:
             raise InputError(
                 f"demo step '{step.name}' failed (exit code {process.returncode}): {shlex.join(step.command)};"

@@ -124,7 +124,7 @@ def _draw_anatomy(position: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The tissue at each position (mm, body coordinates)."""
     core = np.array([0.0, -6.0, 0.0]) + rng.uniform(-2, 2, size=3)
     core_radii = rng.uniform(5.0, 7.0, size=3)
-    shell_thickness = rng.uniform(2.5, 3.5)
+    shell_thickness = rng.uniform(2.8, 3.6)
     mimic = np.array([rng.uniform(-6, 6), rng.uniform(12, 14), rng.uniform(-6, 6)])
 
     anatomy = np.full(position.shape[1:], _AIR, dtype=np.uint8)
@@ -147,7 +147,7 @@ def _vessel(position: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     phase_y, phase_x = rng.uniform(0, 2 * np.pi, size=2)
     centre_y = 6 + rng.uniform(-1, 1) + 1.5 * np.sin(z / 5 + phase_y)
     centre_x = rng.uniform(-4, 4) + 2.5 * np.sin(z / 5 + phase_x)
-    return (y - centre_y) ** 2 + (x - centre_x) ** 2 < rng.uniform(2.2, 3.0) ** 2
+    return (y - centre_y) ** 2 + (x - centre_x) ** 2 < rng.uniform(2.5, 3.2) ** 2
 
 
 def _acquire(anatomy: np.ndarray, intensity: np.ndarray, rng: np.random.Generator) -> np.ndarray:

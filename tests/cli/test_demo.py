@@ -1,6 +1,7 @@
 """``missu demo``: its folder, its steps and its failures. The whole chain runs in continuous integration."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +106,17 @@ def test_failed_step_names_command_and_log_and_runs_again_from_scratch(tmp_path:
         assert "\n" not in message
         assert "FileExistsError" not in demo.log(step).read_text()
     assert not Demo(tmp_path, seed=0).is_finished("break")
+
+
+def test_abandoned_step_leaves_no_process(tmp_path: Path) -> None:
+    demo = Demo(tmp_path, seed=0)
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    lines = demo.run(Step("sleep", (sys.executable, "-c", code), None))
+    process = int(next(lines))
+    lines.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
+    assert not demo.is_finished("sleep")
 
 
 def test_failing_nnunet_command_ends_the_demo_with_one_line(tmp_path: Path) -> None:
