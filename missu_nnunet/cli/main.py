@@ -8,11 +8,11 @@ import sys
 import typer
 
 from missu_nnunet import __version__
+from missu_nnunet.cli import dataset
 from missu_nnunet.cli.demo import demo
 from missu_nnunet.cli.doctor import doctor
-from missu_nnunet.cli.info import info
-from missu_nnunet.cli import dataset
 from missu_nnunet.cli.evaluate import evaluate
+from missu_nnunet.cli.info import info
 from missu_nnunet.errors import InputError
 
 app = typer.Typer(
@@ -22,8 +22,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command()(evaluate)
-app.add_typer(dataset.app, name="dataset")
 
 
 def _print_version(requested: bool) -> None:
@@ -40,6 +38,8 @@ def _root(version: bool = typer.Option(False, "--version", callback=_print_versi
 app.command()(demo)
 app.command()(doctor)
 app.command()(info)
+app.add_typer(dataset.app, name="dataset")
+app.command()(evaluate)
 
 
 def main() -> None:
