@@ -98,7 +98,8 @@ class Demo:
         }
         processes = {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1", "nnUNet_npp": "1", "nnUNet_nps": "1"}
         # OpenMP threads that wait busily slow a training several times when something else runs on the machine.
-        return folders | processes | {"OMP_WAIT_POLICY": "PASSIVE", "nnUNet_wandb_enabled": "0"}
+        seed = {"MISSU_SEED": str(self.seed)}
+        return folders | processes | seed | {"OMP_WAIT_POLICY": "PASSIVE", "nnUNet_wandb_enabled": "0"}
 
     def log(self, step: Step) -> Path:
         """The file that holds all that a step's command printed."""
