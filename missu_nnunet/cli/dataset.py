@@ -139,13 +139,19 @@ def msd(
             path = fetch(task, MD5[task], archives, mirror)
     if path.is_file() and symlink:
         raise InputError(f"{path}: an archive cannot be linked to; unpack it, or leave out --symlink")
+
+    def convert(folder: Path, base: Path) -> None:
+        number = dataset_id or task_number(folder)
+        plan = plan_msd(folder, number, symlink, base)
+        _write_dataset(plan, number, dry_run, workers, lambda finished: check_integrity(finished, workers))
+
+    if path.is_dir():
+        convert(path, base=Path())
+        return
     raw = raw_folder()
     raw.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=PARTIAL, dir=raw) as scratch:
-        folder = unpack(path, Path(scratch)) if path.is_file() else path
-        dataset_id = dataset_id or task_number(folder)
-        plan = plan_msd(folder, dataset_id, symlink, base=Path(scratch))
-        _write_dataset(plan, dataset_id, dry_run, workers, lambda finished: check_integrity(finished, workers))
+        convert(unpack(path, Path(scratch)), base=Path(scratch))
 
 
 @app.command()

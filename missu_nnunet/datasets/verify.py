@@ -328,18 +328,20 @@ def _splits(folds: Folds, training: Sequence[str], patients: Mapping[str, str]) 
 def _absent_classes(dataset: RawDataset, facts: Mapping[str, _Facts], folds: Folds) -> list[Finding]:
     findings = []
     for name, labels in dataset.regions.items():
-        for side, consequence, level in (
-            ("train", "it cannot be learnt", "error"),
-            ("val", "its score will be undefined", "warning"),
-        ):
-            without = [
-                number
-                for number, fold in enumerate(folds)
-                if not any(set(labels) & facts[case].labels for case in fold[side] if case in facts)
-            ]
-            if without and len(without) < len(folds):  # absent everywhere is a finding of its own
-                message = f"{name} is in no {side} case of fold {_join(without)}: {consequence}; stratify the splits"
-                findings.append(Finding(level, "folds", (), message))  # type: ignore[arg-type]
+
+        def without(side: str, labels: tuple[int, ...] = labels) -> list[int]:
+            present = {case for case, one in facts.items() if one.labels & set(labels)}
+            absent = [number for number, fold in enumerate(folds) if not present & set(fold[side])]
+            return absent if len(absent) < len(folds) else []  # absent everywhere is a finding of its own
+
+        if untrained := without("train"):
+            message = f"{name} is in no train case of fold {_join(untrained)}: it cannot be learnt; stratify the splits"
+            findings.append(Finding("error", "folds", (), message))
+        if unscored := without("val"):
+            message = (
+                f"{name} is in no val case of fold {_join(unscored)}: its score will be undefined; stratify the splits"
+            )
+            findings.append(Finding("warning", "folds", (), message))
     return findings
 
 
