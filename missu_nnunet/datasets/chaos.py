@@ -374,9 +374,9 @@ def _plan_scan(scan: _Scan, where: str, variant: Variant) -> Conversion:
     if where == "Tr":
         masks = _files(scan.folder / "Ground", ".png")
         _refuse_other_count(scan.folder / "Ground", masks, slices)
-        if scan.modality == "MR" and [mask.stem for mask in masks] != [file.stem for file in slices]:
+        if scan.sequence == "T1DUAL" and [mask.stem for mask in masks] != [file.stem for file in slices]:
             odd = next(mask for mask, file in zip(masks, slices, strict=True) if mask.stem != file.stem)
-            raise InputError(f"{odd}: no slice {odd.stem}.dcm, expected MR masks to be named as their slices")
+            raise InputError(f"{odd}: no slice {odd.stem}.dcm, expected masks to be named as their in-phase slices")
     cases = scan.cases(variant.phases_apart)
     if len(cases) == 1:
         images = [f"images{where}/{cases[0]}_{channel:04d}.nii.gz" for channel in range(len(phases))]

@@ -49,7 +49,7 @@ def test_chaos_there_and_back(missu, download, tmp_path):
     assert planned.returncode == 0, planned.stderr
     assert "write nnUNet_raw/Dataset057_CHAOST1DUAL/imagesTr/MR_01_T1DUAL_0001.nii.gz\n" in planned.stdout
     assert "skip CHAOS/Train_Sets/CT/1/DICOM_anon/i0000,0000b.dcm: CT is not part of this dataset\n" in planned.stdout
-    assert planned.stdout.endswith("\n42 source files to convert, 60 to skip, 0 errors\n")
+    assert planned.stdout.endswith("\n42 source files to convert, 70 to skip, 0 errors\n")
     assert not (tmp_path / "nnUNet_raw").exists()
 
     done = missu("dataset", "chaos", "CHAOS", "--modality", "t1dual", "-np", 1)

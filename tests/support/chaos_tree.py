@@ -103,12 +103,13 @@ def write_t1dual(folder: Path, rng, ground=True, **truth_arguments) -> Truth:
     return truth
 
 
-def write_t2spir(folder: Path, rng, ground=True, **truth_arguments) -> Truth:
+def write_t2spir(folder: Path, rng, ground=True, naming="IMG-0002-{:05d}.dcm", **truth_arguments) -> Truth:
     truth = make_truth(rng, **truth_arguments)
     uid = generate_uid()
     for place in range(len(truth.volume)):
         name = f"IMG-0002-{place + 1:05d}"
-        write_slice(folder / "DICOM_anon" / f"{name}.dcm", truth, truth.volume[place], place, "MR", uid)
+        path = folder / "DICOM_anon" / naming.format(place + 1)
+        write_slice(path, truth, truth.volume[place], place, "MR", uid)
         if ground:
             write_png(folder / "Ground" / f"{name}.png", GREY[truth.labels[place]])
     return truth
@@ -123,7 +124,7 @@ def write_download(root: Path, rng) -> dict[str, Truth]:
         "MR_01_T1DUAL": write_t1dual(train / "MR" / "1" / "T1DUAL", rng, step=5.5, tilt=0.12),
         "MR_01_T2SPIR": write_t2spir(train / "MR" / "1" / "T2SPIR", rng, step=8.0, spacing=(1.6, 1.6)),
         "MR_39_T1DUAL": write_t1dual(train / "MR" / "39" / "T1DUAL", rng, shape=(4, 9, 8)),
-        "MR_39_T2SPIR": write_t2spir(train / "MR" / "39" / "T2SPIR", rng, tilt=-0.3),
+        "MR_39_T2SPIR": write_t2spir(train / "MR" / "39" / "T2SPIR", rng, naming="{}.dcm", shape=(11, 5, 6), tilt=-0.3),
         "CT_03": write_ct(test / "CT" / "3", rng, ground=False, masks="8-bit"),
         "MR_04_T1DUAL": write_t1dual(test / "MR" / "4" / "T1DUAL", rng, ground=False),
         "MR_04_T2SPIR": write_t2spir(test / "MR" / "4" / "T2SPIR", rng, ground=False),
