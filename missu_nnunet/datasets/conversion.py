@@ -182,7 +182,7 @@ def copy_nifti(source: Path, target: Path, link: bool) -> None:
 
 
 def cross_validation(strata: Mapping[str, str], cases: Mapping[str, Sequence[str]]) -> list[dict[str, list[str]]]:
-    """nnU-Net's splits_final.json: five folds of patients, each with its share of every stratum; always the same.
+    """nnU-Net's splits_final.json: folds of patients, each with its share of every stratum; always the same.
 
     scikit-learn's StratifiedKFold refuses strata smaller than the number of folds; dealing out does not.
 
@@ -191,9 +191,10 @@ def cross_validation(strata: Mapping[str, str], cases: Mapping[str, Sequence[str
         cases: each patient's cases, which stay together.
 
     Returns:
-        For each fold its cases, "train" and "val"; nothing if there are fewer than five patients.
+        For each fold its cases, "train" and "val": five folds, or as many as there are patients; none for one patient.
     """
-    if len(strata) < 5:
+    number_of_folds = min(5, len(strata))
+    if number_of_folds < 2:
         return []
     shuffler = random.Random(12345)  # nnU-Net's seed
     dealt: list[str] = []
@@ -202,8 +203,8 @@ def cross_validation(strata: Mapping[str, str], cases: Mapping[str, Sequence[str
         shuffler.shuffle(members)
         dealt += members
     folds = []
-    for fold in range(5):
-        validation = set(dealt[fold::5])
+    for fold in range(number_of_folds):
+        validation = set(dealt[fold::number_of_folds])
         folds.append(
             {
                 "train": sorted(case for patient in strata if patient not in validation for case in cases[patient]),
