@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from missu_nnunet.evaluation.folders import Evaluation
-
-UNITS = {"hd95": "mm", "assd": "mm", "mssd": "mm", "ravd": "%"}
+    from missu_nnunet.evaluation.protocols import Protocol
 
 
 def evaluate(
@@ -46,17 +45,9 @@ def evaluate(
     """Score predicted segmentations, per case and class or region: mean ± standard deviation and median."""
     from missu_nnunet.datasets.raw import find_dataset, read_dataset
     from missu_nnunet.evaluation.folders import evaluate_folders
-    from missu_nnunet.evaluation.metrics import METRICS
-    from missu_nnunet.evaluation.protocols import PROTOCOLS
     from missu_nnunet.parallel import default_workers
 
-    if protocol not in PROTOCOLS:
-        raise InputError(f"--protocol {protocol}: unknown, expected one of {', '.join(PROTOCOLS)}")
-    rules = PROTOCOLS[protocol]
-    offered = (*METRICS, "score") if rules.has_score else METRICS
-    wanted = [name.strip() for name in metrics.split(",")] if metrics else []
-    if unknown := [name for name in wanted if name not in offered]:
-        raise InputError(f"--metrics {unknown[0]}: unknown, expected some of {', '.join(offered)}")
+    rules, wanted = parse_scoring(protocol, metrics)
     result = evaluate_folders(
         predictions,
         references,
@@ -77,8 +68,29 @@ def evaluate(
     Console().print(_table(result))
 
 
+def parse_scoring(protocol: str, metrics: str | None) -> tuple[Protocol, list[str]]:
+    """The options --protocol and --metrics; no metrics stand for the protocol's own.
+
+    Raises:
+        InputError: one of them is unknown.
+    """
+    from missu_nnunet.evaluation.metrics import METRICS
+    from missu_nnunet.evaluation.protocols import PROTOCOLS
+
+    if protocol not in PROTOCOLS:
+        raise InputError(f"--protocol {protocol}: unknown, expected one of {', '.join(PROTOCOLS)}")
+    rules = PROTOCOLS[protocol]
+    offered = (*METRICS, "score") if rules.has_score else METRICS
+    wanted = [name.strip() for name in metrics.split(",")] if metrics else []
+    if unknown := [name for name in wanted if name not in offered]:
+        raise InputError(f"--metrics {unknown[0]}: unknown, expected some of {', '.join(offered)}")
+    return rules, wanted
+
+
 def _table(result: Evaluation) -> Table:
     from rich.table import Table
+
+    from missu_nnunet.evaluation.metrics import UNITS
 
     table = Table(title=f"protocol {result.protocol.name}, {len(result.cases)} cases")
     for column in ("class", "metric", "mean ± std", "median", "cases scored"):

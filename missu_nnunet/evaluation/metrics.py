@@ -124,6 +124,12 @@ class MaskPair:
 METRICS = ("dice", "hd95", "assd", "mssd", "ravd", "nsd", "sensitivity", "specificity")
 """The metrics `missu evaluate` offers, by method name."""
 
+LARGER_IS_BETTER = frozenset({"dice", "nsd", "sensitivity", "specificity", "score"})
+"""The metrics, CHAOS's score included, of which a larger value is better; of the others a smaller one is."""
+
+UNITS = {"hd95": "mm", "assd": "mm", "mssd": "mm", "ravd": "%"}
+"""Units of the metrics that have one."""
+
 
 def _ratio(part: int, whole: int) -> float:
     return part / whole if whole else np.nan
