@@ -9,6 +9,7 @@ import typer
 
 from missu_nnunet import __version__
 from missu_nnunet.cli import dataset
+from missu_nnunet.cli.compare import compare
 from missu_nnunet.cli.demo import demo
 from missu_nnunet.cli.doctor import doctor
 from missu_nnunet.cli.evaluate import evaluate
@@ -40,6 +41,7 @@ app.command()(doctor)
 app.command()(info)
 app.add_typer(dataset.app, name="dataset")
 app.command()(evaluate)
+app.command()(compare)
 
 
 def main() -> None:

@@ -380,9 +380,9 @@ def rank_arms(metric: str, arms: Mapping[str, FloatArray], resamples: int = _RES
     )
 
 
-def number(value: float) -> str:
-    """Four decimals and a real minus sign; a dash where undefined."""
-    return "–" if math.isnan(value) else f"{value:.4f}".replace("-", "−")
+def number(value: float, decimals: int = 4) -> str:
+    """Fixed decimals and a real minus sign; a dash where undefined."""
+    return "–" if math.isnan(value) else f"{value:.{decimals}f}".replace("-", "−")
 
 
 def p_value(p: float) -> str:

@@ -70,7 +70,7 @@ class Evaluation:
             "summary": self.summary(),
             "cases": self.cases,
         }
-        write_json(_without_nan(content), path)
+        write_json(without_nan(content), path)
 
     def write_csv(self, path: Path) -> None:
         """One line per case and class; undefined values are empty."""
@@ -150,17 +150,18 @@ def _pair_names(predictions: Path, references: Path, file_ending: str | None, ch
             raise InputError(f"{folder}: no segmentation found, expected files ending in {' or '.join(endings)}")
     if missing := sorted(found[predictions] - found[references]):
         raise InputError(
-            f"{references}: no reference for {_some(missing)}, present in {predictions}; add it or remove that"
+            f"{references}: no reference for {some(missing)}, present in {predictions}; add it or remove that"
         )
     if not chill and (missing := sorted(found[references] - found[predictions])):
         raise InputError(
-            f"{predictions}: no prediction for {_some(missing)}, which is in {references}; predict it, or score only "
+            f"{predictions}: no prediction for {some(missing)}, which is in {references}; predict it, or score only "
             "what is there with --chill"
         )
     return sorted(found[predictions])
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
+    """The first three names, and how many more there are, for a message of one line."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
@@ -234,9 +235,12 @@ def _statistics(values: list[float]) -> dict[str, float]:
     }
 
 
-def _without_nan(content: Any) -> Any:
+def without_nan(content: Any) -> Any:
+    """The same dictionaries and lists with None for NaN, which JSON does not have."""
     if isinstance(content, dict):
-        return {key: _without_nan(value) for key, value in content.items()}
+        return {key: without_nan(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [without_nan(value) for value in content]
     return None if isinstance(content, float) and math.isnan(content) else content
 
 

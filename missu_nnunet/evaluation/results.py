@@ -1,0 +1,252 @@
+"""The scores of several arms of an experiment, gathered from the folders that nnU-Net writes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from missu_nnunet.datasets.images import FILE_ENDINGS
+from missu_nnunet.datasets.raw import RawDataset, read_dataset
+from missu_nnunet.errors import InputError
+from missu_nnunet.evaluation.comparison import Comparisons, FloatArray
+from missu_nnunet.evaluation.folders import Scores, evaluate_folders, some, without_nan
+from missu_nnunet.evaluation.protocols import Protocol
+from missu_nnunet.files import whole_file, write_json
+
+Arm = dict[str, Scores]
+"""case → its scores"""
+
+
+@dataclass(frozen=True)
+class Results:
+    """The scores of several arms on the same cases.
+
+    Attributes:
+        protocol: by whose conventions.
+        metrics: the metrics' names.
+        tolerance: mm, that of the metric "nsd".
+        classes: the names of the classes or regions scored.
+        folders: arm → the folder given for it.
+        arms: arm → its cases' scores; the same cases in all.
+    """
+
+    protocol: Protocol
+    metrics: tuple[str, ...]
+    tolerance: float
+    classes: tuple[str, ...]
+    folders: dict[str, Path]
+    arms: dict[str, Arm]
+
+    def arrays(self) -> dict[str, dict[str, FloatArray]]:
+        """metric → arm → (cases, classes), as :func:`missu_nnunet.evaluation.comparison.compare_arms` takes them."""
+
+        def value(scores: Scores, class_: str, metric: str) -> float:
+            # Without a dataset.json, a fold knows the classes of its own references only.
+            return scores[class_][metric] if class_ in scores else math.nan
+
+        return {
+            metric: {
+                name: np.array([[value(scores, class_, metric) for class_ in self.classes] for scores in arm.values()])
+                for name, arm in self.arms.items()
+            }
+            for metric in self.metrics
+        }
+
+
+def gather_results(
+    folders: Sequence[Path],
+    protocol: Protocol,
+    *,
+    references: Path | None = None,
+    dataset: RawDataset | None = None,
+    metrics: Sequence[str] = (),
+    tolerance: float = 1.0,
+    workers: int = 1,
+) -> Results:
+    """Score every arm's segmentations.
+
+    Args:
+        folders: one for each arm: a trained model's folder (``Trainer__Plans__configuration``: the validation cases of
+            its folds 0, 1, …), one fold's folder, or any folder of segmentations.
+        protocol: conventions and, without a dataset, classes.
+        references: folder of reference segmentations; by default the one that the summary.json beside an arm's
+            segmentations names.
+        dataset: whose classes, regions and ignore label to use; by default those of the dataset.json that nnU-Net puts
+            into the folders of models and of predictions.
+        metrics: what to compute; the protocol's own when empty.
+        tolerance: of the metric "nsd", mm.
+        workers: processes.
+
+    Raises:
+        InputError: a folder holds no segmentations, its references or classes are not known, or the arms' cases differ.
+    """
+    names = arm_names(folders)
+    dataset = dataset or _common_dataset(folders)
+    parts = {name: _segmentation_folders(folder) for name, folder in zip(names, folders, strict=True)}
+    # Whatever may be wrong is looked for before any distance is computed, which can take hours.
+    endings = (dataset.file_ending,) if dataset else FILE_ENDINGS
+    _check_cases({folder: _case_files(found, endings) for folder, found in zip(folders, parts.values(), strict=True)})
+    references_of = {part: references or _references(part) for found in parts.values() for part in found}
+    evaluations = {
+        name: [
+            evaluate_folders(
+                part,
+                references_of[part],
+                protocol,
+                dataset=dataset,
+                metrics=metrics,
+                tolerance=tolerance,
+                chill=True,  # a fold has some of the dataset's cases
+                workers=workers,
+            )
+            for part in found
+        ]
+        for name, found in parts.items()
+    }
+    every = [evaluation for found in evaluations.values() for evaluation in found]
+    classes = tuple(dict.fromkeys(class_ for evaluation in every for class_ in evaluation.classes))
+    if not classes:
+        raise InputError(
+            f"{next(iter(references_of.values()))}: only background in the references of all cases, expected classes; "
+            "name them with --dataset"
+        )
+    return Results(
+        protocol=protocol,
+        metrics=every[0].metrics,
+        tolerance=tolerance,
+        classes=classes,
+        folders=dict(zip(names, folders, strict=True)),
+        arms={
+            name: dict(sorted((case, scores) for part in found for case, scores in part.cases.items()))
+            for name, found in evaluations.items()
+        },
+    )
+
+
+def arm_names(folders: Sequence[Path]) -> list[str]:
+    """Short names that tell the folders apart: trainers, models (``Trainer__Plans__configuration``), last parts, paths.
+
+    Raises:
+        InputError: a folder is given twice.
+    """
+    resolved = [folder.resolve() for folder in folders]
+    for folder in folders:
+        if resolved.count(folder.resolve()) > 1:
+            raise InputError(f"{folder}: given twice; an arm can be compared with other arms only")
+    models = [_model_folder(folder) for folder in resolved]
+    candidates = (
+        [model.name.split("__")[0] for model in models],
+        [model.name for model in models],
+        [folder.name for folder in resolved],
+    )
+    return next((names for names in candidates if len(set(names)) == len(names)), [str(folder) for folder in resolved])
+
+
+def write_comparison_json(results: Results, comparisons: Comparisons, path: Path) -> None:
+    """Everything: settings, comparisons with their sentences, rankings, and each case's scores; undefined is null."""
+    content = {
+        "protocol": results.protocol.name,
+        "nsd_tolerance_mm": results.tolerance,
+        "level": comparisons.level,
+        "arms": {name: str(folder) for name, folder in results.folders.items()},
+        "classes": list(results.classes),
+        "warning": comparisons.warning(),
+        "comparisons": [line.as_dict() | {"sentence": line.sentence()} for line in comparisons.lines],
+        "rankings": [vars(ranking) for ranking in comparisons.rankings],
+        "cases": results.arms,
+    }
+    write_json(without_nan(content), path)
+
+
+def write_comparison_csv(comparisons: Comparisons, path: Path) -> None:
+    """One line per comparison; undefined values are empty."""
+    lines = [line.as_dict() for line in comparisons.lines]
+    with whole_file(path) as partial_path, partial_path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(lines[0]))
+        writer.writeheader()
+        writer.writerows(without_nan(lines))
+
+
+def _model_folder(folder: Path) -> Path:
+    """The trained model's folder that `folder` is or lies in, or `folder` itself."""
+    return next((path for path in (folder, *folder.parents) if len(path.name.split("__")) == 3), folder)
+
+
+def _segmentation_folders(folder: Path) -> list[Path]:
+    """The folders of segmentations of an arm; fold_all, which validates on its training cases, is none of them."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected a trained model's, a fold's or one of segmentations")
+    folds = sorted(folder.glob("fold_[0-9]*/validation"))
+    if folds:
+        return folds
+    validation = folder / "validation"
+    return [validation] if validation.is_dir() else [folder]
+
+
+def _case_files(parts: list[Path], endings: tuple[str, ...]) -> set[str]:
+    """The names of an arm's segmentations."""
+    names: set[str] = set()
+    for part in parts:
+        found = {file.name for file in part.iterdir() if file.name.endswith(endings) and file.name[0] != "."}
+        if not found:
+            raise InputError(
+                f"{part}: no segmentation found, expected files ending in {' or '.join(endings)}; finish the "
+                "validation or prediction first"
+            )
+        if twice := sorted(names & found):
+            raise InputError(f"{part}: {some(twice)} is in another fold too; give the folds' folders one by one")
+        names |= found
+    return names
+
+
+def _check_cases(names_of: dict[Path, set[str]]) -> None:
+    every = set().union(*names_of.values())
+    for folder, names in names_of.items():
+        if missing := sorted(every - names):
+            raise InputError(
+                f"{folder}: no segmentation of {some(missing)}, which another arm has; give the same folds or test "
+                "cases of every arm"
+            )
+
+
+def _references(part: Path) -> Path:
+    """The folder of references that nnU-Net's summary.json names."""
+    path = part / "summary.json"
+    if not path.is_file():
+        raise InputError(
+            f"{path}: no such file, which would name the references; finish the validation or give --reference FOLDER"
+        )
+    try:
+        folder = Path(json.loads(path.read_text(encoding="utf-8"))["metric_per_case"][0]["reference_file"]).parent
+    except (ValueError, LookupError, TypeError) as error:
+        raise InputError(
+            f"{path}: does not name a reference, expected nnU-Net's metric_per_case; give --reference FOLDER"
+        ) from error
+    if not folder.is_dir():
+        raise InputError(f"{path}: names references in {folder}, which is not there; give --reference FOLDER")
+    return folder
+
+
+def _common_dataset(folders: Sequence[Path]) -> RawDataset | None:
+    """The dataset of the dataset.json that nnU-Net keeps beside models and predictions, if there is one."""
+    found = {
+        folder: read_dataset(place)
+        for folder in folders
+        for place in (folder.resolve(), *folder.resolve().parents[:2])  # of …/fold_0/validation the model's
+        if (place / "dataset.json").is_file()
+    }
+    if not found:
+        return None
+    first, *others = found
+    for other in others:
+        if (found[first].regions, found[first].ignore) != (found[other].regions, found[other].ignore):
+            raise InputError(
+                f"{other}: its dataset.json has other labels than that of {first}; say whose to score with --dataset"
+            )
+    return found[first]
