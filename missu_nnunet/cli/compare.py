@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -82,7 +83,7 @@ def compare(
     from rich.console import Console
 
     console = Console(markup=False, highlight=False)  # names may hold brackets
-    for table in _pair_tables(comparisons):
+    for table in _comparison_tables(comparisons):
         console.print(table)
     if comparisons.rankings:
         console.print(_ranking_table(comparisons))
@@ -92,23 +93,22 @@ def compare(
         console.print(f"\n{warning}", style="bold", soft_wrap=True)
 
 
-def _pair_tables(comparisons: Comparisons) -> Iterator[Table]:
-    """A table for each pair of arms."""
+def _comparison_tables(comparisons: Comparisons) -> Iterator[Table]:
+    """A table for each metric and pair of arms."""
     from missu_nnunet.evaluation.comparison import number, p_value
     from missu_nnunet.evaluation.metrics import UNITS
 
     interval = f"{100 * (1 - comparisons.level):g} % interval"
-    for first, second in dict.fromkeys((line.first, line.second) for line in comparisons.lines):
-        table = _table(f"{first} − {second}", ("metric", "class"))
+    for (metric, first, second), lines in groupby(
+        comparisons.lines, key=lambda line: (line.metric, line.first, line.second)
+    ):
+        unit = f" ({UNITS[metric]})" if metric in UNITS else ""
+        table = _table(f"{metric}{unit}: {first} − {second}", ("class",))
         for column in ("difference", interval, "p (Holm)", "effect", "+/=/−", "cases"):
             table.add_column(column, justify="right", no_wrap=True)
-        for line in comparisons.lines:
-            if (line.first, line.second) != (first, second):
-                continue
+        for line in lines:
             values = line.statistics
-            unit = f" ({UNITS[line.metric]})" if line.metric in UNITS else ""
             table.add_row(
-                line.metric + unit,
                 line.scope,
                 number(values.difference),
                 f"{number(values.low)} to {number(values.high)}",
