@@ -97,13 +97,14 @@ def test_which_metrics_are_better_larger():
     assert set(METRICS) - LARGER_IS_BETTER == {"hd95", "assd", "mssd", "ravd"}
 
 
-def test_null_experiments_declare_no_more_than_the_level():
+@pytest.mark.parametrize("arms", [2, 3])
+def test_null_experiments_declare_no_more_than_the_level(arms):
     rng = np.random.default_rng(0)
     experiments, level = 200, 0.05
     declared = 0
     for _ in range(experiments):
         common = rng.beta(20, 3, (20, 2))
-        scores = {"dice": {name: common + rng.normal(0, 0.02, common.shape) for name in ("one", "other")}}
+        scores = {"dice": {f"arm {arm}": common + rng.normal(0, 0.02, common.shape) for arm in range(arms)}}
         declared += any(line.shown for line in compare_arms(scores, ("a", "b"), level, resamples=199).lines)
     assert declared <= stats.binom.ppf(0.999, experiments, level)
 
