@@ -1,6 +1,5 @@
 """What a plan gives: the network, where its Transformer stands, and what it costs."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,15 +8,14 @@ import numpy as np
 import torch
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from missu_nnunet.architecture.configuration import MISSU_CLASS, missu_arch_kwargs
 from missu_nnunet.distillation.self_distillation import SelfDistillation
-from missu_nnunet.errors import InputError
 from missu_nnunet.hyperparameters import Hyperparameters
 from missu_nnunet.planning.memory import estimate_training_bytes
+from missu_nnunet.planning.plans_file import read_plan
 
 
 @dataclass(frozen=True)
@@ -53,15 +51,6 @@ class Summary:
     training_bytes: int
 
 
-def _load_json(file: Path, remedy: str) -> dict[str, Any]:
-    try:
-        return json.loads(file.read_text())
-    except FileNotFoundError:
-        raise InputError(f"{file}: no such file; {remedy}") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{file}: cannot be read as JSON ({error}); {remedy}") from None
-
-
 def count_macs(network: nn.Module, input_channels: int, patch_size: list[int]) -> int:
     """Multiply-accumulate operations of one forward pass of one patch; ``network`` lies on the meta device."""
     with FlopCounterMode(display=False) as counter, torch.device("meta"), torch.no_grad():
@@ -79,17 +68,7 @@ def summarise(plans_file: Path, configuration: str) -> Summary:
     Raises:
         InputError: if a file is missing or unreadable, or the plan has no such configuration or is not for a U-Net.
     """
-    plans = _load_json(plans_file, "give a plans file, e.g. $nnUNet_preprocessed/DATASET/nnUNetMISSUPlans.json")
-    dataset_json = _load_json(
-        plans_file.with_name("dataset.json"), "nnU-Net puts it beside the plans; it names channels and labels"
-    )
-    available = sorted(plans.get("configurations", {}))
-    if configuration not in available:
-        raise InputError(
-            f"{plans_file}: no configuration {configuration!r}, found {available}; give one of them with -c"
-        )
-    plans_manager = PlansManager(plans)
-    manager = plans_manager.get_configuration(configuration)
+    plans_manager, manager, dataset_json = read_plan(plans_file, configuration)
     plan_kwargs, patch_size = manager.network_arch_init_kwargs, [int(size) for size in manager.patch_size]
     kwargs = missu_arch_kwargs(plan_kwargs, patch_size)
     input_channels = determine_num_input_channels(plans_manager, manager, dataset_json)
@@ -101,7 +80,7 @@ def summarise(plans_file: Path, configuration: str) -> Summary:
         training = SelfDistillation(network, num_classes, regions=False, hyperparameters=Hyperparameters())
     sizes = -(-np.array(patch_size) // np.cumprod(kwargs["strides"], axis=0))
     return Summary(
-        plans_name=plans["plans_name"],
+        plans_name=plans_manager.plans_name,
         configuration=configuration,
         patch_size=patch_size,
         batch_size=manager.batch_size,
