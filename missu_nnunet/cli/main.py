@@ -10,10 +10,12 @@ import typer
 from missu_nnunet import __version__
 from missu_nnunet.cli import dataset
 from missu_nnunet.cli.compare import compare
+from missu_nnunet.cli import dataset, weights
 from missu_nnunet.cli.demo import demo
 from missu_nnunet.cli.doctor import doctor
 from missu_nnunet.cli.evaluate import evaluate
 from missu_nnunet.cli.info import info
+from missu_nnunet.cli.inspect import inspect
 from missu_nnunet.errors import InputError
 
 app = typer.Typer(
@@ -42,6 +44,8 @@ app.command()(info)
 app.add_typer(dataset.app, name="dataset")
 app.command()(evaluate)
 app.command()(compare)
+app.command()(inspect)
+app.add_typer(weights.app, name="weights")
 
 
 def main() -> None:

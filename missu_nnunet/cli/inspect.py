@@ -1,0 +1,46 @@
+"""``missu inspect``: what a checkpoint holds, read without running it."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+
+def inspect(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="CHECKPOINT|ZIP", help="A checkpoint, or a model of nnUNetv2_export_model_to_zip."),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what a checkpoint or an exported model holds; refuse, with exit code 2, what would run code."""
+    from missu_nnunet.weights.inspection import inspect_file
+
+    inspections = inspect_file(file)
+    if as_json:
+        print(json.dumps([asdict(inspection) for inspection in inspections], indent=2))
+        return
+    console = Console()
+    for inspection in inspections:
+        table = Table(title=inspection.name, show_header=False)
+        for name, value in asdict(inspection).items():
+            if name == "bytes":
+                for part, size in value.items():
+                    table.add_row(f"size of {part}", f"{size / 2**20:.2f} MiB")
+            elif name == "hyperparameters":
+                table.add_row(name, "–" if value is None else ", ".join(f"{k} {v}" for k, v in value.items()))
+            elif name != "name":
+                table.add_row(name.replace("_", " "), _text(value))
+        console.print(table)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,72 @@
+"""``missu weights …``: fit trained weights to another plan, and export them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from missu_nnunet.errors import InputError
+
+if TYPE_CHECKING:
+    from missu_nnunet.weights.transfer import Transfer
+
+app = typer.Typer(help="Fit trained weights to another plan, and export them.", no_args_is_help=True)
+
+Checkpoint = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint of nnUNetv2_train.")]
+Output = Annotated[Path, typer.Argument(metavar="OUT", help="File to write.")]
+Plans = Annotated[Path, typer.Option(help="Plans file to fit to, with the dataset's dataset.json beside it.")]
+Configuration = Annotated[str, typer.Option("-c", help="Configuration of the plan.")]
+
+
+@app.command()
+def adapt(checkpoint: Checkpoint, out: Output, plans: Plans, configuration: Configuration = "3d_fullres") -> None:
+    """Make a MISSU checkpoint fit a plan with another patch size, number of classes or input channels.
+
+    The result is for nnUNetv2_train -pretrained_weights.
+    """
+    from missu_nnunet.weights import transfer
+
+    _report(transfer.adapt(checkpoint, out, plans, configuration), out)
+
+
+@app.command()
+def from_nnunet(checkpoint: Checkpoint, out: Output, plans: Plans, configuration: Configuration = "3d_fullres") -> None:
+    """Start MISSU from a checkpoint of a stock nnU-Net trainer; the Transformer begins as the identity.
+
+    The result is for nnUNetv2_train -pretrained_weights.
+    """
+    from missu_nnunet.weights import transfer
+
+    result = transfer.from_nnunet(checkpoint, out, plans, configuration)
+    _report(result, out)
+    if result.dropped:
+        print("first outputs: differ from the stock network's, whose deeper stages gave way to the Transformer")
+    elif any(name.startswith("decoder.") for name in result.new) or len(set(result.input_channels)) > 1:
+        print("first outputs: differ from the stock network's, because classes or input channels do")
+    else:
+        print("first outputs: the stock network's; with -pretrained_weights up to the segmentation layers")
+
+
+@app.command()
+def export(checkpoint: Checkpoint, out: Output) -> None:
+    """Write the inference network of a MISSU checkpoint as .safetensors or .onnx, by OUT's suffix."""
+    try:
+        from missu_nnunet.weights.export import export
+    except ModuleNotFoundError as error:
+        raise InputError(f"{error.name} is not installed: pip install 'missu-nnunet[export]'") from error
+
+    print(f"{out}: {export(checkpoint, out)}")
+
+
+def _report(result: Transfer, out: Path) -> None:
+    print(out)
+    old, new = result.input_channels
+    if old != new:
+        print(f"input channels: {old} became {new}, each the mean of the old ones times {old}/{new}")
+    if result.dropped:
+        print(f"dropped: {', '.join(result.dropped)}")
+    if result.new:
+        print(f"start anew: {', '.join(result.new)}")
+    print("nnU-Net's -pretrained_weights starts all segmentation layers anew in any case")

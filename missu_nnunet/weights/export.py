@@ -1,0 +1,102 @@
+"""The inference network for use without nnU-Net: safetensors and ONNX."""
+
+import json
+from pathlib import Path
+
+import onnxruntime
+import onnxscript  # noqa: F401  torch's exporter needs it; found missing here, it is named with its extra
+import safetensors.torch
+import torch
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from missu_nnunet import __version__
+from missu_nnunet.architecture.missu import MISSU
+from missu_nnunet.errors import InputError
+from missu_nnunet.weights.checkpoint import new_file, read_checkpoint
+from missu_nnunet.weights.network import build_network, trainer_for
+
+OPSET = 18
+"""The ONNX operators' version: the one that torch's exporter writes without converting."""
+
+TOLERANCE = 1e-4
+"""Largest difference allowed between the ONNX network's logits and PyTorch's, relative to the largest logit."""
+
+
+def export(checkpoint_file: Path, out: Path) -> str:
+    """Write the inference network of a MISSU checkpoint, in the format that the name of ``out`` ends with.
+
+    - ``.safetensors``: the weights, tied ones once, for ``safetensors.torch.load_model``; plans, configuration and
+      ``dataset.json``, from which the network is built, are in the metadata as JSON.
+    - ``.onnx``: image ``(batch, C, D, H, W)`` → logits ``(batch, classes, D, H, W)``; any batch, the plan's patch.
+
+    Returns:
+        One line on what was written.
+
+    Raises:
+        InputError: if the checkpoint cannot be used, or ``out`` has another suffix, exists or cannot be written.
+        RuntimeError: if the written ONNX network does not give what PyTorch gives; nothing is kept then.
+    """
+    if out.suffix not in (".safetensors", ".onnx"):
+        raise InputError(f"{out}: the suffix is {out.suffix!r}, expected .safetensors or .onnx; choose one of them")
+    checkpoint = read_checkpoint(checkpoint_file, str(checkpoint_file))
+    if "missu" not in checkpoint:
+        raise InputError(
+            f"{checkpoint_file}: a checkpoint of {checkpoint.get('trainer_name')}, expected one of MISSU; "
+            "export takes those only"
+        )
+    weights, init_args = checkpoint["network_weights"], checkpoint["init_args"]
+    plans_manager = PlansManager(init_args["plans"])
+    configuration = init_args["configuration"]
+    network = build_network(trainer_for(weights), plans_manager, configuration, init_args["dataset_json"])
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip()
+        raise InputError(
+            f"{checkpoint_file}: its weights are not those of its plan's network ({reason}); fetch it again"
+        ) from None
+    network.eval()
+    with new_file(out) as partial:
+        if out.suffix == ".safetensors":
+            metadata = {"missu_version": __version__, "configuration": configuration}
+            metadata |= {key: json.dumps(init_args[key]) for key in ("plans", "dataset_json")}
+            safetensors.torch.save_model(network, str(partial), metadata)
+            return f"{sum(p.numel() for p in network.parameters()):,} parameters"
+        patch_size = plans_manager.get_configuration(configuration).patch_size
+        channels = network.get_submodule(network.keys_to_in_proj[0]).in_channels
+        return _export_onnx(network, (channels, *map(int, patch_size)), partial)
+
+
+def _export_onnx(network: MISSU, image_shape: tuple[int, ...], file: Path) -> str:
+    """Write the ONNX network and compare it with ``network`` on another batch size than it was traced with."""
+    torch.onnx.export(
+        network,
+        (torch.zeros(2, *image_shape),),  # the tracer takes a batch of 1 for a constant
+        str(file),
+        dynamo=True,
+        external_data=False,
+        opset_version=OPSET,
+        input_names=["image"],
+        output_names=["logits"],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        verbose=False,
+    )
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    difference = max(_difference(network, session, torch.randn(batch, *image_shape)) for batch in (1, 3))
+    if difference > TOLERANCE:
+        raise RuntimeError(
+            f"onnxruntime's logits differ from PyTorch's by {difference:.1e} of the largest logit, more than "
+            f"{TOLERANCE:.0e}; nothing was written, please report this"
+        )
+    return (
+        f"ONNX opset {OPSET}, any batch of {'×'.join(map(str, image_shape))}; onnxruntime's logits differ from "
+        f"PyTorch's by at most {difference:.1e} of the largest logit"
+    )
+
+
+@torch.no_grad()
+def _difference(network: MISSU, session: onnxruntime.InferenceSession, image: torch.Tensor) -> float:
+    """Largest difference between the logits of both, relative to the largest logit."""
+    expected = network(image)
+    (logits,) = session.run(None, {"image": image.numpy()})
+    return float((torch.from_numpy(logits) - expected).abs().max() / expected.abs().max())

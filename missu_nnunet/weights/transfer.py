@@ -1,0 +1,182 @@
+"""Fit trained weights to the network of another plan, for nnU-Net's ``-pretrained_weights``.
+
+nnU-Net asserts that every weight but the segmentation layers' has the shape that its network expects. What is changed
+here for that:
+
+- *Input channels.* Where their number differs, each input channel of the first convolution gets the mean of the old
+  ones, times old number / new number. Nobody knows which new channel corresponds to which old one, so all are treated
+  alike; and an image whose channels are all equal gives the features that it gave before.
+- *Stages.* A stock U-Net's stages below MISSU's bottleneck have no place in MISSU, where the Transformer stands
+  instead; they are dropped.
+- *Segmentation layers* that do not fit the classes keep the new network's initialisation. nnU-Net starts all of them
+  anew in any case.
+
+The patch size needs nothing: no weight depends on it, the Transformer's position encoding included.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from missu_nnunet import __version__
+from missu_nnunet.architecture.missu import MISSU
+from missu_nnunet.errors import InputError
+from missu_nnunet.planning.plans_file import read_plan
+from missu_nnunet.training.trainer import MISSUTrainer
+from missu_nnunet.weights.checkpoint import read_checkpoint, write_checkpoint
+from missu_nnunet.weights.network import build_network, trainer_for
+
+_ENCODER_STAGE = re.compile(r"encoder\.stages\.(\d+)\.")
+_DECODER_LEVEL = re.compile(r"(?P<part>decoder\.(?:stages|transpconvs|seg_layers)\.)(?P<index>\d+)(?=\.)")
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What became of the weights.
+
+    Attributes:
+        input_channels: of the checkpoint and of the network.
+        dropped: modules of the checkpoint that have no place in the network.
+        new: modules of the network that keep their initialisation.
+    """
+
+    input_channels: tuple[int, int]
+    dropped: list[str]
+    new: list[str]
+
+
+def adapt(checkpoint_file: Path, out: Path, plans_file: Path, configuration: str) -> Transfer:
+    """Fit a MISSU checkpoint to a plan with another patch size, number of classes or input channels.
+
+    Raises:
+        InputError: if a file cannot be used, or the plan's network has other stages, features or kernels.
+    """
+    checkpoint = read_checkpoint(checkpoint_file, str(checkpoint_file))
+    if "missu" not in checkpoint:
+        raise InputError(
+            f"{checkpoint_file}: a checkpoint of {checkpoint.get('trainer_name')}, expected one of MISSU; "
+            "use missu weights from-nnunet"
+        )
+    trainer = trainer_for(checkpoint["network_weights"])
+    return _transfer(checkpoint["network_weights"], trainer, checkpoint_file, out, plans_file, configuration)
+
+
+def from_nnunet(checkpoint_file: Path, out: Path, plans_file: Path, configuration: str) -> Transfer:
+    """Warm start of MISSU from a stock checkpoint of nnU-Net (PlainConvUNet or ResidualEncoderUNet).
+
+    The Transformer starts as the identity, so that a network whose plan has no stages below the bottleneck first gives
+    what the stock network gave.
+
+    Raises:
+        InputError: if a file cannot be used, or the plan's network does not match the checkpoint's.
+    """
+    checkpoint = read_checkpoint(checkpoint_file, str(checkpoint_file))
+    if "missu" in checkpoint:
+        raise InputError(
+            f"{checkpoint_file}: a checkpoint of MISSU, expected one of a stock nnU-Net trainer; "
+            "use missu weights adapt"
+        )
+    weights = checkpoint["network_weights"]
+    return _transfer(weights, MISSUTrainer, checkpoint_file, out, plans_file, configuration)
+
+
+def _transfer(
+    weights: dict[str, Tensor],
+    trainer: type[MISSUTrainer],
+    checkpoint_file: Path,
+    out: Path,
+    plans_file: Path,
+    configuration: str,
+) -> Transfer:
+    """Fit ``weights`` to the network that ``trainer`` builds from the plan, and write the checkpoint."""
+    plans_manager, _, dataset_json = read_plan(plans_file, configuration)
+    network = build_network(trainer, plans_manager, configuration, dataset_json)
+    try:
+        transfer = load_fitted(network, weights)
+    except ValueError as error:
+        raise InputError(
+            f"{checkpoint_file}: {error} of {plans_file} {configuration}; give a plan whose stages, features and "
+            "kernels are those of the checkpoint's plan"
+        ) from None
+    init_args = {"plans": plans_manager.plans, "configuration": configuration, "dataset_json": dataset_json}
+    checkpoint: dict[str, Any] = {
+        "network_weights": network.state_dict(),
+        "init_args": init_args,
+        "trainer_name": trainer.__name__,
+        "missu": {"version": __version__},
+    }
+    write_checkpoint(checkpoint, out)
+    return transfer
+
+
+def load_fitted(network: MISSU, weights: dict[str, Tensor]) -> Transfer:
+    """Load the weights of another MISSU or of a stock U-Net into ``network``, fitted as this module says.
+
+    Raises:
+        ValueError: if a weight is missing or has a shape that nothing here changes; ``network`` is then as before.
+    """
+    renamed, dropped = _aligned_at_bottleneck(weights, len(network.encoder.stages))
+    starts_transformer = not any(key.startswith("bottleneck.") for key in weights)
+    first_convolution = {f"{key}.weight" for key in network.keys_to_in_proj}
+    fitted, new, channels = {}, [], (0, 0)
+    # Each tied weight once, by the name that comes first; the state dict lists it under all of its names.
+    for key, initial in (*network.named_parameters(), *network.named_buffers()):
+        weight = renamed.get(key)
+        if weight is not None and key in first_convolution:
+            channels = weight.shape[1], initial.shape[1]
+            weight = with_input_channels(weight, initial.shape[1])
+        if weight is not None and weight.shape == initial.shape:
+            fitted[key] = weight
+        elif ".seg_layers." in key or (starts_transformer and key.startswith("bottleneck.")):
+            new.append(_module(key))
+        else:
+            found = "missing" if weight is None else f"of shape {tuple(weight.shape)}"
+            raise ValueError(f"{key} is {found}, but has the shape {tuple(initial.shape)} in the network")
+    network.load_state_dict(fitted, strict=False)
+    return Transfer(channels, dropped, _unique(new))
+
+
+def with_input_channels(weight: Tensor, channels: int) -> Tensor:
+    """The first convolution's weight ``(out, in, D, H, W)`` for another number of input channels, see the module."""
+    old = weight.shape[1]
+    if old == channels:
+        return weight
+    mean = weight.mean(dim=1, keepdim=True) * (old / channels)
+    return mean.expand(-1, channels, *weight.shape[2:])
+
+
+def _aligned_at_bottleneck(weights: dict[str, Tensor], n_stages: int) -> tuple[dict[str, Tensor], list[str]]:
+    """Weights named as in a network of ``n_stages``, and the modules of the surplus stages, which are dropped.
+
+    The encoder counts its stages from the finest, the decoder from the deepest.
+
+    Raises:
+        ValueError: if the weights have too few stages.
+    """
+    found = {int(match[1]) for key in weights if (match := _ENCODER_STAGE.match(key))}
+    surplus = len(found) - n_stages
+    if surplus < 0:
+        raise ValueError(f"{len(found)} encoder stages, but there are {n_stages} in the network")
+    kept, dropped = {}, []
+    for key, weight in weights.items():
+        stage, level = _ENCODER_STAGE.match(key), _DECODER_LEVEL.match(key)
+        if (stage and int(stage[1]) >= n_stages) or (level and int(level["index"]) < surplus):
+            dropped.append(_module(key))
+        elif level:
+            kept[f"{level['part']}{int(level['index']) - surplus}{key[level.end() :]}"] = weight
+        else:
+            kept[key] = weight
+    return kept, _unique(dropped)
+
+
+def _module(key: str) -> str:
+    """The stage, level or part that a weight belongs to."""
+    numbered = re.match(r"[a-z_]+\.[a-z_]+\.\d+", key)
+    return numbered[0] if numbered and not key.startswith("bottleneck.") else key.split(".")[0]
+
+
+def _unique(names: list[str]) -> list[str]:
+    return list(dict.fromkeys(names))
