@@ -45,7 +45,7 @@ def read_checkpoint(file: Path | IO[bytes], name: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise InputError(f"{name}: no such file; give a checkpoint, e.g. fold_0/checkpoint_final.pth") from None
     except pickle.UnpicklingError as error:
-        if forbidden := re.search(r"GLOBAL (\w+(?:\.\w+)+)", str(error)):
+        if forbidden := re.search(r"GLOBAL ([\w.]+)", str(error)):
             raise InputError(refusal(name, forbidden[1])) from None
         raise InputError(f"{name}: {_unreadable(error)}") from None
     except Exception as error:  # a broken pickle can raise anything
@@ -99,8 +99,10 @@ def _imported_names(plans: Any) -> Iterator[Any]:
 
 
 def _unreadable(error: Exception) -> str:
-    reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
-    return f"cannot be read as a checkpoint ({reason[0]}); it is broken or something else, fetch it again"
+    # torch puts its advice to load without restriction in front; the file may have a word in what follows.
+    lines = str(error).split("WeightsUnpickler error:")[-1].strip().splitlines() or [type(error).__name__]
+    reason = "".join(filter(str.isprintable, lines[0]))
+    return f"cannot be read as a checkpoint ({reason}); it is broken or something else, fetch it again"
 
 
 def _is_checkpoint(checkpoint: Any) -> bool:

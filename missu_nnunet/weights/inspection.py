@@ -72,7 +72,7 @@ def inspect_file(path: Path) -> list[Inspection]:
         InputError: if the file is missing, broken or something else, or if using it would run code or write outside
             nnU-Net's folder.
     """
-    if not path.is_file() or not zipfile.is_zipfile(path):  # torch's format before 1.6 is no zip
+    if not _starts_as_zip(path):  # torch's format before 1.6
         return [_inspect_checkpoint(read_checkpoint(path, str(path)), str(path))]
     try:
         with zipfile.ZipFile(path) as archive:
@@ -82,6 +82,14 @@ def inspect_file(path: Path) -> list[Inspection]:
             return _inspect_model(archive, path)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:  # broken, exotic or encrypted
         raise InputError(f"{path}: cannot be read as a zip ({error}); fetch it again") from None
+
+
+def _starts_as_zip(path: Path) -> bool:
+    """Whether torch takes the file for a zip: by its first bytes, where ``zipfile`` looks at the end as well."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\3\4"
 
 
 def _inspect_model(archive: zipfile.ZipFile, path: Path) -> list[Inspection]:

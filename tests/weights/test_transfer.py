@@ -1,0 +1,183 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from checkpoints import LABELS, dataset_json, initialized, saved, tiny_plans, write_plans
+from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from torch import Tensor, nn
+
+from missu_nnunet.architecture.missu import MISSU
+from missu_nnunet.errors import InputError
+from missu_nnunet.training import variants
+from missu_nnunet.training.trainer import MISSUTrainer
+from missu_nnunet.weights.checkpoint import read_checkpoint
+from missu_nnunet.weights.inspection import inspect_file
+from missu_nnunet.weights.transfer import adapt, from_nnunet
+
+MORE_LABELS = LABELS | {"rim": 3, "spot": 4}
+NoTransformer = variants.MISSUTrainerNoTransformer
+
+
+def missu_of(trainer: nnUNetTrainer) -> MISSU:
+    return trainer.network.network if hasattr(trainer.network, "network") else trainer.network
+
+
+def features(network: MISSU, x: Tensor) -> list[Tensor]:
+    with torch.no_grad():
+        return network.eval().decoder.features(network.encode(x))
+
+
+def stock(plans: dict, dataset: dict, folder: Path) -> tuple[nnUNetTrainer, Path]:
+    trainer = initialized(nnUNetTrainer, plans, dataset)
+    return trainer, saved(trainer, folder / "stock.pth")
+
+
+def outputs(network: nn.Module, x: Tensor) -> Tensor:
+    network.eval()
+    network.decoder.deep_supervision = False
+    with torch.no_grad():
+        return network(x)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("trainer_class", [MISSUTrainer, NoTransformer])
+@pytest.mark.parametrize(
+    ("patch_size", "channels", "labels"), [(24, 1, LABELS), (16, 3, LABELS), (16, 1, MORE_LABELS), (24, 2, MORE_LABELS)]
+)
+def test_adapted_weights_load_as_nnunets_pretrained_weights(
+    trainer_class: type[MISSUTrainer],
+    residual: bool,
+    patch_size: int,
+    channels: int,
+    labels: dict,
+    nnunet_folders: Path,
+    tmp_path: Path,
+) -> None:
+    old = initialized(trainer_class, tiny_plans(residual=residual), dataset_json())
+    plans, dataset = tiny_plans(patch_size=patch_size, residual=residual), dataset_json(channels, labels)
+    checkpoint, out = saved(old, tmp_path / "old.pth"), tmp_path / "adapted.pth"
+    transfer = adapt(checkpoint, out, write_plans(tmp_path, plans, dataset), "3d_fullres")
+    assert transfer.input_channels == (1, channels)
+    assert transfer.dropped == []
+    assert bool(transfer.new) is (labels is MORE_LABELS)
+
+    new = initialized(trainer_class, plans, dataset)
+    load_pretrained_weights(new.network, out)
+    x = torch.randn(1, 1, *[patch_size] * 3)
+    same_in_every_channel = x.expand(-1, channels, -1, -1, -1)
+    for mine, theirs in zip(features(missu_of(new), same_in_every_channel), features(missu_of(old), x), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_fewer_channels_keep_the_response_to_equal_ones(nnunet_folders: Path, tmp_path: Path) -> None:
+    old = initialized(MISSUTrainer, tiny_plans(), dataset_json(channels=4))
+    out = tmp_path / "adapted.pth"
+    adapt(saved(old, tmp_path / "old.pth"), out, write_plans(tmp_path, tiny_plans(), dataset_json(2)), "3d_fullres")
+    new = initialized(MISSUTrainer, tiny_plans(), dataset_json(2))
+    load_pretrained_weights(new.network, out)
+    x = torch.randn(1, 1, 16, 16, 16)
+    mine = features(missu_of(new), x.expand(-1, 2, -1, -1, -1))
+    theirs = features(missu_of(old), x.expand(-1, 4, -1, -1, -1))
+    torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_result_is_small_and_passes_inspection(missu_checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "adapted.pth"
+    adapt(missu_checkpoint, out, write_plans(tmp_path, tiny_plans(), dataset_json()), "3d_fullres")
+    (before,), (after,) = inspect_file(missu_checkpoint), inspect_file(out)
+    assert after.parameters == before.parameters
+    assert after.bytes == {"network_weights": before.bytes["network_weights"]}
+    assert after.trainer == "MISSUTrainer"
+
+
+@pytest.mark.parametrize(("residual", "dim"), [(False, 3), (True, 3), (False, 2)])
+def test_warm_start_gives_the_stock_networks_outputs_bit_for_bit(
+    residual: bool, dim: int, nnunet_folders: Path, tmp_path: Path
+) -> None:
+    plans, dataset = tiny_plans(residual=residual, dim=dim), dataset_json(channels=2)
+    trainer, checkpoint = stock(plans, dataset, tmp_path)
+    (configuration,) = plans["configurations"]
+    out = tmp_path / "warm.pth"
+    transfer = from_nnunet(checkpoint, out, write_plans(tmp_path, plans, dataset), configuration)
+    assert transfer.dropped == []
+    assert transfer.new == ["bottleneck"]
+
+    missu = missu_of(initialized(MISSUTrainer, plans, dataset))
+    missu.load_state_dict(read_checkpoint(out, "it")["network_weights"])
+    x = torch.randn(2, 2, *[16] * dim)
+    assert torch.equal(outputs(missu, x), outputs(trainer.network, x))
+
+    # nnU-Net starts the segmentation layers anew; below them all is equal.
+    pretrained = initialized(MISSUTrainer, plans, dataset)
+    load_pretrained_weights(pretrained.network, out)
+    assert torch.equal(features(missu_of(pretrained), x)[0], features(missu, x)[0])
+
+
+def test_warm_start_drops_the_stages_that_gave_way_to_the_transformer(nnunet_folders: Path, tmp_path: Path) -> None:
+    plans, dataset = tiny_plans(n_stages=6, patch_size=32), dataset_json()
+    trainer, checkpoint = stock(plans, dataset, tmp_path)
+    out = tmp_path / "warm.pth"
+    transfer = from_nnunet(checkpoint, out, write_plans(tmp_path, plans, dataset), "3d_fullres")
+    assert transfer.dropped == [
+        *("encoder.stages.4", "encoder.stages.5", "decoder.stages.0", "decoder.stages.1"),
+        *("decoder.transpconvs.0", "decoder.transpconvs.1", "decoder.seg_layers.0", "decoder.seg_layers.1"),
+    ]
+    missu = missu_of(initialized(MISSUTrainer, plans, dataset))
+    missu.load_state_dict(read_checkpoint(out, "it")["network_weights"])
+    x = torch.randn(1, 1, 64, 32, 32)
+    with torch.no_grad():
+        skips = trainer.network.encoder(x)
+        # The stock decoder from MISSU's bottleneck on: what of it is left must be what MISSU got.
+        for mine, theirs in zip(missu.encode(x), skips, strict=False):
+            assert torch.equal(mine, theirs)
+        y = skips[3]
+        for level in range(2, 5):
+            y = trainer.network.decoder.transpconvs[level](y)
+            y = trainer.network.decoder.stages[level](torch.cat((y, skips[4 - level]), dim=1))
+        assert torch.equal(missu.decoder.features(missu.encode(x))[0], y)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"base_features": 8},
+            r"encoder\.stages\.0.* is of shape \(4, 1, 3, 3, 3\), but has the shape \(8, 1, 3, 3, 3\)",
+        ),
+        ({"residual": True}, r"encoder\.\S+ is missing"),
+        ({"n_stages": 4, "patch_size": 32}, "3 encoder stages, but there are 4"),
+    ],
+)
+@pytest.mark.parametrize("transfer", [adapt, from_nnunet])
+def test_another_architecture_is_refused(
+    transfer: Callable, changes: dict, message: str, nnunet_folders: Path, tmp_path: Path
+) -> None:
+    trainer_class = MISSUTrainer if transfer is adapt else nnUNetTrainer
+    checkpoint = saved(initialized(trainer_class, tiny_plans(), dataset_json()), tmp_path / "old.pth")
+    plans_file = write_plans(tmp_path, tiny_plans(**changes), dataset_json())
+    with pytest.raises(InputError, match=message) as raised:
+        transfer(checkpoint, tmp_path / "out.pth", plans_file, "3d_fullres")
+    assert str(raised.value).startswith(f"{checkpoint}: ")
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "out.pth").exists()
+
+
+def test_each_command_names_the_other(missu_checkpoint: Path, nnunet_folders: Path, tmp_path: Path) -> None:
+    plans_file = write_plans(tmp_path, tiny_plans(), dataset_json())
+    _, stock_checkpoint = stock(tiny_plans(), dataset_json(), tmp_path)
+    with pytest.raises(InputError, match="use missu weights adapt"):
+        from_nnunet(missu_checkpoint, tmp_path / "out.pth", plans_file, "3d_fullres")
+    with pytest.raises(InputError, match="use missu weights from-nnunet"):
+        adapt(stock_checkpoint, tmp_path / "out.pth", plans_file, "3d_fullres")
+
+
+def test_a_network_of_another_kind_is_refused(nnunet_folders: Path, tmp_path: Path) -> None:
+    _, checkpoint = stock(tiny_plans(), dataset_json(), tmp_path)
+    content = torch.load(checkpoint, weights_only=False)
+    content["network_weights"] = {"vit.blocks.0.weight": torch.zeros(3)}
+    torch.save(content, checkpoint)
+    plans_file = write_plans(tmp_path, tiny_plans(), dataset_json())
+    with pytest.raises(InputError, match="0 encoder stages, but there are 3 in the network"):
+        from_nnunet(checkpoint, tmp_path / "out.pth", plans_file, "3d_fullres")
