@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 def inspect(
@@ -22,25 +23,28 @@ def inspect(
 
     inspections = inspect_file(file)
     if as_json:
-        print(json.dumps([asdict(inspection) for inspection in inspections], indent=2))
+        print(json.dumps([asdict(inspection) for inspection in inspections], indent=2, default=str))
         return
     console = Console()
     for inspection in inspections:
-        table = Table(title=inspection.name, show_header=False)
+        table = Table(title=Text(inspection.name), show_header=False)
         for name, value in asdict(inspection).items():
             if name == "bytes":
                 for part, size in value.items():
                     table.add_row(f"size of {part}", f"{size / 2**20:.2f} MiB")
             elif name == "hyperparameters":
-                table.add_row(name, "–" if value is None else ", ".join(f"{k} {v}" for k, v in value.items()))
+                table.add_row(name, _text(value and ", ".join(f"{key} {setting}" for key, setting in value.items())))
             elif name != "name":
                 table.add_row(name.replace("_", " "), _text(value))
         console.print(table)
 
 
-def _text(value: object) -> str:
+def _text(value: object) -> Text:
+    """The value as plain text: what a stranger wrote is neither markup nor a word to the terminal."""
+    from missu_nnunet.weights.checkpoint import printable
+
     if value is None:
-        return "–"
+        return Text("–")
     if isinstance(value, float):
-        return f"{value:.4f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+        return Text(f"{value:.4f}")
+    return Text(f"{value:,}" if isinstance(value, int) else printable(str(value)))

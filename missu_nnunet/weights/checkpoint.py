@@ -51,13 +51,18 @@ def read_checkpoint(file: Path | IO[bytes], name: str) -> dict[str, Any]:
     except Exception as error:  # a broken pickle can raise anything
         raise InputError(f"{name}: {_unreadable(error)}") from None
     if not _is_checkpoint(checkpoint):
-        found = sorted(map(str, checkpoint)) if isinstance(checkpoint, dict) else type(checkpoint).__name__
+        found = str(sorted(map(str, checkpoint)) if isinstance(checkpoint, dict) else type(checkpoint).__name__)
         raise InputError(
-            f"{name}: found {found}, expected nnU-Net's checkpoint with network_weights and init_args; "
+            f"{name}: found {printable(found)}, expected nnU-Net's checkpoint with network_weights and init_args; "
             "give one that nnUNetv2_train wrote"
         )
     check_plans(checkpoint["init_args"]["plans"], name)
     return checkpoint
+
+
+def printable(text: str) -> str:
+    """A stranger's text without line breaks and what a terminal would obey."""
+    return "".join(filter(str.isprintable, text))
 
 
 def refusal(name: str, found: str) -> str:
@@ -101,14 +106,14 @@ def _imported_names(plans: Any) -> Iterator[Any]:
 def _unreadable(error: Exception) -> str:
     # torch puts its advice to load without restriction in front; the file may have a word in what follows.
     lines = str(error).split("WeightsUnpickler error:")[-1].strip().splitlines() or [type(error).__name__]
-    reason = "".join(filter(str.isprintable, lines[0]))
-    return f"cannot be read as a checkpoint ({reason}); it is broken or something else, fetch it again"
+    return f"cannot be read as a checkpoint ({printable(lines[0])}); it is broken or something else, fetch it again"
 
 
 def _is_checkpoint(checkpoint: Any) -> bool:
     if not isinstance(checkpoint, dict):
         return False
     weights, init_args = checkpoint.get("network_weights"), checkpoint.get("init_args")
+    missu = checkpoint.get("missu", {})
     return (
         isinstance(weights, dict)
         and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in weights.items())
@@ -116,7 +121,8 @@ def _is_checkpoint(checkpoint: Any) -> bool:
         and isinstance(init_args.get("plans"), dict)
         and isinstance(init_args.get("dataset_json"), dict)
         and isinstance(init_args.get("configuration"), str)
-        and isinstance(checkpoint.get("missu", {}), dict)
+        and isinstance(missu, dict)
+        and isinstance(missu.get("hyperparameters", {}), dict)
         and isinstance(checkpoint.get("_best_ema"), float | int | np.number | None)
     )
 

@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from missu_nnunet.errors import InputError
-from missu_nnunet.weights.checkpoint import check_plans, read_checkpoint, refusal
+from missu_nnunet.weights.checkpoint import check_plans, printable, read_checkpoint, refusal
 
 _TORCH_MEMBER = re.compile(
     r"[^/]+/(data\.pkl|data/\d+|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id)"
@@ -96,7 +96,7 @@ def _inspect_model(archive: zipfile.ZipFile, path: Path) -> list[Inspection]:
     """Check every member, and describe the checkpoints."""
     inspections = []
     for member in archive.infolist():
-        name = f"{path}: {member.filename}"
+        name = f"{path}: {printable(member.filename)}"
         _check_member(member, name)
         suffix = PurePosixPath(member.filename).suffix
         if suffix == ".pth":

@@ -52,6 +52,15 @@ def test_inspect_prints_json(missu, stock_checkpoint: Path) -> None:
     assert (inspection["trainer"], inspection["missu_version"]) == ("nnUNetTrainer", None)
 
 
+def test_inspect_prints_a_strangers_text_as_text(missu, checkpoint: Path, tmp_path: Path) -> None:
+    content = torch.load(checkpoint, weights_only=False) | {"trainer_name": "[/red]\x1b[2J\n[bold]Trainer"}
+    torch.save(content, tmp_path / "stranger.pth")
+    code, output, _ = missu("inspect", tmp_path / "stranger.pth")
+    assert code == 0
+    assert "[/red][2J[bold]Trainer" in output
+    assert "\x1b" not in output
+
+
 def test_inspect_refuses_with_one_line_and_exit_code_2(missu, checkpoint: Path, tmp_path: Path) -> None:
     torch.save(torch.load(checkpoint, weights_only=False) | {"run": print}, tmp_path / "stranger.pth")
     code, output, errors = missu("inspect", tmp_path / "stranger.pth")

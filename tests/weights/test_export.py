@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxruntime
@@ -24,12 +25,22 @@ def network_of(trainer: MISSUTrainer) -> nn.Module:
     return trainer.network.network.eval() if hasattr(trainer.network, "network") else trainer.network.eval()
 
 
+def plans_with_one_layer() -> dict[str, Any]:
+    """Plans for MISSU that spell its Transformer out; one layer of it keeps the tracing short."""
+    plans = tiny_plans()
+    kwargs = plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]
+    kwargs["transformer"] = {"embedding_dim": 32, "depth": 1, "num_heads": 2, "mlp_dim": 32}
+    return plans
+
+
 @pytest.mark.parametrize(
     ("name", "plans"),
-    [("MISSUTrainer", {}), ("MISSUTrainerNoTransformer", {"dim": 2, "residual": True})],
+    [("MISSUTrainer", plans_with_one_layer()), ("MISSUTrainerNoTransformer", tiny_plans(dim=2, residual=True))],
 )
-def test_onnx_gives_pytorchs_logits_for_any_batch(name: str, plans: dict, nnunet_folders: Path, tmp_path: Path) -> None:
-    trainer = initialized(getattr(variants, name), tiny_plans(**plans), dataset_json(channels=2))
+def test_onnx_gives_pytorchs_logits_for_any_batch(
+    name: str, plans: dict[str, Any], nnunet_folders: Path, tmp_path: Path
+) -> None:
+    trainer = initialized(getattr(variants, name), plans, dataset_json(channels=2))
     out = tmp_path / "missu.onnx"
     summary = export(saved(trainer, tmp_path / "checkpoint.pth"), out)
     assert f"opset {OPSET}" in summary

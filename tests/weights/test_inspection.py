@@ -102,6 +102,7 @@ def link() -> zipfile.ZipInfo:
         ("..\\outside.json", b"{}", "leads out of the model's folder"),
         ("C:/outside.json", b"{}", "leads out of the model's folder"),
         (link(), b"/etc/passwd", "symbolic link"),
+        ("Dataset/two\nlines\x1b.py", b"", r"twolines\.py: not a kind of file"),
         ("Dataset/trainer.py", b"import os", "not a kind of file that nnU-Net exports"),
         ("Dataset/postprocessing.pkl", pickle.dumps(os.system), f"would run {os.system.__module__}.system"),
         ("Dataset/postprocessing.pkl", pickle.dumps(apply_postprocessing), "would run nnunetv2.postprocessing"),
