@@ -8,9 +8,8 @@ import sys
 import typer
 
 from missu_nnunet import __version__
-from missu_nnunet.cli import dataset
-from missu_nnunet.cli.compare import compare
 from missu_nnunet.cli import dataset, weights
+from missu_nnunet.cli.compare import compare
 from missu_nnunet.cli.demo import demo
 from missu_nnunet.cli.doctor import doctor
 from missu_nnunet.cli.evaluate import evaluate
