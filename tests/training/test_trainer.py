@@ -40,16 +40,27 @@ def preprocessed(tiny_dataset: str) -> tuple[dict, dict]:
     return plans, json.loads((folder / "dataset.json").read_text())
 
 
-def trainer_of(name: str, plans: dict, dataset_json: dict, continue_training: bool = False) -> nnUNetTrainer:
+def trainer_of(
+    name: str,
+    plans: dict,
+    dataset_json: dict,
+    continue_training: bool = False,
+    configuration: str = "3d_fullres",
+) -> nnUNetTrainer:
     torch.manual_seed(0)
     np.random.seed(0)
     trainer_class = getattr(variants, name)
     plans = plans | {"continue_training": continue_training}
-    return trainer_class(plans, "3d_fullres", 0, dataset_json, torch.device("cpu"))
+    return trainer_class(plans, configuration, 0, dataset_json, torch.device("cpu"))
 
 
 def synthetic_trainer(
-    name: str, strides: list[list[int]], patch_size: list[int], labels: dict[str, Any], folder: Path
+    name: str,
+    strides: list[list[int]],
+    patch_size: list[int],
+    labels: dict[str, Any],
+    folder: Path,
+    configuration: str = "3d_fullres",
 ) -> nnUNetTrainer:
     """A trainer on a plan of its own, with the loss and network built and no data behind it."""
     names = {"conv_op": "torch.nn.Conv3d", "norm_op": "torch.nn.InstanceNorm3d", "nonlin": "torch.nn.LeakyReLU"}
@@ -70,13 +81,15 @@ def synthetic_trainer(
                     "arch_kwargs": plain_arch_kwargs(strides) | names,
                     "_kw_requires_import": list(names),
                 },
-            }
+            },
+            "3d_lowres": {"inherits_from": "3d_fullres", "next_stage": "3d_cascade_fullres"},
+            "3d_cascade_fullres": {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"},
         },
     }
     dataset_json = {"channel_names": {"0": "MRI"}, "labels": labels, "numTraining": 5, "file_ending": ".nii.gz"}
     if any(isinstance(value, list) for value in labels.values()):
         dataset_json["regions_class_order"] = [1, 2]
-    trainer = trainer_of(name, plans, dataset_json)
+    trainer = trainer_of(name, plans, dataset_json, configuration=configuration)
     data = folder / "nnUNet_preprocessed" / "Dataset902_Synthetic" / "nnUNetPlans_3d_fullres"
     data.mkdir(parents=True, exist_ok=True)
     (data / "case.b2nd").touch()  # by which nnU-Net tells the storage format
@@ -93,7 +106,7 @@ def batch_for(trainer: nnUNetTrainer) -> dict[str, Any]:
     if manager.has_regions:
         regions = [torch.isin(target, torch.tensor(region)) for region in manager.foreground_regions]
         target = torch.cat([*regions, target == 3] if manager.has_ignore_label else regions, dim=1)
-    data = torch.randn(2, 1, *patch_size)
+    data = torch.randn(2, trainer.num_input_channels, *patch_size)
     if not trainer.enable_deep_supervision:
         return {"data": data, "target": target.float()}
     scales = np.array(trainer._get_deep_supervision_scales())
@@ -137,6 +150,15 @@ def test_every_topology_trains(
     terms = trainer.train_step(batch_for(trainer))
     assert all(np.isfinite(terms[name]) for name in ("loss", *LOSS_TERMS))
     assert all(p.grad is None or p.grad.isfinite().all() for p in trainer.network.parameters())
+
+
+def test_cascade_feeds_the_previous_stage_into_the_network(nnunet_folders: Path) -> None:
+    trainer = synthetic_trainer(
+        "MISSUTrainer", STRIDES_3D, [32, 16, 16], LABELS, nnunet_folders, configuration="3d_cascade_fullres"
+    )
+    assert trainer.num_input_channels == 3  # the image, and a map of each of the two labels
+    trainer.network.train()
+    assert np.isfinite(trainer.train_step(batch_for(trainer))["loss"])
 
 
 def test_loss_terms_add_up(nnunet_folders: Path) -> None:
