@@ -87,7 +87,14 @@ def test_something_else_is_refused(missu_checkpoint: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     "name",
-    ["os.system", "torch.nn.parallel.distributed.os.system", "torch.nn.init.trunc_normal_", "torch.nn.Nothing", 3],
+    [
+        "os.system",
+        "torch.nn.parallel.distributed.os.system",
+        "torch.nn.init.trunc_normal_",
+        "torch.nn.Parameter",
+        "torch.nn.Nothing",
+        3,
+    ],
 )
 @pytest.mark.parametrize("part", ["network", "nonlin"])
 def test_a_plan_that_names_anything_but_a_network_is_refused(

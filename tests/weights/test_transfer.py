@@ -14,7 +14,7 @@ from missu_nnunet.training import variants
 from missu_nnunet.training.trainer import MISSUTrainer
 from missu_nnunet.weights.checkpoint import read_checkpoint
 from missu_nnunet.weights.inspection import inspect_file
-from missu_nnunet.weights.transfer import adapt, from_nnunet
+from missu_nnunet.weights.transfer import adapt, from_nnunet, with_input_channels
 
 MORE_LABELS = LABELS | {"rim": 3, "spot": 4}
 NoTransformer = variants.MISSUTrainerNoTransformer
@@ -81,6 +81,15 @@ def test_fewer_channels_keep_the_response_to_equal_ones(nnunet_folders: Path, tm
     mine = features(missu_of(new), x.expand(-1, 2, -1, -1, -1))
     theirs = features(missu_of(old), x.expand(-1, 4, -1, -1, -1))
     torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_the_first_convolution_answers_to_equal_channels_as_before(channels: int) -> None:
+    # In a network the normalisation behind it would hide a wrong scale.
+    weight, x = torch.randn(4, 3, 3, 3), torch.randn(1, 1, 8, 8)
+    before = torch.conv2d(x.expand(-1, 3, -1, -1), weight)
+    after = torch.conv2d(x.expand(-1, channels, -1, -1), with_input_channels(weight, channels))
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4)
 
 
 def test_result_is_small_and_passes_inspection(missu_checkpoint: Path, tmp_path: Path) -> None:
