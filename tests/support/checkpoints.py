@@ -9,7 +9,7 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from random_plans import plain_arch_kwargs
 
-DATASET = "Dataset903_Checkpoints"
+DATASET = "Dataset904_Checkpoints"
 LABELS = {"background": 0, "shell": 1, "core": 2}
 
 
