@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.metadata
-import importlib.util
 import io
 import os
 import platform
@@ -94,7 +93,7 @@ def _trainer() -> Finding:
     found, error = _search(search)
     if not found:
         return Finding("trainer", "fault", f"nnU-Net does not find MISSUTrainer{error}", remedy)
-    if _is_installed("nnunetv2.training.nnUNetTrainer.missu"):
+    if _is_below_nnunet("training/nnUNetTrainer/missu"):
         return Finding("trainer", "ok", "MISSUTrainer, installed below nnU-Net")
     return Finding("trainer", "ok", f"MISSUTrainer, nnUNet_extTrainer={os.environ.get('nnUNet_extTrainer')}")
 
@@ -124,11 +123,11 @@ def _search(search: Callable[[], object]) -> tuple[bool, str]:
         return False, f" ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
 
 
-def _is_installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
+def _is_below_nnunet(folder: str) -> bool:
+    """Whether nnU-Net's package has the folder: it searches the disk, not what can be imported (editable installs)."""
+    import nnunetv2
+
+    return (Path(nnunetv2.__path__[0]) / folder).is_dir()
 
 
 def _folder(variable: str, severity: Literal["warning", "fault"]) -> Finding:
