@@ -17,6 +17,7 @@ from pathlib import Path
 
 from missu_nnunet import __version__
 from missu_nnunet.errors import InputError
+from missu_nnunet.files import write_json
 
 EPOCHS = 5
 _TRAINER = f"MISSUTrainer_{EPOCHS}epochs_40iters"
@@ -239,10 +240,8 @@ class Demo:
         self._write_marker()
 
     def _write_marker(self) -> None:
-        marker = self.folder / _MARKER
-        beside = marker.with_suffix(".tmp")  # a demo stopped here leaves the old state, never half a one
-        beside.write_text(json.dumps(self._settings() | {"finished": self._finished}, indent=2) + "\n")
-        beside.replace(marker)
+        # A demo stopped here leaves the old state, never half a one.
+        write_json(self._settings() | {"finished": self._finished}, self.folder / _MARKER)
 
 
 def started_epoch(line: str) -> int | None:

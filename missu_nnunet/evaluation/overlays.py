@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from missu_nnunet.errors import InputError
+from missu_nnunet.evaluation.metrics import MaskPair
 
 # After Okabe and Ito: distinct for colour-blind readers, visible on grey, and none of them a difference colour.
 _COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#0072B2", "#A6761D", "#AA4499")
@@ -58,7 +59,7 @@ def save_overlay(
                 f"{file}: the segmentation has {segmentation.shape} voxels (z, y, x), its image {image_file} has"
                 f" {image.shape}; give the image that was segmented"
             )
-    dice = {name: _dice(reference == value, prediction == value) for name, value in labels.items()}
+    dice = {name: MaskPair(prediction == value, reference == value, spacing).dice() for name, value in labels.items()}
     case = prediction_file.name.removesuffix(".nii.gz")
 
     # Figure rather than pyplot: no global state, no window.
@@ -98,12 +99,6 @@ def _read_lps(file: Path) -> tuple[np.ndarray, tuple[float, ...]]:
         raise InputError(f"{file}: has {image.GetDimension()} dimensions, expected 3; give one channel of one case")
     image = sitk.DICOMOrient(image, "LPS")
     return sitk.GetArrayFromImage(image), image.GetSpacing()[::-1]
-
-
-def _dice(reference: np.ndarray, prediction: np.ndarray) -> float:
-    """Dice of two masks; NaN where both are empty."""
-    size = reference.sum() + prediction.sum()
-    return 2 * (reference & prediction).sum() / size if size else float("nan")
 
 
 def _best_slice(reference: np.ndarray, labels: Mapping[str, int], axis: int) -> int:

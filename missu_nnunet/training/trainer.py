@@ -1,8 +1,8 @@
 """``MISSUTrainer``: nnU-Net's trainer with MISSU as network and its self-distillation in training."""
 
 import io
-import os
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from missu_nnunet.architecture.configuration import MISSU_CLASS, missu_arch_kwar
 from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.distillation.losses import SelfDistillationLoss
 from missu_nnunet.distillation.self_distillation import SelfDistillation
+from missu_nnunet.files import whole_file
 from missu_nnunet.hyperparameters import Hyperparameters
 from missu_nnunet.training.logger import LOSS_TERMS, SelfDistillationLogger
 from missu_nnunet.training.lr_schedule import WarmupPolyLRScheduler
@@ -199,9 +200,8 @@ class MISSUTrainer(nnUNetTrainer):
             "random_state": random_state(),
             "teacher_weights": network.teacher_state_dict() if isinstance(network, SelfDistillation) else {},
         }
-        partial = f"{filename}.partial"
-        torch.save(checkpoint, partial)
-        os.replace(partial, filename)
+        with whole_file(Path(filename)) as partial:
+            torch.save(checkpoint, partial)
 
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
         """Load nnU-Net's checkpoint, the teachers' weights where distillation goes on, and the random state."""

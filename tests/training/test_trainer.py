@@ -12,6 +12,7 @@ from PIL import Image
 from random_plans import plain_arch_kwargs
 from tiny_dataset import LABELS, REGIONS
 
+from missu_nnunet.files import PARTIAL
 from missu_nnunet.training import variants
 from missu_nnunet.training.logger import LOSS_TERMS
 from missu_nnunet.training.trainer import MAX_NONFINITE_STEPS, MISSUTrainer
@@ -199,7 +200,7 @@ def test_checkpoint_holds_the_inference_network_and_the_teachers_beside_it(
     assert checkpoint["network_weights"].keys() == alone.network.state_dict().keys()
     assert checkpoint["missu"]["teacher_weights"].keys() == finished.network.fusion.state_dict().keys()
     assert checkpoint["missu"]["hyperparameters"]["w_kd"] == finished.hyperparameters.w_kd
-    assert not list(Path(finished.output_folder).glob("*.partial"))
+    assert not list(Path(finished.output_folder).glob(f"{PARTIAL}*"))
 
 
 def test_log_has_one_value_per_epoch_of_every_term(finished: MISSUTrainer) -> None:
@@ -238,7 +239,6 @@ def test_interrupted_write_leaves_the_checkpoint_before(
     with pytest.raises(KeyboardInterrupt):
         finished.save_checkpoint(str(file))
     assert file.read_bytes() == before
-    Path(f"{file}.partial").unlink()
 
 
 def test_predictor_builds_the_network_that_was_trained(finished: MISSUTrainer) -> None:
