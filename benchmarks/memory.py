@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
-from nnunetv2.experiment_planning.experiment_planners.network_topology import get_pool_and_conv_props
-from torch import nn
+from unet_plans import unet_plan
 
 from missu_nnunet.architecture.configuration import missu_arch_kwargs
 from missu_nnunet.architecture.missu import MISSU
@@ -34,35 +33,13 @@ CASES = [  # spacing, patch, base features, residual encoder
 ]
 
 
-def plan(spacing: tuple, patch: tuple, features: int, residual: bool) -> tuple[dict[str, Any], list[int]]:
-    """``(arch_kwargs, patch_size)`` as nnU-Net plans them."""
-    _, strides, kernels, patch_size, _ = get_pool_and_conv_props(spacing, patch, 4, 999999)
-    n_stages, dim = len(strides), len(patch)
-    blocks = [1, 3, 4, 6, 6, 6, 6, 6][:n_stages] if residual else [2] * n_stages
-    kwargs = {
-        "n_stages": n_stages,
-        "features_per_stage": [min(320 if dim == 3 else 512, features * 2**stage) for stage in range(n_stages)],
-        "conv_op": nn.Conv3d if dim == 3 else nn.Conv2d,
-        "kernel_sizes": kernels,
-        "strides": strides,
-        "n_blocks_per_stage" if residual else "n_conv_per_stage": blocks,
-        "n_conv_per_stage_decoder": [1 if residual else 2] * (n_stages - 1),
-        "conv_bias": True,
-        "norm_op": nn.InstanceNorm3d if dim == 3 else nn.InstanceNorm2d,
-        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-        "nonlin": nn.LeakyReLU,
-        "nonlin_kwargs": {"inplace": True},
-    }
-    return kwargs, [int(size) for size in patch_size]
-
-
 def main() -> None:
     """Print the table and the largest error."""
     print(f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}, batch {BATCH_SIZE}\n")
     print("| patch | encoder, features | network | estimate [MiB] | kept [MiB] | error |\n|---|---|---|---|---|---|")
     errors = []
     for spacing, patch, features, residual in CASES:
-        plan_kwargs, patch_size = plan(spacing, patch, features, residual)
+        plan_kwargs, patch_size = unet_plan(spacing, patch, features, residual)
         kwargs = missu_arch_kwargs(plan_kwargs, patch_size)
         missu = MISSU(1, num_classes=3, deep_supervision=True, **kwargs)
         networks: dict[str, Any] = {

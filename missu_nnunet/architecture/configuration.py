@@ -84,3 +84,18 @@ def missu_arch_kwargs(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) ->
     kwargs["n_stages"] = kept
     kwargs["transformer"] = transformer_kwargs(kwargs["features_per_stage"][-1])
     return kwargs
+
+
+def lean_arch_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """MISSU's arguments as its planners write them: with the convolutions left out that do not pay.
+
+    One convolution per decoder stage instead of two, as nnU-Net's residual presets have it; and in a plain encoder one
+    at the bottleneck, where the Transformer follows. Design choices by measurement, see ``docs/benchmarks.md``.
+
+    Args:
+        kwargs: MISSU's, of :func:`missu_arch_kwargs`.
+    """
+    lean = kwargs | {"n_conv_per_stage_decoder": [1] * len(kwargs["n_conv_per_stage_decoder"])}
+    if "n_conv_per_stage" in kwargs:
+        lean["n_conv_per_stage"] = [*kwargs["n_conv_per_stage"][:-1], 1]
+    return lean

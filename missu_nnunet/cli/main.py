@@ -9,6 +9,7 @@ import typer
 
 from missu_nnunet import __version__
 from missu_nnunet.cli import dataset, weights
+from missu_nnunet.cli.benchmark import benchmark
 from missu_nnunet.cli.compare import compare
 from missu_nnunet.cli.demo import demo
 from missu_nnunet.cli.doctor import doctor
@@ -40,6 +41,7 @@ def _root(version: bool = typer.Option(False, "--version", callback=_print_versi
 app.command()(demo)
 app.command()(doctor)
 app.command()(info)
+app.command()(benchmark)
 app.add_typer(dataset.app, name="dataset")
 app.command()(evaluate)
 app.command()(compare)

@@ -16,7 +16,7 @@ from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_en
 )
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
-from missu_nnunet.architecture.configuration import missu_arch_kwargs
+from missu_nnunet.architecture.configuration import lean_arch_kwargs, missu_arch_kwargs
 from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.distillation.self_distillation import SelfDistillation
 from missu_nnunet.hyperparameters import Hyperparameters
@@ -39,7 +39,7 @@ class _PlansMISSU:
         arch_kwargs_req_import: Sequence[str],
     ) -> np.int64:
         """Feature-map elements of MISSU with its teachers attached, as ``MISSUTrainer`` trains it."""
-        kwargs = missu_arch_kwargs(arch_kwargs, patch_size)
+        kwargs = lean_arch_kwargs(missu_arch_kwargs(arch_kwargs, patch_size))
         with torch.device("meta"):  # sizes are all that is asked for
             network = get_network_from_plans(
                 arch_class_name, kwargs, arch_kwargs_req_import, input_channels, output_channels, allow_init=False
@@ -48,10 +48,11 @@ class _PlansMISSU:
         return training.compute_conv_feature_map_size(patch_size)
 
     def get_plans_for_configuration(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """nnU-Net's plan of one configuration, with the stages and the Transformer of MISSU."""
+        """nnU-Net's plan of one configuration, with the stages, convolutions and Transformer of MISSU."""
         plan = super().get_plans_for_configuration(*args, **kwargs)  # type: ignore[misc]
         architecture = plan["architecture"]
-        architecture["arch_kwargs"] = missu_arch_kwargs(architecture["arch_kwargs"], plan["patch_size"])
+        missu_kwargs = missu_arch_kwargs(architecture["arch_kwargs"], plan["patch_size"])
+        architecture["arch_kwargs"] = lean_arch_kwargs(missu_kwargs)
         return plan
 
     def generate_data_identifier(self, configuration_name: str) -> str:
@@ -88,6 +89,6 @@ class MISSUPlannerCPU(MISSUPlanner):
     """Plans that a CPU can train in minutes: half the channels and a small patch. For demos, tests and studies."""
 
     def __init__(self, *args: Any, plans_name: str = "nnUNetMISSUPlansCPU", **kwargs: Any) -> None:
-        kwargs.setdefault("gpu_memory_target_in_gb", 0.08)
+        kwargs.setdefault("gpu_memory_target_in_gb", 0.07)
         super().__init__(*args, plans_name=plans_name, **kwargs)
         self.UNet_base_num_features = 16

@@ -7,6 +7,7 @@ from missu_nnunet.architecture.configuration import (
     MAX_REDUCTION,
     MAX_TOKENS,
     bottleneck_stage,
+    lean_arch_kwargs,
     missu_arch_kwargs,
     transformer_kwargs,
 )
@@ -74,3 +75,16 @@ def test_a_plan_of_one_stage_is_refused() -> None:
 def test_a_plan_for_another_kind_of_network_is_refused() -> None:
     with pytest.raises(InputError, match="PlainConvUNet, ResidualEncoderUNet or MISSU"):
         missu_arch_kwargs({"patch_embed_size": [8, 8, 8]}, (64, 64, 64))
+
+
+@given(plans())
+def test_lean_plans_leave_out_convolutions_and_nothing_else(plan: tuple[dict, tuple[int, ...]]) -> None:
+    kwargs = missu_arch_kwargs(*plan)
+    lean = lean_arch_kwargs(kwargs)
+    changed = {key for key in kwargs if kwargs[key] != lean[key]}
+    assert changed <= {"n_conv_per_stage", "n_conv_per_stage_decoder"}
+    assert lean.keys() == kwargs.keys()
+    for key in changed:
+        assert len(lean[key]) == len(kwargs[key])
+        assert sum(lean[key]) < sum(kwargs[key])
+    assert lean_arch_kwargs(lean) == lean
