@@ -20,11 +20,11 @@ from missu_nnunet.architecture.configuration import MISSU_CLASS, missu_arch_kwar
 from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.distillation.losses import SelfDistillationLoss
 from missu_nnunet.distillation.self_distillation import SelfDistillation
-from missu_nnunet.files import whole_file
 from missu_nnunet.hyperparameters import Hyperparameters
 from missu_nnunet.training.logger import LOSS_TERMS, SelfDistillationLogger
 from missu_nnunet.training.lr_schedule import WarmupPolyLRScheduler
 from missu_nnunet.training.random_state import random_state, restore_random_state, seed_from_environment
+from missu_nnunet.weights.checkpoint import write_checkpoint
 
 MAX_NONFINITE_STEPS = 10
 """So many non-finite losses in a row stop a training."""
@@ -200,8 +200,7 @@ class MISSUTrainer(nnUNetTrainer):
             "random_state": random_state(),
             "teacher_weights": network.teacher_state_dict() if isinstance(network, SelfDistillation) else {},
         }
-        with whole_file(Path(filename)) as partial:
-            torch.save(checkpoint, partial)
+        write_checkpoint(checkpoint, Path(filename))
 
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
         """Load nnU-Net's checkpoint, the teachers' weights where distillation goes on, and the random state."""
