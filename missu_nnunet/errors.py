@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
+from typing import NoReturn
 
 
 class InputError(ValueError):
@@ -12,6 +13,12 @@ class InputError(ValueError):
     The message is one line that names the file or argument, what was found, what was expected and the remedy. The
     ``missu`` command prints it without a traceback and exits with code 2.
     """
+
+
+def end_with(error: InputError) -> NoReturn:
+    """End this process with the error's line on standard error and exit code 2."""
+    print("missu:", " ".join(str(error).splitlines()), file=sys.stderr)  # a library's reason may have several lines
+    sys.exit(2)
 
 
 def end_on_input_error() -> None:
@@ -30,5 +37,4 @@ def _report(
     if not isinstance(error, InputError) or hasattr(sys, "ps1"):
         otherwise(kind, error, traceback)
         return
-    print(f"missu: {error}", file=sys.stderr)
-    sys.exit(2)
+    end_with(error)

@@ -18,6 +18,19 @@ PARTIAL = ".partial-"
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, unless they are there.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "a file is in its place" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror
+        raise InputError(f"{path}: no such folder, and it cannot be made ({reason}); choose another place") from error
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to; it takes the name of `path` when the block ends well and vanishes otherwise.
@@ -26,26 +39,19 @@ def whole_file(path: Path) -> Iterator[Path]:
         InputError: `path` cannot be written. An OSError of the block about something else remains what it is.
     """
     partial = path.with_name(PARTIAL + path.name)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.unlink(missing_ok=True)  # of a run that was killed
-    except OSError as error:
-        raise _unwritable(path, error) from error
+    make_folder(path.parent)
+    partial.unlink(missing_ok=True)  # of a run that was killed
     try:
         yield partial
         os.replace(partial, path)
     except OSError as error:
         if error.errno in _DISK_FULL or error.filename == str(partial):
-            raise _unwritable(path, error) from error
+            raise InputError(
+                f"{path}: cannot be written ({error.strerror}); make room there, or choose another place"
+            ) from error
         raise
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _unwritable(path: Path, error: OSError) -> InputError:
-    no_folder = isinstance(error, FileExistsError | NotADirectoryError)
-    reason = "a file is where its folder should be" if no_folder else error.strerror
-    return InputError(f"{path}: cannot be written ({reason}); make room there, or choose another place")
 
 
 def write_bytes(content: bytes | memoryview, path: Path) -> None:

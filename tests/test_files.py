@@ -35,7 +35,7 @@ def test_a_full_disk_keeps_the_file_before(write: Callable[[Path], None], tmp_pa
 @pytest.mark.parametrize("write", WRITERS)
 def test_a_place_that_cannot_be_written_is_named(write: Callable[[Path], None], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"file/out: cannot be written \(a file is where its"):
+    with pytest.raises(InputError, match=r"file: no such folder, and it cannot be made \(a file is in its place\)"):
         write(tmp_path / "file" / "out")
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match=r"folder: cannot be written \(Is a directory\)"):

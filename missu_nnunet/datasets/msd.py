@@ -173,10 +173,12 @@ def check_integrity(folder: Path, workers: int) -> None:
 
 def _read_description(path: Path) -> dict[str, Any]:
     description = read_json(path, "unpack the Decathlon's task again")
-    if missing := [key for key in ("modality", "labels", "training", "test") if key not in description]:
-        raise InputError(
-            f"{path}: the key {missing[0]} is missing; expected a Decathlon task, not a dataset of nnU-Net's"
-        )
+    for key, kind in {"modality": dict, "labels": dict, "training": list, "test": list}.items():
+        if not isinstance(description.get(key), kind):
+            raise InputError(
+                f"{path}: {key} is missing or not a JSON {kind.__name__}; expected a Decathlon task, not a dataset of "
+                "nnU-Net's: unpack the task again"
+            )
     return description
 
 

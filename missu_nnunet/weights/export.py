@@ -64,7 +64,12 @@ def export(checkpoint_file: Path, out: Path) -> str:
         if out.suffix == ".safetensors":
             metadata = {"missu_version": __version__, "configuration": configuration}
             metadata |= {key: json.dumps(init_args[key]) for key in ("plans", "dataset_json")}
-            safetensors.torch.save_model(network, str(partial), metadata)
+            try:
+                safetensors.torch.save_model(network, str(partial), metadata)
+            except safetensors.SafetensorError as error:
+                raise InputError(
+                    f"{out}: cannot be written ({error}); make room there, or choose another place"
+                ) from None
             return f"{sum(p.numel() for p in network.parameters()):,} parameters"
         patch_size = plans_manager.get_configuration(configuration).patch_size
         channels = network.get_submodule(network.keys_to_in_proj[0]).in_channels
