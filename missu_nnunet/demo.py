@@ -17,7 +17,7 @@ from pathlib import Path
 
 from missu_nnunet import __version__
 from missu_nnunet.errors import InputError
-from missu_nnunet.files import write_json
+from missu_nnunet.files import make_folder, write_json
 
 EPOCHS = 5
 _TRAINER = f"MISSUTrainer_{EPOCHS}epochs_40iters"
@@ -60,7 +60,7 @@ class Demo:
         self.seed = seed
         self._finished = self._read_marker()
         if self._finished is None:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             self._finished = []
             self._write_marker()
 

@@ -35,6 +35,7 @@ SIGNATURES = [
     (nnUNetTrainer.configure_optimizers, ["self"], "trainer.py"),
     (nnUNetTrainer._get_deep_supervision_scales, ["self"], "trainer.py"),
     (nnUNetTrainer._build_loss, ["self"], "trainer.py"),
+    (nnUNetTrainer.do_split, ["self"], "trainer.py"),
     (
         PolyLRScheduler.__init__,
         ["self", "optimizer", "initial_lr", "max_steps", "exponent", "current_step"],

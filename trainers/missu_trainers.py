@@ -7,6 +7,8 @@ nnU-Net imports this module whenever it looks for any trainer, so it must cost n
 def __getattr__(name: str) -> type:
     if not name.startswith("MISSUTrainer"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from missu_nnunet.errors import end_on_input_error
     from missu_nnunet.training import variants
 
+    end_on_input_error()  # who asks here is one of nnU-Net's commands
     return getattr(variants, name)

@@ -64,8 +64,6 @@ def missu_arch_kwargs(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) ->
     Raises:
         InputError: if the plan is not one for a U-Net of nnU-Net's kind, or has a single stage.
     """
-    if "transformer" in arch_kwargs:
-        return arch_kwargs
     n_stages = arch_kwargs.get("n_stages")
     if n_stages is None or ("n_conv_per_stage" in arch_kwargs) == ("n_blocks_per_stage" in arch_kwargs):
         raise InputError(
@@ -77,6 +75,8 @@ def missu_arch_kwargs(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) ->
             f"the plan's patch {list(map(int, patch_size))} is too small for a single pooling, but MISSU needs "
             "one before its Transformer; plan with a larger patch (nnU-Net pools an axis from 8 voxels on)"
         )
+    if "transformer" in arch_kwargs:
+        return arch_kwargs
     kept = bottleneck_stage(arch_kwargs["strides"], patch_size) + 1
     kwargs = arch_kwargs | {key: arch_kwargs[key][:kept] for key in _STAGE_KEYS if key in arch_kwargs}
     # The decoder's list starts with its deepest stage: what goes away stands in front.

@@ -119,7 +119,7 @@ def msd(
 
     from missu_nnunet.datasets.msd import MD5, MIRROR, check_integrity, find_task, plan_msd, task_number, unpack
     from missu_nnunet.datasets.raw import raw_folder
-    from missu_nnunet.files import PARTIAL
+    from missu_nnunet.files import PARTIAL, make_folder
     from missu_nnunet.parallel import default_workers
 
     path = Path(source)
@@ -149,7 +149,7 @@ def msd(
         convert(path, base=Path())
         return
     raw = raw_folder()
-    raw.mkdir(parents=True, exist_ok=True)
+    make_folder(raw)
     with TemporaryDirectory(prefix=PARTIAL, dir=raw) as scratch:
         convert(unpack(path, Path(scratch)), base=Path(scratch))
 

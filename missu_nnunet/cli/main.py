@@ -3,8 +3,6 @@
 Commands import the library when they run, so that ``missu --help`` does not load torch.
 """
 
-import sys
-
 import typer
 
 from missu_nnunet import __version__
@@ -16,7 +14,7 @@ from missu_nnunet.cli.doctor import doctor
 from missu_nnunet.cli.evaluate import evaluate
 from missu_nnunet.cli.info import info
 from missu_nnunet.cli.inspect import inspect
-from missu_nnunet.errors import InputError
+from missu_nnunet.errors import InputError, end_with
 
 app = typer.Typer(
     name="missu",
@@ -54,5 +52,4 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        print(f"missu: {error}", file=sys.stderr)
-        sys.exit(2)
+        end_with(error)

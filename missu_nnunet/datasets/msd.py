@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -16,7 +15,7 @@ from typing import Any
 from missu_nnunet.datasets.conversion import Conversion, Plan, copy_nifti, files_below, leftovers
 from missu_nnunet.datasets.images import read_header
 from missu_nnunet.errors import InputError
-from missu_nnunet.files import PARTIAL
+from missu_nnunet.files import PARTIAL, read_json
 
 MIRROR = "https://msd-for-monai.s3-us-west-2.amazonaws.com"
 """Where MONAI's DecathlonDataset downloads from, too; its list of checksums follows."""
@@ -173,16 +172,13 @@ def check_integrity(folder: Path, workers: int) -> None:
 
 
 def _read_description(path: Path) -> dict[str, Any]:
-    try:
-        description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: not readable as JSON ({error}), expected the Decathlon's: unpack the task again"
-        ) from error
-    if missing := [key for key in ("modality", "labels", "training", "test") if key not in description]:
-        raise InputError(
-            f"{path}: the key {missing[0]} is missing; expected a Decathlon task, not a dataset of nnU-Net's"
-        )
+    description = read_json(path, "unpack the Decathlon's task again")
+    for key, kind in {"modality": dict, "labels": dict, "training": list, "test": list}.items():
+        if not isinstance(description.get(key), kind):
+            raise InputError(
+                f"{path}: {key} is missing or not a JSON {kind.__name__}; expected a Decathlon task, not a dataset of "
+                "nnU-Net's: unpack the task again"
+            )
     return description
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from missu_nnunet.errors import InputError
+from missu_nnunet.files import read_json
 
 
 def raw_folder() -> Path:
@@ -87,18 +87,14 @@ def read_dataset(folder: Path) -> RawDataset:
         InputError: it is not JSON, or lacks what nnU-Net needs.
     """
     path = folder / "dataset.json"
+    content = read_json(path, "nnU-Net describes every dataset by one, which generate_dataset_json writes")
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         regions = {
             name: tuple(int(label) for label in labels) if isinstance(labels, list) else (int(labels),)
             for name, labels in content["labels"].items()
         }
         channels = content["channel_names"]
         file_ending = content["file_ending"]
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; nnU-Net describes every dataset by one") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not JSON ({error}): correct it or write it with generate_dataset_json") from error
     except KeyError as error:
         raise InputError(
             f"{path}: the key {error} is missing: nnU-Net needs channel_names, labels and file_ending"

@@ -15,7 +15,7 @@ from missu_nnunet.architecture.configuration import MISSU_CLASS, missu_arch_kwar
 from missu_nnunet.distillation.self_distillation import SelfDistillation
 from missu_nnunet.hyperparameters import Hyperparameters
 from missu_nnunet.planning.memory import estimate_training_bytes
-from missu_nnunet.planning.plans_file import read_plan
+from missu_nnunet.planning.plans_file import malformed_plan_named, read_plan
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,16 @@ def summarise(plans_file: Path, configuration: str) -> Summary:
         InputError: if a file is missing or unreadable, or the plan has no such configuration or is not for a U-Net.
     """
     plans_manager, manager, dataset_json = read_plan(plans_file, configuration)
-    plan_kwargs, patch_size = manager.network_arch_init_kwargs, [int(size) for size in manager.patch_size]
-    kwargs = missu_arch_kwargs(plan_kwargs, patch_size)
-    input_channels = determine_num_input_channels(plans_manager, manager, dataset_json)
-    num_classes = plans_manager.get_label_manager(dataset_json).num_segmentation_heads
-    with torch.device("meta"):
-        network = get_network_from_plans(
-            MISSU_CLASS, kwargs, manager.network_arch_init_kwargs_req_import, input_channels, num_classes, False
-        )
-        training = SelfDistillation(network, num_classes, regions=False, hyperparameters=Hyperparameters())
+    with malformed_plan_named(plans_file):
+        plan_kwargs, patch_size = manager.network_arch_init_kwargs, [int(size) for size in manager.patch_size]
+        kwargs = missu_arch_kwargs(plan_kwargs, patch_size)
+        input_channels = determine_num_input_channels(plans_manager, manager, dataset_json)
+        num_classes = plans_manager.get_label_manager(dataset_json).num_segmentation_heads
+        with torch.device("meta"):
+            network = get_network_from_plans(
+                MISSU_CLASS, kwargs, manager.network_arch_init_kwargs_req_import, input_channels, num_classes, False
+            )
+            training = SelfDistillation(network, num_classes, regions=False, hyperparameters=Hyperparameters())
     sizes = -(-np.array(patch_size) // np.cumprod(kwargs["strides"], axis=0))
     return Summary(
         plans_name=plans_manager.plans_name,

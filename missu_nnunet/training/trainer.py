@@ -20,11 +20,12 @@ from missu_nnunet.architecture.configuration import MISSU_CLASS, missu_arch_kwar
 from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.distillation.losses import SelfDistillationLoss
 from missu_nnunet.distillation.self_distillation import SelfDistillation
-from missu_nnunet.files import whole_file
+from missu_nnunet.errors import InputError
 from missu_nnunet.hyperparameters import Hyperparameters
 from missu_nnunet.training.logger import LOSS_TERMS, SelfDistillationLogger
 from missu_nnunet.training.lr_schedule import WarmupPolyLRScheduler
 from missu_nnunet.training.random_state import random_state, restore_random_state, seed_from_environment
+from missu_nnunet.weights.checkpoint import write_checkpoint
 
 MAX_NONFINITE_STEPS = 10
 """So many non-finite losses in a row stop a training."""
@@ -144,6 +145,22 @@ class MISSUTrainer(nnUNetTrainer):
         warmup_epochs = int(hp.warmup * self.num_epochs)
         return optimizer, WarmupPolyLRScheduler(optimizer, self.initial_lr, self.num_epochs, warmup_epochs)
 
+    def do_split(self) -> tuple[list[str], list[str]]:
+        """nnU-Net's training and validation cases of the fold.
+
+        Raises:
+            InputError: if there are none of either.
+        """
+        training, validation = super().do_split()
+        for purpose, cases in (("training", training), ("validation", validation)):
+            if not len(cases):
+                file = Path(self.preprocessed_dataset_folder_base) / "splits_final.json"
+                raise InputError(
+                    f"{file}: fold {self.fold} has no {purpose} case; correct the file, or remove it and nnU-Net makes "
+                    "another"
+                )
+        return training, validation
+
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """nnU-Net's training step; also returns the loss terms.
 
@@ -200,17 +217,46 @@ class MISSUTrainer(nnUNetTrainer):
             "random_state": random_state(),
             "teacher_weights": network.teacher_state_dict() if isinstance(network, SelfDistillation) else {},
         }
-        with whole_file(Path(filename)) as partial:
-            torch.save(checkpoint, partial)
+        write_checkpoint(checkpoint, Path(filename))
 
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
-        """Load nnU-Net's checkpoint, the teachers' weights where distillation goes on, and the random state."""
-        super().load_checkpoint(filename_or_checkpoint)
-        state = torch.load(filename_or_checkpoint, map_location=self.device, weights_only=False)["missu"]
+        """Load nnU-Net's checkpoint, the teachers' weights where distillation goes on, and the random state.
+
+        Raises:
+            InputError: if the file is broken, or a checkpoint of another trainer or of another plan's network.
+        """
+        if not self.was_initialized:
+            self.initialize()
         network = self._unwrapped_network()
+        state = self._check_fits(network, filename_or_checkpoint)["missu"]
+        super().load_checkpoint(filename_or_checkpoint)
         if isinstance(network, SelfDistillation):
             network.load_teacher_state_dict(state["teacher_weights"])
         self.resumed_random_state = state["random_state"]
+
+    def _check_fits(self, network: nn.Module, filename: str) -> dict[str, Any]:
+        """The checkpoint, if it is one of this trainer with this plan."""
+        remedy = "put the right one there, or move it away and train anew"
+        try:
+            checkpoint = torch.load(filename, map_location=self.device, weights_only=False)
+            weights = checkpoint["network_weights"]
+        except Exception as error:  # a broken pickle can raise anything
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise InputError(f"{filename}: cannot be read as a checkpoint ({reason}); {remedy}") from error
+        if "missu" not in checkpoint:
+            raise InputError(
+                f"{filename}: a checkpoint of {checkpoint.get('trainer_name')}, expected one of MISSU; {remedy}, with "
+                "-pretrained_weights and what missu weights from-nnunet makes of it"
+            )
+        found = {key: tuple(weight.shape) for key, weight in weights.items()}
+        expected = {key: tuple(weight.shape) for key, weight in network.state_dict().items()}
+        for key in sorted(found.keys() | expected.keys()):
+            if found.get(key) != expected.get(key):
+                raise InputError(
+                    f"{filename}: a checkpoint of another plan's network ({key} has the shape {found.get(key)}, "
+                    f"expected {expected.get(key)}); {remedy}"
+                )
+        return checkpoint
 
     def on_train_start(self) -> None:
         """nnU-Net's, which draws a first batch; then the checkpoint's random state, where training goes on."""

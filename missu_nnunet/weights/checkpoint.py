@@ -1,9 +1,9 @@
 """Checkpoints of nnU-Net and MISSU: read without running anything that they hold, and written whole or not at all."""
 
+import io
 import pickle
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from pydoc import locate
 from typing import IO, Any
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from missu_nnunet.errors import InputError
-from missu_nnunet.files import whole_file
+from missu_nnunet.files import write_bytes
 
 _NUMPY_SCALAR = np.float32(0).__reduce__()[0]
 
@@ -127,27 +127,22 @@ def _is_checkpoint(checkpoint: Any) -> bool:
     )
 
 
-@contextmanager
-def new_file(path: Path) -> Iterator[Path]:
-    """A path to write to that becomes ``path`` when the block ends well; an existing file is never replaced.
+def check_is_new(path: Path) -> None:
+    """Refuse an output that exists: nothing is ever replaced.
 
     Raises:
-        InputError: if ``path`` exists or cannot be written.
+        InputError: if it does.
     """
     if path.exists():
         raise InputError(f"{path}: exists already; choose another name for the output, or remove it first")
-    try:
-        with whole_file(path) as partial:
-            yield partial
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint as a new file.
+    """Write a checkpoint, whole or not at all.
 
     Raises:
-        InputError: see :func:`new_file`.
+        InputError: if ``path`` cannot be written.
     """
-    with new_file(path) as partial, partial.open("wb") as file:
-        torch.save(checkpoint, file)
+    buffer = io.BytesIO()  # torch does not say why it cannot write to a file
+    torch.save(checkpoint, buffer)
+    write_bytes(buffer.getbuffer(), path)

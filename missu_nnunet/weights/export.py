@@ -12,7 +12,9 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from missu_nnunet import __version__
 from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.errors import InputError
-from missu_nnunet.weights.checkpoint import new_file, read_checkpoint
+from missu_nnunet.files import whole_file
+from missu_nnunet.planning.plans_file import malformed_plan_named
+from missu_nnunet.weights.checkpoint import check_is_new, read_checkpoint
 from missu_nnunet.weights.network import build_network, trainer_for
 
 OPSET = 18
@@ -38,6 +40,7 @@ def export(checkpoint_file: Path, out: Path) -> str:
     """
     if out.suffix not in (".safetensors", ".onnx"):
         raise InputError(f"{out}: the suffix is {out.suffix!r}, expected .safetensors or .onnx; choose one of them")
+    check_is_new(out)
     checkpoint = read_checkpoint(checkpoint_file, str(checkpoint_file))
     if "missu" not in checkpoint:
         raise InputError(
@@ -45,9 +48,10 @@ def export(checkpoint_file: Path, out: Path) -> str:
             "export takes those only"
         )
     weights, init_args = checkpoint["network_weights"], checkpoint["init_args"]
-    plans_manager = PlansManager(init_args["plans"])
     configuration = init_args["configuration"]
-    network = build_network(trainer_for(weights), plans_manager, configuration, init_args["dataset_json"])
+    with malformed_plan_named(checkpoint_file):
+        plans_manager = PlansManager(init_args["plans"])
+        network = build_network(trainer_for(weights), plans_manager, configuration, init_args["dataset_json"])
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
@@ -56,11 +60,16 @@ def export(checkpoint_file: Path, out: Path) -> str:
             f"{checkpoint_file}: its weights are not those of its plan's network ({reason}); fetch it again"
         ) from None
     network.eval()
-    with new_file(out) as partial:
+    with whole_file(out) as partial:
         if out.suffix == ".safetensors":
             metadata = {"missu_version": __version__, "configuration": configuration}
             metadata |= {key: json.dumps(init_args[key]) for key in ("plans", "dataset_json")}
-            safetensors.torch.save_model(network, str(partial), metadata)
+            try:
+                safetensors.torch.save_model(network, str(partial), metadata)
+            except safetensors.SafetensorError as error:
+                raise InputError(
+                    f"{out}: cannot be written ({error}); make room there, or choose another place"
+                ) from None
             return f"{sum(p.numel() for p in network.parameters()):,} parameters"
         patch_size = plans_manager.get_configuration(configuration).patch_size
         channels = network.get_submodule(network.keys_to_in_proj[0]).in_channels

@@ -27,6 +27,9 @@ _POSTPROCESSING = (
     "nnunetv2.postprocessing.remove_connected_components",
     "remove_all_but_largest_component_from_segmentation",
 )
+MAX_COMPRESSION = 100
+"""A model may unpack to so many times its size."""
+
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -77,7 +80,9 @@ def inspect_file(path: Path) -> list[Inspection]:
     try:
         with zipfile.ZipFile(path) as archive:
             # A checkpoint is a zip too, of a layout that leaves no room for files that would go unchecked.
-            if all(_TORCH_MEMBER.fullmatch(name) for name in archive.namelist()):
+            is_checkpoint = all(_TORCH_MEMBER.fullmatch(name) for name in archive.namelist())
+            _check_sizes(archive, path.stat().st_size, 1 if is_checkpoint else MAX_COMPRESSION, str(path))
+            if is_checkpoint:
                 return [_inspect_checkpoint(read_checkpoint(path, str(path)), str(path))]
             return _inspect_model(archive, path)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:  # broken, exotic or encrypted
@@ -92,6 +97,23 @@ def _starts_as_zip(path: Path) -> bool:
         return file.read(4) == b"PK\3\4"
 
 
+def _check_sizes(archive: zipfile.ZipFile, size: int, max_compression: int, name: str) -> None:
+    """Refuse a zip that would unpack to far more than its own size: compressed beyond measure, or overlapping members.
+
+    Args:
+        archive: the zip.
+        size: of the zip in bytes.
+        max_compression: how many times its size it may unpack to; torch does not compress.
+        name: what messages call it.
+    """
+    unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > max_compression * size:
+        raise InputError(
+            f"{name}: refused, because its {size:,} bytes would unpack to {unpacked:,}, more than {max_compression} "
+            "times as much; do not use it, ask for one from a source you trust"
+        )
+
+
 def _inspect_model(archive: zipfile.ZipFile, path: Path) -> list[Inspection]:
     """Check every member, and describe the checkpoints."""
     inspections = []
@@ -100,7 +122,12 @@ def _inspect_model(archive: zipfile.ZipFile, path: Path) -> list[Inspection]:
         _check_member(member, name)
         suffix = PurePosixPath(member.filename).suffix
         if suffix == ".pth":
-            checkpoint = read_checkpoint(BytesIO(archive.read(member)), name)
+            content = BytesIO(archive.read(member))
+            if zipfile.is_zipfile(content):
+                with zipfile.ZipFile(content) as inner:
+                    _check_sizes(inner, member.file_size, 1, name)
+            content.seek(0)
+            checkpoint = read_checkpoint(content, name)
             inspections.append(_inspect_checkpoint(checkpoint, name))
         elif suffix == ".pkl":
             _check_postprocessing(archive.read(member), name)

@@ -24,9 +24,9 @@ from torch import Tensor
 from missu_nnunet import __version__
 from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.errors import InputError
-from missu_nnunet.planning.plans_file import read_plan
+from missu_nnunet.planning.plans_file import malformed_plan_named, read_plan
 from missu_nnunet.training.trainer import MISSUTrainer
-from missu_nnunet.weights.checkpoint import read_checkpoint, write_checkpoint
+from missu_nnunet.weights.checkpoint import check_is_new, read_checkpoint, write_checkpoint
 from missu_nnunet.weights.network import build_network, trainer_for
 
 _ENCODER_STAGE = re.compile(r"encoder\.stages\.(\d+)\.")
@@ -92,8 +92,10 @@ def _transfer(
     configuration: str,
 ) -> Transfer:
     """Fit ``weights`` to the network that ``trainer`` builds from the plan, and write the checkpoint."""
+    check_is_new(out)
     plans_manager, _, dataset_json = read_plan(plans_file, configuration)
-    network = build_network(trainer, plans_manager, configuration, dataset_json)
+    with malformed_plan_named(plans_file):
+        network = build_network(trainer, plans_manager, configuration, dataset_json)
     try:
         transfer = load_fitted(network, weights)
     except ValueError as error:

@@ -50,7 +50,7 @@ def test_regions_and_the_ignore_label(raw):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "not JSON"),
+        ("{", "cannot be read as JSON"),
         ("{}", "the key 'labels' is missing"),
         ('{"labels": {"liver": "one"}}', "labels must map names to whole numbers"),
         ('{"labels": 3}', "labels must map names to whole numbers"),

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 import torch
+from full_disk import largest_file
 
 from missu_nnunet.errors import InputError
-from missu_nnunet.weights.checkpoint import check_plans, new_file, read_checkpoint, write_checkpoint
+from missu_nnunet.weights.checkpoint import check_is_new, check_plans, read_checkpoint, write_checkpoint
 
 
 class Runs:
@@ -119,22 +120,11 @@ def test_an_existing_file_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "there.pth"
     file.write_text("precious")
     with pytest.raises(InputError, match="exists already"):
-        write_checkpoint({}, file)
-    assert file.read_text() == "precious"
+        check_is_new(file)
+    check_is_new(tmp_path / "new.pth")
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"out\.pth: cannot be written"):
-        write_checkpoint({}, tmp_path / "file" / "out.pth")
-
-
-def test_nothing_half_written_is_left(tmp_path: Path) -> None:
-    def fail_while_writing() -> None:
-        with new_file(tmp_path / "out") as partial:
-            partial.write_text("half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fail_while_writing()
+def test_a_full_disk_is_named_as_the_reason(tmp_path: Path) -> None:
+    with largest_file(10_000), pytest.raises(InputError, match=r"out\.pth: cannot be written \(File too large\)"):
+        write_checkpoint({"weights": torch.zeros(10_000)}, tmp_path / "out.pth")
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,591 @@
+"""Bad input to every command: one clear line and exit code 2, no traceback, nothing half-written.
+
+Where nnU-Net looks first, the error is nnU-Net's own: those cases expect exit code 1 and its words.
+"""
+
+import json
+import os
+import pickle
+import re
+import shutil
+import sys
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from checkpoints import dataset_json, initialized, saved, tiny_plans, write_plans
+from full_disk import largest_file
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from tiny_dataset import write_raw_dataset
+
+from missu_nnunet.files import PARTIAL
+
+DATASET = "Dataset903_Tiny"
+PLANS = "nnUNetMISSUPlansCPU"
+CASES = [f"case_{number}" for number in range(3)]
+
+
+def write_labels(file: Path, labels: Sequence[int] = (0, 1, 2), spacing: float = 1.0) -> None:
+    """A segmentation in bands of the labels."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    image = sitk.GetImageFromArray(np.repeat(np.array(labels, np.uint8), 24).reshape(-1, 4, 6))
+    image.SetSpacing([spacing] * 3)
+    sitk.WriteImage(image, str(file))
+
+
+def cut(file: Path) -> None:
+    """Leave the first half of a file."""
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def edit(file: Path, change: Callable[[Any], Any]) -> Path:
+    """Change what a JSON file holds, in place or to what ``change`` returns."""
+    content = json.loads(file.read_text())
+    content = change(content) or content
+    file.write_text(json.dumps(content))
+    return file
+
+
+@dataclass(frozen=True)
+class Desk:
+    """An empty folder, and good things to spoil."""
+
+    folder: Path
+    missu: Path
+    stock: Path
+
+    def text(self, text: str = "not what you think") -> Path:
+        file = self.folder / "text"
+        file.write_text(text)
+        return file
+
+    def plans(self, change: Callable[[Any], Any] = dict, dataset: dict[str, Any] | None = None) -> Path:
+        """A plans file with its dataset.json, changed."""
+        file = write_plans(self.folder / "plans", tiny_plans(), dataset or dataset_json())
+        return edit(file, change)
+
+    def configuration(self, change: Callable[[Any], Any]) -> Path:
+        """A plans file whose one configuration is changed."""
+        return self.plans(lambda plans: change(plans["configurations"]["3d_fullres"]))
+
+    def checkpoint(self, change: Callable[[Any], Any]) -> Path:
+        """MISSU's checkpoint, changed."""
+        content = torch.load(self.missu, weights_only=False)
+        change(content)
+        file = self.folder / "checkpoint.pth"
+        torch.save(content, file)
+        return file
+
+    def copy(self, source: Path) -> Path:
+        return Path(shutil.copy(source, self.folder / "copy.pth"))
+
+    def raw(self, change: Callable[[Path], Any] = str) -> Path:
+        """A raw dataset, its folder changed."""
+        folder = self.folder / "raw" / write_raw_dataset(self.folder / "raw", 906)
+        change(folder)
+        return folder
+
+    def task(self, change: Callable[[Path], Any] = str, name: str = "Task07_Tiny") -> Path:
+        """A Decathlon task, its folder changed."""
+        folder = self.folder / "source" / name
+        for case in CASES:
+            write_labels(folder / "imagesTr" / f"{case}.nii.gz", range(3))
+            write_labels(folder / "labelsTr" / f"{case}.nii.gz")
+        listed = [{"image": f"./imagesTr/{case}.nii.gz", "label": f"./labelsTr/{case}.nii.gz"} for case in CASES]
+        labels = {"0": "background", "1": "shell", "2": "core"}
+        content = {"modality": {"0": "MRI"}, "labels": labels, "training": listed, "test": []}
+        (folder / "dataset.json").write_text(json.dumps(content))
+        change(folder)
+        return folder
+
+    def brats(self, change: Callable[[Path], Any]) -> Path:
+        """A BraTS tree of one case, the case's folder changed."""
+        case = self.folder / "source" / "MICCAI_BraTS_2019_Data_Training" / "HGG" / "BraTS19_A_1"
+        for modality in ("flair", "t1", "t1ce", "t2", "seg"):
+            write_labels(case / f"{case.name}_{modality}.nii.gz", (0, 1, 2, 4))
+        change(case)
+        return self.folder / "source"
+
+    def segmentations(self, name: str, change: Callable[[Path], Any] = str) -> Path:
+        """A folder of segmentations, changed."""
+        folder = self.folder / name
+        for case in CASES:
+            write_labels(folder / f"{case}.nii.gz")
+        change(folder)
+        return folder
+
+    def pair(self, change: Callable[[Path], Any]) -> tuple[Path, Path]:
+        """Predictions, changed, and references."""
+        return self.segmentations("predictions", change), self.segmentations("references")
+
+    def arms(self, change: Callable[[Path], Any]) -> tuple[object, ...]:
+        """Two folders of predictions, the second one changed, and the references' option."""
+        references = self.segmentations("references")
+        return self.segmentations("first"), self.segmentations("second", change), "--reference", references
+
+    def model(self, name: str, content: bytes = b"", count: int = 1) -> Path:
+        """A zip with members of that content."""
+        file = self.folder / "model.zip"
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for number in range(count):
+                archive.writestr(name.format(number), content)
+        return file
+
+    def demo(self, marker: str | None) -> Path:
+        """A folder that a demo has been in, or something else."""
+        folder = self.folder / "demo"
+        folder.mkdir()
+        (folder / ("mine" if marker is None else "missu-demo.json")).write_text(marker or "")
+        return folder
+
+
+class Runs:
+    """Unpickled, it would run code."""
+
+    def __reduce__(self) -> tuple:
+        return os.getcwd, ()
+
+
+def without(*keys: str) -> Callable[[dict], None]:
+    """Take the key out that the others lead to."""
+
+    def change(content: dict) -> None:
+        for key in keys[:-1]:
+            content = content[key]
+        del content[keys[-1]]
+
+    return change
+
+
+def unlink(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).unlink()
+
+
+def spoil(name: str) -> Callable[[Path], None]:
+    return lambda folder: cut(folder / name)
+
+
+def relabel(name: str, *labels: int, spacing: float = 1.0) -> Callable[[Path], None]:
+    return lambda folder: write_labels(folder / name, labels, spacing)
+
+
+def rewrite(name: str, text: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_text(text) and None
+
+
+def empty_folder(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.unlink()
+
+
+def without_plan(content: dict) -> None:
+    del content["init_args"]["plans"]["configurations"]["3d_fullres"]["patch_size"]
+
+
+def one_stage(configuration: dict) -> None:
+    kwargs = configuration["architecture"]["arch_kwargs"]
+    kwargs |= {"n_stages": 1, "strides": [[1, 1, 1]], "kernel_sizes": [[3, 3, 3]], "features_per_stage": [4]}
+    kwargs |= {"n_conv_per_stage": [2], "n_conv_per_stage_decoder": []}
+
+
+def primus(configuration: dict) -> None:
+    configuration["architecture"]["arch_kwargs"] = {"embed_dim": 8, "patch_embed_size": [4, 4, 4]}
+
+
+Arrange = Callable[[Desk], Sequence[object]]
+
+INFO: list[tuple[Arrange, str]] = [
+    (lambda desk: [desk.folder / "no.json"], "no such file; give a plans file"),
+    (lambda desk: [desk.folder], "cannot be read as JSON"),
+    (lambda desk: [desk.text("{")], "cannot be read as JSON"),
+    (lambda desk: [desk.plans(lambda plans: [plans])], "holds a JSON list, expected an object"),
+    (lambda desk: [desk.plans(), "-c", "4d"], r"no configuration '4d', found \['3d_fullres'\]"),
+    (lambda desk: [desk.plans(without("configurations"))], "not as nnU-Net writes it .KeyError: 'configurations'"),
+    (lambda desk: [desk.configuration(without("architecture"))], "is not as nnU-Net writes it"),
+    (lambda desk: [desk.configuration(without("patch_size"))], "is not as nnU-Net writes it"),
+    (lambda desk: [desk.configuration(primus)], "MISSU follows plans for PlainConvUNet"),
+    (lambda desk: [desk.configuration(one_stage)], "too small for a single pooling"),
+    (lambda desk: [desk.plans(dataset={"labels": {}})], "is not as nnU-Net writes it"),
+    (lambda desk: [Path(shutil.move(desk.plans(), desk.folder))], "dataset.json: no such file; nnU-Net puts it beside"),
+]
+
+DATASETS: list[tuple[Arrange, str]] = [
+    (lambda desk: ["verify", desk.folder], "no dataset there"),
+    (lambda desk: ["verify", "907"], "found none in nnUNet_raw"),
+    (lambda desk: ["verify", desk.raw(rewrite("dataset.json", "{"))], "cannot be read as JSON"),
+    (lambda desk: ["verify", desk.raw(rewrite("dataset.json", "{}"))], "the key 'labels' is missing"),
+    (
+        lambda desk: ["verify", desk.raw(rewrite("dataset.json", '{"labels": {"a": "b"}}'))],
+        "labels must map names to whole numbers",
+    ),
+    (
+        lambda desk: [
+            "verify",
+            desk.raw(lambda folder: [shutil.rmtree(folder / name) for name in ("imagesTr", "labelsTr")]),
+        ],
+        "found no training case",
+    ),
+    (lambda desk: ["verify", desk.raw(rewrite("splits_final.json", "{"))], "not nnU-Net's splits"),
+    (lambda desk: ["verify", desk.raw(), "--patient", "("], "--patient .*expected a regular expression"),
+    (lambda desk: ["verify", desk.raw(), "--patient", "(x)"], "does not match case case_000"),
+    (lambda desk: ["msd", desk.folder / "no"], "neither a folder, nor an archive"),
+    (lambda desk: ["msd", "Task04"], "no such folder or archive; add --download"),
+    (lambda desk: ["msd", desk.task(name="Tiny")], "found no task number in the name"),
+    (lambda desk: ["msd", desk.task(unlink("dataset.json"))], "dataset.json: no such file"),
+    (lambda desk: ["msd", desk.task(rewrite("dataset.json", '{"labels": {}}'))], "modality is missing or not a JSON"),
+    (
+        lambda desk: [
+            "msd",
+            desk.task(lambda task: edit(task / "dataset.json", lambda content: content | {"modality": 1})),
+        ],
+        "modality is missing or not a JSON",
+    ),
+    (lambda desk: ["msd", desk.task(unlink("labelsTr/case_1.nii.gz"))], "no labelsTr/case_1.nii.gz"),
+    (lambda desk: ["msd", desk.task(spoil("imagesTr/case_1.nii.gz"))], "cases not converted, first case_1"),
+    (lambda desk: ["msd", desk.task(relabel("labelsTr/case_1.nii.gz", 0, 1, 7))], "refused by nnU-Net's integrity"),
+    (lambda desk: ["msd", desk.task(name="Task07_Other"), "--id", "903"], "found Dataset903_Tiny in nnU-Net's folders"),
+    (lambda desk: ["msd", desk.text("x" * 5000)], "not a whole tar archive"),
+    (lambda desk: ["msd", desk.text(), "--symlink"], "an archive cannot be linked to"),
+    (lambda desk: ["brats2019", desk.folder / "no"], "no such folder"),
+    (lambda desk: ["brats2019", desk.task()], "found no cases in HGG or LGG"),
+    (lambda desk: ["brats2019", desk.brats(unlink("BraTS19_A_1_t2.nii.gz"))], "t2"),
+    (lambda desk: ["brats2019", desk.brats(relabel("BraTS19_A_1_seg.nii.gz", 0, 1, 2, 3)), "--id", "907"], "label 3"),
+    (lambda desk: ["brats2019-submit", desk.folder / "no", desk.folder / "out"], "no such folder"),
+    (
+        lambda desk: [
+            "brats2019-submit",
+            desk.segmentations("in", relabel("case_0.nii.gz", 0, 9, 1)),
+            desk.folder / "out",
+        ],
+        "9",
+    ),
+    (lambda desk: ["chaos", desk.folder], "expected either --task"),
+    (lambda desk: ["chaos", desk.folder, "--modality", "pet"], "--modality pet: unknown"),
+    (lambda desk: ["chaos", desk.folder, "--task", "2"], "Train_Sets"),
+    (lambda desk: ["chaos-submit", desk.folder / "no", desk.folder / "out", "--dicom", desk.folder], "no such folder"),
+]
+
+EVALUATE: list[tuple[Arrange, str]] = [
+    (lambda desk: [desk.folder / "no", desk.segmentations("references")], "no such folder"),
+    (lambda desk: desk.pair(empty_folder), "no segmentation found"),
+    (lambda desk: desk.pair(unlink("case_1.nii.gz")), "no prediction for case_1.nii.gz"),
+    (lambda desk: desk.pair(relabel("other.nii.gz", 0, 1)), "no reference for other.nii.gz"),
+    (lambda desk: desk.pair(relabel("case_1.nii.gz", 0, 1, 7)), "unknown label 7"),
+    (lambda desk: desk.pair(relabel("case_1.nii.gz", 0, 1)), "shape .* of prediction and reference differ"),
+    (lambda desk: desk.pair(relabel("case_1.nii.gz", 0, 1, 2, spacing=2)), "spacing .* differ"),
+    (lambda desk: desk.pair(spoil("case_1.nii.gz")), "case_1.nii.gz: not a readable image"),
+    (lambda desk: desk.pair(rewrite("case_1.nii.gz", "text")), "case_1.nii.gz: not a readable image"),
+    (lambda desk: [*desk.pair(str), "--protocol", "acdc"], "--protocol acdc: unknown"),
+    (lambda desk: [*desk.pair(str), "--metrics", "jaccard"], "--metrics jaccard: unknown"),
+    (lambda desk: [*desk.pair(str), "--dataset", desk.folder], "no dataset there"),
+    (
+        lambda desk: [*desk.pair(str), "--json", desk.text() / "out.json"],
+        "text: no such folder, and it cannot be made",
+    ),
+    (lambda desk: [*desk.pair(str), "--csv", desk.folder], "cannot be written .Is a directory"),
+]
+
+COMPARE: list[tuple[Arrange, str]] = [
+    (lambda desk: [desk.segmentations("first")], "a single folder, expected two or more"),
+    (lambda desk: [desk.segmentations("first"), desk.folder / "first"], "given twice"),
+    (lambda desk: desk.arms(unlink("case_1.nii.gz")), "no segmentation of case_1.nii.gz, which another arm has"),
+    (lambda desk: desk.arms(empty_folder), "no segmentation found"),
+    (lambda desk: desk.arms(shutil.rmtree), "no such folder"),
+    (lambda desk: desk.arms(str)[:2], "summary.json: no such file, which would name the references"),
+    (
+        lambda desk: [desk.segmentations(name, rewrite("summary.json", '{"metric_per_case": []}')) for name in "ab"],
+        "does not name a reference",
+    ),
+    (lambda desk: [*desk.arms(str), "--level", "5"], "--level 5: expected a probability"),
+]
+
+INSPECT: list[tuple[Arrange, str]] = [
+    (lambda desk: [desk.folder / "no.pth"], "no such file"),
+    (lambda desk: [desk.folder], "cannot be read as a checkpoint"),
+    (lambda desk: [desk.text("")], "cannot be read as a checkpoint"),
+    (lambda desk: [desk.text()], "cannot be read as a checkpoint"),
+    (lambda desk: [(cut(file := desk.copy(desk.missu)), file)[1]], "cannot be read as a"),
+    (lambda desk: [desk.checkpoint(lambda content: content.update(network_weights=Runs()))], "would run "),
+    (lambda desk: [desk.checkpoint(lambda content: content.pop("init_args"))], "expected nnU-Net's checkpoint"),
+    (lambda desk: [desk.model("Dataset/plans.json", b"{}")], "found no checkpoint"),
+    (lambda desk: [desk.model("../{}.json", b"{}")], "leads out of the model's folder"),
+    (lambda desk: [desk.model("Dataset/install.py", b"")], "not a kind of file that nnU-Net exports"),
+    (lambda desk: [desk.model("Dataset/postprocessing.pkl", pickle.dumps(Runs()))], "would run "),
+    (lambda desk: [desk.model("Dataset/{}.json", bytes(10**7), count=3)], "would unpack to 30,000,000"),
+    (lambda desk: [desk.model("archive/data/{}", bytes(10**6))], "would unpack to 1,000,000, more than 1 times"),
+]
+
+WEIGHTS: list[tuple[Arrange, str]] = [
+    (lambda desk: ["adapt", desk.stock, desk.folder / "out", "--plans", desk.plans()], "use missu weights from-nnunet"),
+    (lambda desk: ["from-nnunet", desk.missu, desk.folder / "out", "--plans", desk.plans()], "use missu weights adapt"),
+    (lambda desk: ["adapt", desk.missu, desk.text(), "--plans", desk.plans()], "exists already"),
+    (lambda desk: ["adapt", desk.missu, desk.text() / "out", "--plans", desk.plans()], "a file is in its place"),
+    (lambda desk: ["adapt", desk.missu, desk.folder / "out", "--plans", desk.text()], "cannot be read as JSON"),
+    (lambda desk: ["adapt", desk.folder / "no", desk.folder / "out", "--plans", desk.plans()], "no such file"),
+    (
+        lambda desk: [
+            *("adapt", desk.missu, desk.folder / "out", "--plans"),
+            desk.configuration(lambda it: it["architecture"]["arch_kwargs"].update(features_per_stage=[5, 6, 7])),
+        ],
+        "give a plan whose stages, features and kernels are those",
+    ),
+    (
+        lambda desk: [
+            *("adapt", desk.missu, desk.folder / "out", "--plans"),
+            desk.configuration(lambda it: it["architecture"]["arch_kwargs"].update(kernel_sizes=3.5)),
+        ],
+        "plans.json: its plan, or the dataset.json that belongs to it, is not as nnU-Net writes it",
+    ),
+    (lambda desk: ["export", desk.missu, desk.folder / "out.pt"], "the suffix is '.pt', expected"),
+    (lambda desk: ["export", desk.stock, desk.folder / "out.onnx"], "expected one of MISSU"),
+    (lambda desk: ["export", desk.checkpoint(without_plan), desk.folder / "out.onnx"], "is not as nnU-Net writes it"),
+    (
+        lambda desk: [
+            "export",
+            desk.checkpoint(lambda content: content["network_weights"].popitem()),
+            desk.folder / "out.onnx",
+        ],
+        "its weights are not those of its plan's network",
+    ),
+    (lambda desk: ["export", desk.missu, desk.text() / "out.safetensors"], "a file is in its place"),
+]
+
+DEMO: list[tuple[Arrange, str]] = [
+    (lambda desk: ["--out", desk.demo(None)], "exists and is not a demo's folder"),
+    (lambda desk: ["--out", desk.demo("{")], "is not a demo's state"),
+    (lambda desk: ["--out", desk.demo('{"seed": 1, "version": "0", "finished": []}')], "holds the demo of seed 1"),
+    (lambda desk: ["--out", desk.text()], "exists and is not a demo's folder"),
+    (lambda desk: ["--out", desk.text() / "demo"], "a file is in its place"),
+]
+
+COMMANDS = {
+    ("info",): INFO,
+    ("dataset",): DATASETS,
+    ("evaluate",): EVALUATE,
+    ("compare",): COMPARE,
+    ("inspect",): INSPECT,
+    ("weights",): WEIGHTS,
+    ("demo",): DEMO,
+}
+
+
+def table() -> list[Any]:
+    return [
+        pytest.param(command, arrange, message, id=f"{command[0]} {number}: {message}")
+        for command, cases in COMMANDS.items()
+        for number, (arrange, message) in enumerate(cases)
+    ]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    errors: str
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run a command's entry point in this process, and end it as the interpreter would."""
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    scripts = {script.name: script for script in entry_points(group="console_scripts")}
+
+    def run_command(name: str, *arguments: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        capfd.readouterr()
+        code = 0
+        try:
+            scripts[name].load()()
+        except SystemExit as exit_:
+            code = exit_.code
+        except Exception as error:
+            code = 1
+            try:
+                sys.excepthook(type(error), error, error.__traceback__)
+            except SystemExit as exit_:
+                code = exit_.code
+        return Ended(code, capfd.readouterr().err)
+
+    return run_command
+
+
+@pytest.fixture(scope="module")
+def checkpoints(nnunet_folders: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """One of MISSU, one of stock nnU-Net."""
+    from missu_nnunet.training.trainer import MISSUTrainer
+
+    folder = tmp_path_factory.mktemp("checkpoints")
+    plans, dataset = tiny_plans(), dataset_json()
+    return (
+        saved(initialized(MISSUTrainer, plans, dataset), folder / "missu.pth"),
+        saved(initialized(nnUNetTrainer, plans, dataset), folder / "stock.pth"),
+    )
+
+
+@pytest.fixture
+def desk(checkpoints: tuple[Path, Path], tmp_path: Path) -> Desk:
+    return Desk(tmp_path, *checkpoints)
+
+
+def files(*folders: Path) -> dict[Path, int]:
+    """Every file with its time of change, but what a conversion keeps for another run: cases in a hidden folder."""
+    found = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
+    return {
+        file: file.stat().st_mtime_ns
+        for file in found
+        if not any(part.startswith(PARTIAL) for part in file.parts[:-1]) and not file.name.endswith(".conversion.csv")
+    }
+
+
+@pytest.mark.parametrize(("command", "arrange", "message"), table())
+def test_one_line_exit_2_nothing_written(
+    command: tuple[str, ...], arrange: Arrange, message: str, desk: Desk, run: Run, nnunet_folders: Path, planned: str
+) -> None:
+    arguments = arrange(desk)
+    before = files(desk.folder, nnunet_folders)
+    ended = run("missu", *command, *arguments)
+    assert ended.code == 2, ended.errors
+    assert re.match(rf"missu: .*{message}.*\n\Z", ended.errors), ended.errors
+    assert files(desk.folder, nnunet_folders) == before
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """nnU-Net's three folders with the planned dataset in them, for one test."""
+
+    desk: Desk
+    preprocessed: Path
+    patch: pytest.MonkeyPatch
+
+    @property
+    def fold(self) -> Path:
+        """Where the fold's checkpoints are."""
+        results = self.desk.folder / "nnUNet_results"
+        return results / DATASET / f"{TRAINER}__{PLANS}__3d_fullres" / "fold_0"
+
+    def set(self, name: str, value: object) -> None:
+        self.patch.setenv(name, str(value))
+
+    def configuration(self, change: Callable[[Any], Any]) -> None:
+        """Change the configuration of the plan."""
+        edit(self.preprocessed / f"{PLANS}.json", lambda plans: change(plans["configurations"]["3d_fullres"]))
+
+    def splits(self, train: list[str], val: list[str]) -> None:
+        (self.preprocessed / "splits_final.json").write_text(json.dumps([{"train": train, "val": val}]))
+
+    def continue_from(self, checkpoint: Path) -> None:
+        self.fold.mkdir(parents=True)
+        shutil.copy(checkpoint, self.fold / "checkpoint_latest.pth")
+
+    def cut_checkpoint(self) -> None:
+        self.continue_from(self.desk.missu)
+        cut(self.fold / "checkpoint_latest.pth")
+
+
+TRAINER = "MISSUTrainer_1epochs_1iters"
+TRAIN = ("nnUNetv2_train", 903, "3d_fullres", 0, "-p", PLANS, "-device", "cpu", "-tr", TRAINER)
+PLAN = ("nnUNetv2_plan_experiment", "-d", 903, "-pl", "MISSUPlannerCPU")
+
+NNUNET: list[tuple[Callable[[Workshop], Any], Sequence[object], int, str]] = [
+    (lambda shop: shop.set("MISSU_SEED", "x"), TRAIN, 2, "MISSU_SEED='x': expected a whole number"),
+    (lambda shop: shop.configuration(one_stage), TRAIN, 2, "too small for a single pooling"),
+    (lambda shop: shop.configuration(primus), TRAIN, 2, "MISSU follows plans for PlainConvUNet"),
+    (lambda shop: shop.continue_from(shop.desk.text()), (*TRAIN, "--c"), 2, "cannot be read as a checkpoint"),
+    (lambda shop: shop.cut_checkpoint(), (*TRAIN, "--c"), 2, "cannot be read as a checkpoint"),
+    (lambda shop: shop.continue_from(shop.desk.stock), (*TRAIN, "--c"), 2, "checkpoint of nnUNetTrainer, expected one"),
+    (lambda shop: shop.continue_from(shop.desk.missu), (*TRAIN, "--c"), 2, "a checkpoint of another plan's network"),
+    (lambda shop: shop.splits([], ["case_000"]), TRAIN, 2, "fold 0 has no training case"),
+    (lambda shop: shop.splits(["case_000"], []), TRAIN, 2, "fold 0 has no validation case"),
+    (lambda shop: None, (*PLAN[:-1], "MISSUPlannerXXL"), 2, "no planner MISSUPlannerXXL, found MISSUPlanner,"),
+    # What nnU-Net finds first.
+    (
+        lambda shop: None,
+        (*TRAIN[:-1], "MISSUTrainerWithout"),
+        1,
+        "Could not find requested nnunet trainer MISSU",
+    ),
+    (lambda shop: shop.set("nnUNet_results", shop.desk.text()), TRAIN, 1, "NotADirectoryError|FileExistsError"),
+    (lambda shop: (shop.preprocessed / f"{PLANS}.json").unlink(), TRAIN, 1, "No such file or directory"),
+    (lambda shop: cut(shop.preprocessed / f"{PLANS}.json"), TRAIN, 1, "JSONDecodeError"),
+    (lambda shop: None, (*TRAIN, "-pretrained_weights", "no.pth"), 1, "No such file or directory: 'no.pth'"),
+    (lambda shop: None, ("nnUNetv2_train", 908, *TRAIN[2:]), 1, "Could not find a dataset with the ID 908"),
+    (lambda shop: (shop.preprocessed / "dataset_fingerprint.json").unlink(), PLAN, 1, "Fingerprint missing"),
+]
+
+
+@pytest.fixture
+def workshop(desk: Desk, planned: str, monkeypatch: pytest.MonkeyPatch) -> Workshop:
+    source = Path(os.environ["nnUNet_preprocessed"]) / planned
+    preprocessed = desk.folder / "nnUNet_preprocessed" / planned
+    preprocessed.mkdir(parents=True)
+    for entry in source.iterdir():
+        if entry.is_dir():
+            (preprocessed / entry.name).symlink_to(entry)
+        else:
+            shutil.copy(entry, preprocessed)
+    for name in ("nnUNet_preprocessed", "nnUNet_results"):
+        monkeypatch.setenv(name, str(desk.folder / name))
+    return Workshop(desk, preprocessed, monkeypatch)
+
+
+@pytest.mark.parametrize(("arrange", "command", "code", "message"), NNUNET)
+def test_nnunets_commands_end_as_clearly(
+    arrange: Callable[[Workshop], Any], command: Sequence[object], code: int, message: str, workshop: Workshop, run: Run
+) -> None:
+    arrange(workshop)
+    before = files(workshop.desk.folder)
+    ended = run(*command)
+    assert ended.code == code, ended.errors
+    if code == 2:
+        assert re.fullmatch(rf"missu: .*{message}.*", ended.errors.splitlines()[-1]), ended.errors
+        assert "Traceback" not in ended.errors
+    assert re.search(message, ended.errors), ended.errors
+    written = files(workshop.desk.folder).keys() - before.keys()
+    assert not [file for file in written if file.suffix == ".pth" or file.name.startswith(PARTIAL)]
+
+
+def test_a_disk_that_fills_up_in_training_keeps_the_checkpoint_before(workshop: Workshop, run: Run) -> None:
+    workshop.fold.mkdir(parents=True)
+    checkpoint = workshop.fold / "checkpoint_best.pth"
+    shutil.copy(workshop.desk.missu, checkpoint)
+    before = checkpoint.read_bytes()
+    with largest_file(100_000):
+        ended = run(*TRAIN)
+    assert ended.code == 2, ended.errors
+    assert ended.errors.splitlines()[-1].startswith(
+        f"missu: {workshop.fold / 'checkpoint_best.pth'}: cannot be written"
+    )
+    assert checkpoint.read_bytes() == before
+    assert not list(workshop.fold.glob(f"{PARTIAL}*"))
+
+
+def test_a_disk_that_fills_up_in_export_leaves_nothing(desk: Desk, run: Run) -> None:
+    for suffix in ("safetensors", "onnx"):
+        with largest_file(desk.missu.stat().st_size // 20):
+            ended = run("missu", "weights", "export", desk.missu, desk.folder / f"out.{suffix}")
+        assert ended.code == 2, ended.errors
+        assert ended.errors.splitlines()[-1].startswith("missu: ")
+        assert list(desk.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(("variable", "value"), [("nnUNet_results", None), ("nnUNet_preprocessed", "/no/such/folder")])
+def test_doctor_names_what_keeps_a_training_from_starting(
+    variable: str, value: str | None, run: Run, nnunet_folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if value:
+        monkeypatch.setenv(variable, value)
+    else:
+        monkeypatch.delenv(variable)
+    ended = run("missu", "doctor")
+    assert (ended.code, ended.errors) == (2, "")

@@ -1,0 +1,65 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from full_disk import largest_file
+
+from missu_nnunet.errors import InputError
+from missu_nnunet.files import read_json, whole_file, write_bytes, write_json
+
+
+def test_nothing_half_written_is_left(tmp_path: Path) -> None:
+    def fail_while_writing() -> None:
+        with whole_file(tmp_path / "out") as partial:
+            partial.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail_while_writing()
+    assert list(tmp_path.iterdir()) == []
+
+
+WRITERS = [lambda path: write_bytes(b"x" * 5000, path), lambda path: write_json(["x"] * 1000, path)]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_full_disk_keeps_the_file_before(write: Callable[[Path], None], tmp_path: Path) -> None:
+    file = tmp_path / "out"
+    file.write_text("before")
+    with largest_file(1000), pytest.raises(InputError, match=r"out: cannot be written \(File too large\)"):
+        write(file)
+    assert file.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_place_that_cannot_be_written_is_named(write: Callable[[Path], None], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file: no such folder, and it cannot be made \(a file is in its place\)"):
+        write(tmp_path / "file" / "out")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match=r"folder: cannot be written \(Is a directory\)"):
+        write(tmp_path / "folder")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_an_error_about_another_file_stays_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), whole_file(tmp_path / "out"):
+        (tmp_path / "source").read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "no such file; do that"),
+        (b"{", r"cannot be read as JSON \(.*\); do that"),
+        (b"\xff\xfe", r"cannot be read as JSON \(.*\); do that"),
+        (b"[1]", "holds a JSON list, expected an object; do that"),
+    ],
+)
+def test_json_that_cannot_be_used(content: bytes | None, reason: str, tmp_path: Path) -> None:
+    file = tmp_path / "in.json"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(InputError, match=rf"in\.json: {reason}"):
+        read_json(file, "do that")
