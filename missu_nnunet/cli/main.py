@@ -8,7 +8,7 @@ import sys
 import typer
 
 from missu_nnunet import __version__
-from missu_nnunet.cli import dataset, weights
+from missu_nnunet.cli import crossval, dataset, weights
 from missu_nnunet.cli.compare import compare
 from missu_nnunet.cli.demo import demo
 from missu_nnunet.cli.doctor import doctor
@@ -41,6 +41,7 @@ app.command()(demo)
 app.command()(doctor)
 app.command()(info)
 app.add_typer(dataset.app, name="dataset")
+app.add_typer(crossval.app, name="crossval")
 app.command()(evaluate)
 app.command()(compare)
 app.command()(inspect)

@@ -8,17 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from commands import run, start
-from tiny_dataset import write_raw_dataset
 
 TRAINER = "MISSUTrainer_4epochs_3iters"
 PLANS = "nnUNetMISSUPlansCPU"
-
-
-@pytest.fixture(scope="module")
-def planned(nnunet_folders: Path) -> str:
-    name = write_raw_dataset(nnunet_folders / "nnUNet_raw", dataset_id=903)
-    run("nnUNetv2_plan_and_preprocess", "-d", 903, "-pl", "MISSUPlannerCPU", "-c", "3d_fullres", "-np", 1, "-npfp", 1)
-    return name
 
 
 @pytest.fixture(scope="module")

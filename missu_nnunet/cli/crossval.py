@@ -1,0 +1,141 @@
+"""``missu crossval``."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from functools import cache
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from missu_nnunet.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from missu_nnunet.experiments.events import Event
+    from missu_nnunet.experiments.experiment import Experiment
+
+
+class _RunUnlessStatus(TyperGroup):
+    """``missu crossval DATASET …`` is ``missu crossval run DATASET …``."""
+
+    def parse_args(self, ctx, args):  # type: ignore[no-untyped-def]  # click's
+        if args and args[0] not in (*self.commands, "--help"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_RunUnlessStatus,
+    help="Train every fold of every arm with nnU-Net's own commands: missu crossval DATASET CONFIGURATION …",
+    no_args_is_help=True,
+)
+
+
+@app.command()
+def run(
+    dataset: Annotated[str, typer.Argument(help="Name or ID of the dataset, planned and preprocessed by nnU-Net.")],
+    configuration: Annotated[str, typer.Argument(help="Configuration of the plans, such as 3d_fullres.")],
+    trainers: Annotated[
+        str, typer.Option(help="Comma-separated: what nnUNetv2_train -tr takes.")
+    ] = "MISSUTrainer,nnUNetTrainer",
+    plans: Annotated[
+        str, typer.Option(help="What nnUNetv2_train -p takes: one for all trainers, or comma-separated, one for each.")
+    ] = "nnUNetPlans",
+    folds: Annotated[str, typer.Option(help="Such as 0-4 or 0,2.")] = "0-4",
+    launcher: Annotated[Literal["local", "slurm"], typer.Option(help="Where the trainings run.")] = "local",
+    gpus_per_job: Annotated[
+        int | None,
+        typer.Option(min=0, help="GPUs of each training; 0 is the CPU. Otherwise 1, and 0 on a machine without GPU."),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(help="Continue broken trainings from their checkpoint, or begin them anew. Finished ones stay."),
+    ] = True,
+) -> None:
+    """Train every fold of every arm, then let nnU-Net accumulate each arm's cross-validation.
+
+    Finished folds are skipped; run the same command again after any interruption, and it completes the rest.
+    Exits with 1 if something is left unfinished.
+    """
+    from missu_nnunet.experiments.experiment import define_experiment
+    from missu_nnunet.experiments.local_launcher import device_groups
+
+    groups = device_groups(gpus_per_job)
+    experiment = define_experiment(dataset, configuration, _names(trainers), _names(plans), folds, len(groups[0]))
+    experiment.save()
+    _run_locally(experiment, groups, resume)
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise InputError(f"'{text}': expected names, comma-separated")
+    return names
+
+
+def _run_locally(experiment: Experiment, groups: list[tuple[str, ...]], resume: bool) -> None:
+    from missu_nnunet.experiments.accumulation import accumulate
+    from missu_nnunet.experiments.local_launcher import run_locally
+
+    left = 0
+    # Closed at the end, whatever it is: that kills the trainings that run.
+    with closing(run_locally(experiment.trainings(), groups, resume)) as trained, _console().status("") as waiting:
+        for event in chain(trained, accumulate(experiment)):
+            if event is None:
+                waiting.update(_running(experiment))
+                continue
+            _print(event)
+            left += event.kind == "failed"
+    if left:
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(
+    dataset: Annotated[str | None, typer.Argument(help="Name or ID; otherwise all that have an experiment.")] = None,
+) -> None:
+    """Show how far each training of the latest experiments is."""
+    from missu_nnunet.experiments.experiment import read_experiments
+    from missu_nnunet.experiments.status import training_status
+
+    for experiment in read_experiments(dataset):
+        table = _table(f"{experiment.dataset} {experiment.configuration}", "trainer", "plans", "fold", "state", "")
+        for training in experiment.trainings():
+            state, details = training_status(training, {})
+            table.add_row(training.trainer, training.plans, str(training.fold), state, details)
+        _console().print(table)
+
+
+def _running(experiment: Experiment) -> str:
+    """A line of what runs now."""
+    from missu_nnunet.experiments.status import progress_text
+
+    running = (training for training in experiment.trainings() if training.is_running())
+    return "; ".join(f"{training.name}: {progress_text(training) or 'starting'}" for training in running)
+
+
+def _print(event: Event) -> None:
+    # Command lines and paths are to be copied: no wrapping, no markup.
+    _console().print(f"{event.name}: {event.text}", soft_wrap=True)
+
+
+@cache
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False)
+
+
+def _table(title: str, *columns: str) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
