@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import closing
 from functools import cache
 from itertools import chain
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from missu_nnunet.experiments.events import Event
     from missu_nnunet.experiments.experiment import Experiment
 
 
@@ -56,6 +56,10 @@ def run(
         bool,
         typer.Option(help="Continue broken trainings from their checkpoint, or begin them anew. Finished ones stay."),
     ] = True,
+    estimate: Annotated[
+        bool, typer.Option(help="Time a few iterations of each arm first, and say what time and disk it all takes.")
+    ] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop before it does.")] = False,
 ) -> None:
     """Train every fold of every arm, then let nnU-Net accumulate each arm's cross-validation.
 
@@ -67,6 +71,13 @@ def run(
 
     groups = device_groups(gpus_per_job)
     experiment = define_experiment(dataset, configuration, _names(trainers), _names(plans), folds, len(groups[0]))
+    if estimate:
+        _estimate(experiment, groups)
+    if dry_run:
+        for training in experiment.trainings():
+            line = "finished earlier" if training.is_finished() else shlex.join(training.command())
+            _print(f"{training.name}: {line}")
+        return
     experiment.save()
     _run_locally(experiment, groups, resume)
 
@@ -76,6 +87,25 @@ def _names(text: str) -> list[str]:
     if not names:
         raise InputError(f"'{text}': expected names, comma-separated")
     return names
+
+
+def _estimate(experiment: Experiment, groups: list[tuple[str, ...]]) -> None:
+    from missu_nnunet.experiments.cost import measure_arm, timing_log, total
+
+    costs = []
+    for arm in experiment.arms:
+        if all(training.is_finished() for training in experiment.trainings_of(arm)):
+            continue
+        with _console().status(f"timing a few iterations of {arm.trainer} {arm.plans}"):
+            cost = measure_arm(experiment, arm, groups[0])
+        if cost is None:
+            _print(f"{arm.trainer} {arm.plans}: no estimate, its iterations FAILED, see {timing_log(experiment)}")
+            continue
+        costs.append(cost)
+        for line in cost.lines():
+            _print(line)
+    if costs:
+        _print(total(experiment, costs, len(groups)))
 
 
 def _run_locally(experiment: Experiment, groups: list[tuple[str, ...]], resume: bool) -> None:
@@ -89,7 +119,7 @@ def _run_locally(experiment: Experiment, groups: list[tuple[str, ...]], resume: 
             if event is None:
                 waiting.update(_running(experiment))
                 continue
-            _print(event)
+            _print(f"{event.name}: {event.text}")
             left += event.kind == "failed"
     if left:
         raise typer.Exit(1)
@@ -119,9 +149,9 @@ def _running(experiment: Experiment) -> str:
     return "; ".join(f"{training.name}: {progress_text(training) or 'starting'}" for training in running)
 
 
-def _print(event: Event) -> None:
+def _print(line: str) -> None:
     # Command lines and paths are to be copied: no wrapping, no markup.
-    _console().print(f"{event.name}: {event.text}", soft_wrap=True)
+    _console().print(line, soft_wrap=True)
 
 
 @cache

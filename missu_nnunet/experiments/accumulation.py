@@ -10,7 +10,6 @@ from missu_nnunet.experiments.events import Event
 from missu_nnunet.experiments.experiment import Arm, Experiment, results_folder
 from missu_nnunet.experiments.fold_state import mean_dice
 from missu_nnunet.experiments.logged_command import BusyError, LoggedCommand, locked_log
-from missu_nnunet.experiments.training import Training
 
 
 @dataclass(frozen=True)
@@ -42,14 +41,14 @@ class Accumulation:
 
     def missing_folds(self) -> list[int]:
         """The folds that are not finished."""
-        return [training.fold for training in self._trainings() if not training.is_finished()]
+        return [training.fold for training in self.experiment.trainings_of(self.arm) if not training.is_finished()]
 
     def is_finished(self) -> bool:
         """Whether the cases of the folds, as they are, have been scored as one."""
         summary = self.folder / "summary.json"
         if self.missing_folds() or mean_dice(summary) is None:
             return False
-        folds = (training.folder / "validation" / "summary.json" for training in self._trainings())
+        folds = (training.folder / "validation" / "summary.json" for training in self.experiment.trainings_of(self.arm))
         return summary.stat().st_mtime >= max(fold.stat().st_mtime for fold in folds)
 
     def outcome(self) -> str:
@@ -64,13 +63,6 @@ class Accumulation:
         """
         with locked_log(self.log) as log:
             return LoggedCommand(self.command(), log, {})
-
-    def _trainings(self) -> list[Training]:
-        return [
-            training
-            for training in self.experiment.trainings()
-            if (training.trainer, training.plans) == (self.arm.trainer, self.arm.plans)
-        ]
 
 
 def accumulate(experiment: Experiment) -> Iterator[Event]:

@@ -52,6 +52,10 @@ class Experiment:
             for arm in self.arms
         ]
 
+    def trainings_of(self, arm: Arm) -> list[Training]:
+        """Those of one arm."""
+        return [training for training in self.trainings() if Arm(training.trainer, training.plans) == arm]
+
     @property
     def folder(self) -> Path:
         """What crossval itself writes, apart from the folds' logs."""

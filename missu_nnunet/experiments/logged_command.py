@@ -24,23 +24,24 @@ class BusyError(RuntimeError):
 
 
 class LoggedCommand:
-    """One of nnU-Net's commands on its way; its lock on the log lasts as long as any process of it.
+    """A command on its way; its lock on the log lasts as long as any process of it.
 
     Args:
-        command: its name and arguments.
+        command: the name of one of nnU-Net's commands, or the path of another, and its arguments.
         log: what :func:`locked_log` gives.
         variables: of the environment, besides this process's.
     """
 
     def __init__(self, command: Sequence[str], log: IO[str], variables: Mapping[str, str]) -> None:
-        name, *arguments = command
+        program, *arguments = command
         assignments = [f"{variable}={value}" for variable, value in variables.items()]
         self.line = " ".join([*assignments, shlex.join(command)])
         self.started = time.monotonic()
         log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} $ {self.line}\n")
         log.flush()
+        path = program if os.path.isabs(program) else nnunet_command(program)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "missu_nnunet.experiments.leash", nnunet_command(name), *arguments],
+            [sys.executable, "-m", "missu_nnunet.experiments.leash", path, *arguments],
             stdin=subprocess.PIPE,  # closes when this process ends, however it does
             stdout=log,
             stderr=subprocess.STDOUT,
