@@ -16,7 +16,9 @@ from missu_nnunet.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from submitit import AutoExecutor
 
+    from missu_nnunet.experiments.cost import ArmCost
     from missu_nnunet.experiments.experiment import Experiment
 
 
@@ -50,7 +52,7 @@ def run(
     launcher: Annotated[Literal["local", "slurm"], typer.Option(help="Where the trainings run.")] = "local",
     gpus_per_job: Annotated[
         int | None,
-        typer.Option(min=0, help="GPUs of each training; 0 is the CPU. Otherwise 1, and 0 on a machine without GPU."),
+        typer.Option(min=0, help="GPUs of each training; 0 is the CPU. Otherwise 1, or 0 if local has none."),
     ] = None,
     resume: Annotated[
         bool,
@@ -59,6 +61,15 @@ def run(
     estimate: Annotated[
         bool, typer.Option(help="Time a few iterations of each arm first, and say what time and disk it all takes.")
     ] = True,
+    hours: Annotated[
+        float, typer.Option(min=0.02, help="slurm: time limit of a job; there it is requeued, and continues.")
+    ] = 24,
+    sbatch: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OPTION=VALUE", help="slurm: further options of sbatch, such as partition=gpu. Repeat it."
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop before it does.")] = False,
 ) -> None:
     """Train every fold of every arm, then let nnU-Net accumulate each arm's cross-validation.
@@ -69,17 +80,25 @@ def run(
     from missu_nnunet.experiments.experiment import define_experiment
     from missu_nnunet.experiments.local_launcher import device_groups
 
-    groups = device_groups(gpus_per_job)
-    experiment = define_experiment(dataset, configuration, _names(trainers), _names(plans), folds, len(groups[0]))
-    if estimate:
-        _estimate(experiment, groups)
-    if dry_run:
-        for training in experiment.trainings():
-            line = "finished earlier" if training.is_finished() else shlex.join(training.command())
-            _print(f"{training.name}: {line}")
-        return
-    experiment.save()
-    _run_locally(experiment, groups, resume)
+    arguments = (dataset, configuration, _names(trainers), _names(plans), folds)
+    if launcher == "local":
+        groups = device_groups(gpus_per_job)
+        experiment = define_experiment(*arguments, len(groups[0]))
+        if estimate:
+            _estimate_locally(experiment, groups)
+        if dry_run:
+            return _print_commands(experiment)
+        experiment.save()
+        _run_locally(experiment, groups, resume)
+    else:
+        experiment = define_experiment(*arguments, 1 if gpus_per_job is None else gpus_per_job)
+        executor = _slurm_executor(experiment, hours, sbatch or [])
+        if estimate:
+            _estimate_on_slurm(experiment, executor)
+        if dry_run:
+            return _print_commands(experiment)
+        experiment.save()
+        _submit(experiment, executor, resume)
 
 
 def _names(text: str) -> list[str]:
@@ -89,23 +108,60 @@ def _names(text: str) -> list[str]:
     return names
 
 
-def _estimate(experiment: Experiment, groups: list[tuple[str, ...]]) -> None:
-    from missu_nnunet.experiments.cost import measure_arm, timing_log, total
+def _slurm_executor(experiment: Experiment, hours: float, sbatch: list[str]) -> AutoExecutor:
+    try:
+        from missu_nnunet.experiments.slurm_launcher import slurm_executor
+    except ModuleNotFoundError as error:
+        raise InputError(f"{error.name} is not installed: pip install 'missu-nnunet[cluster]'") from error
 
-    costs = []
-    for arm in experiment.arms:
-        if all(training.is_finished() for training in experiment.trainings_of(arm)):
-            continue
-        with _console().status(f"timing a few iterations of {arm.trainer} {arm.plans}"):
-            cost = measure_arm(experiment, arm, groups[0])
-        if cost is None:
-            _print(f"{arm.trainer} {arm.plans}: no estimate, its iterations FAILED, see {timing_log(experiment)}")
-            continue
-        costs.append(cost)
+    options = dict(option.lstrip("-").partition("=")[::2] for option in sbatch)
+    if not all(name and value for name, value in options.items()):
+        raise InputError(f"--sbatch {' '.join(sbatch)}: expected OPTION=VALUE, such as partition=gpu")
+    return slurm_executor(experiment, hours, options)
+
+
+def _estimate_locally(experiment: Experiment, groups: list[tuple[str, ...]]) -> None:
+    from missu_nnunet.experiments.cost import measure_arms
+
+    with _console().status("timing a few iterations"):
+        costs = measure_arms(experiment, groups[0])
+    _print_costs(experiment, costs, len(groups))
+
+
+def _estimate_on_slurm(experiment: Experiment, executor: AutoExecutor) -> None:
+    from missu_nnunet.experiments.cost import measure_arms
+
+    job = executor.submit(measure_arms, experiment, ())
+    _print(f"timing a few iterations in job {job.job_id}; --no-estimate does not wait for it")
+    costs = job.result()
+    _print_costs(experiment, costs, sum(len(cost.left_seconds) for cost in costs if cost))
+
+
+def _print_costs(experiment: Experiment, costs: list[ArmCost | None], parallel: int) -> None:
+    from missu_nnunet.experiments.cost import timing_log, total
+
+    known = [cost for cost in costs if cost is not None]
+    for cost in known:
         for line in cost.lines():
             _print(line)
-    if costs:
-        _print(total(experiment, costs, len(groups)))
+    if len(known) < len(costs):
+        _print(f"the timed iterations of {len(costs) - len(known)} arms FAILED, see {timing_log(experiment)}")
+    if known:
+        _print(total(experiment, known, parallel))
+
+
+def _print_commands(experiment: Experiment) -> None:
+    for training in experiment.trainings():
+        line = "finished earlier" if training.is_finished() else shlex.join(training.command())
+        _print(f"{training.name}: {line}")
+
+
+def _submit(experiment: Experiment, executor: AutoExecutor, resume: bool) -> None:
+    from missu_nnunet.experiments.slurm_launcher import submit
+
+    for event in submit(experiment, executor, resume):
+        _print(f"{event.name}: {event.text}")
+    _print(f"'missu crossval status {experiment.dataset}' shows how far they are")
 
 
 def _run_locally(experiment: Experiment, groups: list[tuple[str, ...]], resume: bool) -> None:
@@ -131,12 +187,14 @@ def status(
 ) -> None:
     """Show how far each training of the latest experiments is."""
     from missu_nnunet.experiments.experiment import read_experiments
+    from missu_nnunet.experiments.slurm_queue import job_states
     from missu_nnunet.experiments.status import training_status
 
     for experiment in read_experiments(dataset):
         table = _table(f"{experiment.dataset} {experiment.configuration}", "trainer", "plans", "fold", "state", "")
+        states = job_states(experiment)
         for training in experiment.trainings():
-            state, details = training_status(training, {})
+            state, details = training_status(training, states)
             table.add_row(training.trainer, training.plans, str(training.fold), state, details)
         _console().print(table)
 

@@ -55,12 +55,23 @@ class ArmCost:
         return lines
 
 
-def measure_arm(experiment: Experiment, arm: Arm, devices: tuple[str, ...]) -> ArmCost | None:
-    """Time a few iterations of the arm; None if that fails, of which the log of :func:`timing_log` tells more.
+def measure_arms(experiment: Experiment, devices: tuple[str, ...]) -> list[ArmCost | None]:
+    """Time a few iterations of each arm with something left to train.
+
+    An arm whose iterations fail is None; the log of :func:`timing_log` tells more.
+
+    Args:
+        experiment: whose arms.
+        devices: the GPUs to use, as ``CUDA_VISIBLE_DEVICES`` names them; empty leaves the environment as it is.
 
     Raises:
         BusyError: another process is at it.
     """
+    arms = [arm for arm in experiment.arms if not all(map(Training.is_finished, experiment.trainings_of(arm)))]
+    return [_measure(experiment, arm, devices) for arm in arms]
+
+
+def _measure(experiment: Experiment, arm: Arm, devices: tuple[str, ...]) -> ArmCost | None:
     file = experiment.folder / "timing.json"
     names = (experiment.dataset, experiment.configuration, arm.trainer, arm.plans, str(experiment.gpus), str(file))
     variables = {"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices else {}

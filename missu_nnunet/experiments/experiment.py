@@ -59,12 +59,12 @@ class Experiment:
     @property
     def folder(self) -> Path:
         """What crossval itself writes, apart from the folds' logs."""
-        return results_folder(self.dataset) / "crossval"
+        return results_folder(self.dataset) / "crossval" / self.configuration
 
     @property
     def file(self) -> Path:
         """The record of the experiment."""
-        return self.folder / f"{self.configuration}.json"
+        return self.folder / "experiment.json"
 
     def save(self) -> None:
         """Write the record, which ``missu crossval status`` reads."""
@@ -79,7 +79,7 @@ def read_experiments(dataset: str | None = None) -> list[Experiment]:
     """
     results = _folder("nnUNet_results")
     pattern = "Dataset*" if dataset is None else f"Dataset{int(dataset):03d}_*" if dataset.isdigit() else dataset
-    files = sorted(results.glob(f"{pattern}/crossval/*.json"))
+    files = sorted(results.glob(f"{pattern}/crossval/*/experiment.json"))
     if not files:
         raise InputError(f"{results}: no experiment of {dataset or 'any dataset'} there; missu crossval starts one")
     return [_read(file) for file in files]

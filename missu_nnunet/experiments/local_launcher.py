@@ -7,10 +7,9 @@ import time
 from collections.abc import Generator, Sequence
 
 from missu_nnunet.errors import InputError
-from missu_nnunet.experiments.events import Event, duration
-from missu_nnunet.experiments.fold_state import validation_dice
+from missu_nnunet.experiments.events import Event
 from missu_nnunet.experiments.logged_command import BusyError, LoggedCommand
-from missu_nnunet.experiments.training import Training
+from missu_nnunet.experiments.training import Training, dice_text, outcome
 
 
 def device_groups(gpus: int | None) -> list[tuple[str, ...]]:
@@ -59,7 +58,7 @@ def run_locally(
                 while group not in running and waiting:
                     training = waiting.pop(0)
                     if training.is_finished():
-                        yield Event(training.name, "skipped", f"finished earlier, {_dice(training)}")
+                        yield Event(training.name, "skipped", f"finished earlier, {dice_text(training)}")
                         continue
                     try:
                         command = training.start(group, resume)
@@ -79,14 +78,3 @@ def run_locally(
     finally:
         for _, command in running.values():
             command.stop()
-
-
-def outcome(training: Training, code: int, seconds: float) -> Event:
-    """What became of a training whose command has ended."""
-    if code == 0 and training.is_finished():
-        return Event(training.name, "finished", f"finished in {duration(seconds)}, {_dice(training)}")
-    return Event(training.name, "failed", f"FAILED after {duration(seconds)} (exit code {code}), see {training.log}")
-
-
-def _dice(training: Training) -> str:
-    return f"Dice {validation_dice(training.folder):.4f}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from missu_nnunet.experiments import fold_state
+from missu_nnunet.experiments.events import Event, duration
 from missu_nnunet.experiments.logged_command import LoggedCommand, is_locked, locked_log
 
 
@@ -81,3 +82,15 @@ class Training:
             fold_state.delete_scores(self.folder)
             variables = {"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices else {}
             return LoggedCommand(self.command(), log, variables)
+
+
+def outcome(training: Training, code: int, seconds: float) -> Event:
+    """What became of a training whose command has ended."""
+    if code == 0 and training.is_finished():
+        return Event(training.name, "finished", f"finished in {duration(seconds)}, {dice_text(training)}")
+    return Event(training.name, "failed", f"FAILED after {duration(seconds)} (exit code {code}), see {training.log}")
+
+
+def dice_text(training: Training) -> str:
+    """The score of a finished training."""
+    return f"Dice {fold_state.validation_dice(training.folder):.4f}"
