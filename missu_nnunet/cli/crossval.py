@@ -91,8 +91,15 @@ def run(
         experiment.save()
         _run_locally(experiment, groups, resume)
     else:
+        try:
+            from missu_nnunet.experiments.slurm_launcher import require_slurm, slurm_executor
+        except ModuleNotFoundError as error:
+            raise InputError(f"{error.name} is not installed: pip install 'missu-nnunet[cluster]'") from error
+
+        require_slurm()
+        options = _sbatch_options(sbatch or [])
         experiment = define_experiment(*arguments, 1 if gpus_per_job is None else gpus_per_job)
-        executor = _slurm_executor(experiment, hours, sbatch or [])
+        executor = slurm_executor(experiment, hours, options)
         if estimate:
             _estimate_on_slurm(experiment, executor)
         if dry_run:
@@ -108,16 +115,11 @@ def _names(text: str) -> list[str]:
     return names
 
 
-def _slurm_executor(experiment: Experiment, hours: float, sbatch: list[str]) -> AutoExecutor:
-    try:
-        from missu_nnunet.experiments.slurm_launcher import slurm_executor
-    except ModuleNotFoundError as error:
-        raise InputError(f"{error.name} is not installed: pip install 'missu-nnunet[cluster]'") from error
-
-    options = dict(option.lstrip("-").partition("=")[::2] for option in sbatch)
+def _sbatch_options(texts: list[str]) -> dict[str, str]:
+    options = dict(text.lstrip("-").partition("=")[::2] for text in texts)
     if not all(name and value for name, value in options.items()):
-        raise InputError(f"--sbatch {' '.join(sbatch)}: expected OPTION=VALUE, such as partition=gpu")
-    return slurm_executor(experiment, hours, options)
+        raise InputError(f"--sbatch {' '.join(texts)}: expected OPTION=VALUE, such as partition=gpu")
+    return options
 
 
 def _estimate_locally(experiment: Experiment, groups: list[tuple[str, ...]]) -> None:
@@ -130,10 +132,11 @@ def _estimate_locally(experiment: Experiment, groups: list[tuple[str, ...]]) -> 
 
 def _estimate_on_slurm(experiment: Experiment, executor: AutoExecutor) -> None:
     from missu_nnunet.experiments.cost import measure_arms
+    from missu_nnunet.experiments.slurm_launcher import wait_for
 
     job = executor.submit(measure_arms, experiment, ())
     _print(f"timing a few iterations in job {job.job_id}; --no-estimate does not wait for it")
-    costs = job.result()
+    costs = wait_for(job)
     _print_costs(experiment, costs, sum(len(cost.left_seconds) for cost in costs if cost))
 
 
@@ -161,7 +164,7 @@ def _submit(experiment: Experiment, executor: AutoExecutor, resume: bool) -> Non
 
     for event in submit(experiment, executor, resume):
         _print(f"{event.name}: {event.text}")
-    _print(f"'missu crossval status {experiment.dataset}' shows how far they are")
+    _print(f"'missu crossval status' shows how far they are; the jobs' logs are in {executor.folder}")
 
 
 def _run_locally(experiment: Experiment, groups: list[tuple[str, ...]], resume: bool) -> None:

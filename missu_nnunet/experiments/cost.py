@@ -133,7 +133,7 @@ def total(experiment: Experiment, costs: list[ArmCost], parallel: int) -> str:
     disk = sum(cost.disk_bytes for cost in costs)
     free = shutil.disk_usage(results_folder(experiment.dataset)).free
     text = (
-        f"{len(left)} trainings left, {parallel} at once: about {duration(max(devices))};"
+        f"{len(left)} trainings left, about {duration(max(devices))} with {parallel} at once;"
         f" the results will hold {_size(disk)}, {_size(free)} are free"
     )
     return text if disk < free else f"{text}: NOT ENOUGH"

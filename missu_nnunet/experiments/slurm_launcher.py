@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import shutil
+import time
 from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 import submitit
+from submitit.core.utils import FailedJobError
 from submitit.helpers import DelayedSubmission
 
 from missu_nnunet.errors import InputError
@@ -16,6 +20,8 @@ from missu_nnunet.experiments.experiment import Experiment
 from missu_nnunet.experiments.fold_state import delete_checkpoints
 from missu_nnunet.experiments.slurm_queue import active_jobs, read_jobs, write_jobs
 from missu_nnunet.experiments.training import Training, outcome
+
+Result = TypeVar("Result")
 
 _MAX_TIME_LIMITS = 100
 """A job that reaches its time limit so often makes no progress between its checkpoints."""
@@ -65,13 +71,8 @@ def accumulation_job(experiment: Experiment) -> None:
         raise RuntimeError(f"not accumulated: {', '.join(failed)}")
 
 
-def slurm_executor(experiment: Experiment, hours: float, sbatch: Mapping[str, str]) -> submitit.AutoExecutor:
-    """What submits to SLURM.
-
-    Args:
-        experiment: whose jobs; they use its number of GPUs.
-        hours: time limit of a job.
-        sbatch: further options of ``sbatch`` by their long names, such as ``{"partition": "gpu"}``.
+def require_slurm() -> None:
+    """Make sure that jobs can be submitted.
 
     Raises:
         InputError: there is no SLURM here.
@@ -81,6 +82,16 @@ def slurm_executor(experiment: Experiment, hours: float, sbatch: Mapping[str, st
             "--launcher slurm: there is no SLURM here (sbatch and srun are not on the PATH); run it on the cluster's "
             "login node, or with --launcher local"
         )
+
+
+def slurm_executor(experiment: Experiment, hours: float, sbatch: Mapping[str, str]) -> submitit.AutoExecutor:
+    """What submits to SLURM.
+
+    Args:
+        experiment: whose jobs; they use its number of GPUs.
+        hours: time limit of a job.
+        sbatch: further options of ``sbatch`` by their long names, such as ``{"partition": "gpu"}``.
+    """
     logging.getLogger("submitit").setLevel(logging.ERROR)  # of clusters without accounting it warns all the time
     executor = submitit.AutoExecutor(
         experiment.folder / "jobs", cluster="slurm", slurm_max_num_timeout=_MAX_TIME_LIMITS
@@ -93,6 +104,22 @@ def slurm_executor(experiment: Experiment, hours: float, sbatch: Mapping[str, st
         slurm_additional_parameters={"requeue": True, **sbatch},
     )
     return executor
+
+
+def wait_for(job: submitit.Job[Result]) -> Result:
+    """What a job returns.
+
+    Raises:
+        InputError: it failed, or was cancelled.
+    """
+    while job.job_id in active_jobs():  # submitit itself would ask for accounting, which not every cluster has
+        time.sleep(2)
+    if job.paths.result_pickle.exists():
+        try:
+            return job.result()
+        except FailedJobError:
+            pass
+    raise InputError(f"job {job.job_id} ended without a result, see {job.paths.stdout}")
 
 
 def submit(experiment: Experiment, executor: submitit.Executor, resume: bool = True) -> Iterator[Event]:
@@ -121,7 +148,7 @@ def submit(experiment: Experiment, executor: submitit.Executor, resume: bool = T
             submitted = [executor.submit(TrainingJob(training)) for training in trainings]
         for training, job in zip(trainings, submitted, strict=True):
             jobs[training.name] = job.job_id
-            yield Event(training.name, "started", f"job {job.job_id}, log {job.paths.stdout}")
+            yield Event(training.name, "started", f"job {job.job_id}: {shlex.join(training.command())}")
         write_jobs(experiment, jobs)
     elif jobs.get(_ACCUMULATION) in active or all(
         Accumulation(experiment, arm).is_finished() for arm in experiment.arms
@@ -133,4 +160,4 @@ def submit(experiment: Experiment, executor: submitit.Executor, resume: bool = T
     last = executor.submit(accumulation_job, experiment)
     jobs[_ACCUMULATION] = last.job_id
     write_jobs(experiment, jobs)
-    yield Event(_ACCUMULATION, "started", f"job {last.job_id} after the trainings, log {last.paths.stdout}")
+    yield Event(_ACCUMULATION, "started", f"job {last.job_id}, after the trainings")
