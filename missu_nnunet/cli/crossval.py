@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from contextlib import closing
 from functools import cache
@@ -36,6 +37,14 @@ app = typer.Typer(
     help="Train every fold of every arm with nnU-Net's own commands: missu crossval DATASET CONFIGURATION …",
     no_args_is_help=True,
 )
+
+
+@app.callback()
+def _root() -> None:
+    if os.name != "posix":
+        raise InputError(
+            "missu crossval needs Linux or macOS: it locks folds and ends trainings by their process group"
+        )
 
 
 @app.command()
@@ -172,14 +181,18 @@ def _run_locally(experiment: Experiment, groups: list[tuple[str, ...]], resume: 
     from missu_nnunet.experiments.local_launcher import run_locally
 
     left = 0
-    # Closed at the end, whatever it is: that kills the trainings that run.
-    with closing(run_locally(experiment.trainings(), groups, resume)) as trained, _console().status("") as waiting:
-        for event in chain(trained, accumulate(experiment)):
-            if event is None:
-                waiting.update(_running(experiment))
-                continue
-            _print(f"{event.name}: {event.text}")
-            left += event.kind == "failed"
+    try:
+        # Closed at the end, whatever it is: that kills the trainings that run.
+        with closing(run_locally(experiment.trainings(), groups, resume)) as trained, _console().status("") as waiting:
+            for event in chain(trained, accumulate(experiment)):
+                if event is None:
+                    waiting.update(_running(experiment))
+                    continue
+                _print(f"{event.name}: {event.text}")
+                left += event.kind == "failed"
+    except KeyboardInterrupt:
+        _print("interrupted, and what ran is killed; the same command goes on from there")
+        raise
     if left:
         raise typer.Exit(1)
 

@@ -57,13 +57,13 @@ def run_locally(
             for group in groups:
                 while group not in running and waiting:
                     training = waiting.pop(0)
-                    if training.is_finished():
-                        yield Event(training.name, "skipped", f"finished earlier, {dice_text(training)}")
-                        continue
                     try:
                         command = training.start(group, resume)
                     except BusyError as error:
                         yield Event(training.name, "failed", f"left alone, {error}")
+                        continue
+                    if command is None:
+                        yield Event(training.name, "skipped", f"finished earlier, {dice_text(training)}")
                         continue
                     running[group] = training, command
                     yield Event(training.name, "started", command.line)

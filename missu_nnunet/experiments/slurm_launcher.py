@@ -41,9 +41,9 @@ class TrainingJob:
         Raises:
             RuntimeError: it failed, or another process trains the fold.
         """
-        if self.training.is_finished():
-            return "finished earlier"
         command = self.training.start()
+        if command is None:
+            return "finished earlier"
         print(command.line, flush=True)
         event = outcome(self.training, command.wait(), command.seconds)
         if event.kind == "failed":
@@ -114,6 +114,9 @@ def wait_for(job: submitit.Job[Result]) -> Result:
     """
     while job.job_id in active_jobs():  # submitit itself would ask for accounting, which not every cluster has
         time.sleep(2)
+    deadline = time.monotonic() + 30  # shared file systems take their time
+    while not job.paths.result_pickle.exists() and time.monotonic() < deadline:
+        time.sleep(0.5)
     if job.paths.result_pickle.exists():
         try:
             return job.result()
@@ -138,6 +141,8 @@ def submit(experiment: Experiment, executor: submitit.Executor, resume: bool = T
             yield Event(training.name, "skipped", "finished earlier")
         elif (job_id := jobs.get(training.name, "")) in active:
             yield Event(training.name, "skipped", f"is job {job_id}, {active[job_id].lower()}")
+        elif training.is_running():
+            yield Event(training.name, "skipped", f"left alone, another process is at it, see {training.log}")
         else:
             trainings.append(training)
     if trainings:

@@ -65,8 +65,8 @@ class Training:
             left = ["--c"] if fold_state.can_continue(self.folder) else []
         return ["nnUNetv2_train", self.dataset, self.configuration, str(self.fold), *names, *devices, *left]
 
-    def start(self, devices: tuple[str, ...] = (), resume: bool = True) -> LoggedCommand:
-        """Start what is left to do.
+    def start(self, devices: tuple[str, ...] = (), resume: bool = True) -> LoggedCommand | None:
+        """Start what is left to do; None if that is nothing.
 
         Args:
             devices: the GPUs to use, as ``CUDA_VISIBLE_DEVICES`` names them; empty leaves the environment as it is.
@@ -75,7 +75,11 @@ class Training:
         Raises:
             BusyError: another process trains the fold.
         """
+        if self.is_finished():
+            return None
         with locked_log(self.log) as log:
+            if self.is_finished():  # by the process that had the lock
+                return None
             fold_state.set_broken_checkpoints_aside(self.folder)
             if not resume:
                 fold_state.delete_checkpoints(self.folder)
