@@ -10,7 +10,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 from missu_nnunet import __version__
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import make_folder, write_json
+from missu_nnunet.nnunet_command import nnunet_command
 
 EPOCHS = 5
 _TRAINER = f"MISSUTrainer_{EPOCHS}epochs_40iters"
@@ -261,18 +261,7 @@ def mean_pseudo_dice(line: str) -> float | None:
 
 def _step(name: str, command: tuple[str | Path, ...], output: Path | None) -> Step:
     program, *arguments = map(str, command)
-    return Step(name, (_nnunet_command(program), *arguments), output)
-
-
-def _nnunet_command(name: str) -> str:
-    """The command of the environment that runs this, not whichever is first on the PATH."""
-    folder = Path(sys.executable).parent
-    command = shutil.which(name, path=str(folder))
-    if command is None:
-        raise InputError(
-            f"{name}: not found in {folder}; install nnU-Net there: {sys.executable} -m pip install nnunetv2"
-        )
-    return command
+    return Step(name, (nnunet_command(program), *arguments), output)
 
 
 def _remove(output: Path) -> None:

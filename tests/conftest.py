@@ -42,6 +42,17 @@ def tiny_dataset(nnunet_folders: Path) -> str:
 
 
 @pytest.fixture(scope="session")
+def planned(nnunet_folders: Path) -> str:
+    """Name of a small dataset, 903, that nnU-Net's command has planned (nnUNetMISSUPlansCPU) and preprocessed."""
+    from commands import run
+    from tiny_dataset import write_raw_dataset
+
+    name = write_raw_dataset(nnunet_folders / "nnUNet_raw", dataset_id=903)
+    run("nnUNetv2_plan_and_preprocess", "-d", 903, "-pl", "MISSUPlannerCPU", "-c", "3d_fullres", "-np", 1, "-npfp", 1)
+    return name
+
+
+@pytest.fixture(scope="session")
 def hippocampus() -> Path:
     """The Decathlon's Task04_Hippocampus, where it is present."""
     beside = Path(__file__).parents[2] / "shared" / "data"

@@ -6,7 +6,7 @@ Commands import the library when they run, so that ``missu --help`` does not loa
 import typer
 
 from missu_nnunet import __version__
-from missu_nnunet.cli import dataset, weights
+from missu_nnunet.cli import crossval, dataset, weights
 from missu_nnunet.cli.benchmark import benchmark
 from missu_nnunet.cli.compare import compare
 from missu_nnunet.cli.demo import demo
@@ -41,6 +41,7 @@ app.command()(doctor)
 app.command()(info)
 app.command()(benchmark)
 app.add_typer(dataset.app, name="dataset")
+app.add_typer(crossval.app, name="crossval")
 app.command()(evaluate)
 app.command()(compare)
 app.command()(inspect)

@@ -1,0 +1,245 @@
+"""``missu crossval``."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from contextlib import closing
+from functools import cache
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from missu_nnunet.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from submitit import AutoExecutor
+
+    from missu_nnunet.experiments.cost import ArmCost
+    from missu_nnunet.experiments.experiment import Experiment
+
+
+class _RunUnlessStatus(TyperGroup):
+    """``missu crossval DATASET …`` is ``missu crossval run DATASET …``."""
+
+    def parse_args(self, ctx, args):  # type: ignore[no-untyped-def]  # click's
+        if args and args[0] not in (*self.commands, "--help"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_RunUnlessStatus,
+    help="Train every fold of every arm with nnU-Net's own commands: missu crossval DATASET CONFIGURATION …",
+    no_args_is_help=True,
+)
+
+
+@app.callback()
+def _root() -> None:
+    if os.name != "posix":
+        raise InputError(
+            "missu crossval needs Linux or macOS: it locks folds and ends trainings by their process group"
+        )
+
+
+@app.command()
+def run(
+    dataset: Annotated[str, typer.Argument(help="Name or ID of the dataset, planned and preprocessed by nnU-Net.")],
+    configuration: Annotated[str, typer.Argument(help="Configuration of the plans, such as 3d_fullres.")],
+    trainers: Annotated[
+        str, typer.Option(help="Comma-separated: what nnUNetv2_train -tr takes.")
+    ] = "MISSUTrainer,nnUNetTrainer",
+    plans: Annotated[
+        str, typer.Option(help="What nnUNetv2_train -p takes: one for all trainers, or comma-separated, one for each.")
+    ] = "nnUNetPlans",
+    folds: Annotated[str, typer.Option(help="Such as 0-4 or 0,2.")] = "0-4",
+    launcher: Annotated[Literal["local", "slurm"], typer.Option(help="Where the trainings run.")] = "local",
+    gpus_per_job: Annotated[
+        int | None,
+        typer.Option(min=0, help="GPUs of each training; 0 is the CPU. Otherwise 1, or 0 if local has none."),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(help="Continue broken trainings from their checkpoint, or begin them anew. Finished ones stay."),
+    ] = True,
+    estimate: Annotated[
+        bool, typer.Option(help="Time a few iterations of each arm first, and say what time and disk it all takes.")
+    ] = True,
+    hours: Annotated[
+        float, typer.Option(min=0.02, help="slurm: time limit of a job; there it is requeued, and continues.")
+    ] = 24,
+    sbatch: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OPTION=VALUE", help="slurm: further options of sbatch, such as partition=gpu. Repeat it."
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop before it does.")] = False,
+) -> None:
+    """Train every fold of every arm, then let nnU-Net accumulate each arm's cross-validation.
+
+    Finished folds are skipped; run the same command again after any interruption, and it completes the rest.
+    Exits with 1 if something is left unfinished.
+    """
+    from missu_nnunet.experiments.experiment import define_experiment
+    from missu_nnunet.experiments.local_launcher import device_groups
+
+    arguments = (dataset, configuration, _names(trainers), _names(plans), folds)
+    if launcher == "local":
+        groups = device_groups(gpus_per_job)
+        experiment = define_experiment(*arguments, len(groups[0]))
+        if estimate:
+            _estimate_locally(experiment, groups)
+        if dry_run:
+            return _print_commands(experiment)
+        experiment.save()
+        _run_locally(experiment, groups, resume)
+    else:
+        try:
+            from missu_nnunet.experiments.slurm_launcher import require_slurm, slurm_executor
+        except ModuleNotFoundError as error:
+            raise InputError(f"{error.name} is not installed: pip install 'missu-nnunet[cluster]'") from error
+
+        require_slurm()
+        options = _sbatch_options(sbatch or [])
+        experiment = define_experiment(*arguments, 1 if gpus_per_job is None else gpus_per_job)
+        executor = slurm_executor(experiment, hours, options)
+        if estimate:
+            _estimate_on_slurm(experiment, executor)
+        if dry_run:
+            return _print_commands(experiment)
+        experiment.save()
+        _submit(experiment, executor, resume)
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise InputError(f"'{text}': expected names, comma-separated")
+    return names
+
+
+def _sbatch_options(texts: list[str]) -> dict[str, str]:
+    options = dict(text.lstrip("-").partition("=")[::2] for text in texts)
+    if not all(name and value for name, value in options.items()):
+        raise InputError(f"--sbatch {' '.join(texts)}: expected OPTION=VALUE, such as partition=gpu")
+    return options
+
+
+def _estimate_locally(experiment: Experiment, groups: list[tuple[str, ...]]) -> None:
+    from missu_nnunet.experiments.cost import measure_arms
+
+    with _console().status("timing a few iterations"):
+        costs = measure_arms(experiment, groups[0])
+    _print_costs(experiment, costs, len(groups))
+
+
+def _estimate_on_slurm(experiment: Experiment, executor: AutoExecutor) -> None:
+    from missu_nnunet.experiments.cost import measure_arms
+    from missu_nnunet.experiments.slurm_launcher import wait_for
+
+    job = executor.submit(measure_arms, experiment, ())
+    _print(f"timing a few iterations in job {job.job_id}; --no-estimate does not wait for it")
+    costs = wait_for(job)
+    _print_costs(experiment, costs, sum(len(cost.left_seconds) for cost in costs if cost))
+
+
+def _print_costs(experiment: Experiment, costs: list[ArmCost | None], parallel: int) -> None:
+    from missu_nnunet.experiments.cost import timing_log, total
+
+    known = [cost for cost in costs if cost is not None]
+    for cost in known:
+        for line in cost.lines():
+            _print(line)
+    if len(known) < len(costs):
+        _print(f"the timed iterations of {len(costs) - len(known)} arms FAILED, see {timing_log(experiment)}")
+    if known:
+        _print(total(experiment, known, parallel))
+
+
+def _print_commands(experiment: Experiment) -> None:
+    for training in experiment.trainings():
+        line = "finished earlier" if training.is_finished() else shlex.join(training.command())
+        _print(f"{training.name}: {line}")
+
+
+def _submit(experiment: Experiment, executor: AutoExecutor, resume: bool) -> None:
+    from missu_nnunet.experiments.slurm_launcher import submit
+
+    for event in submit(experiment, executor, resume):
+        _print(f"{event.name}: {event.text}")
+    _print(f"'missu crossval status' shows how far they are; the jobs' logs are in {executor.folder}")
+
+
+def _run_locally(experiment: Experiment, groups: list[tuple[str, ...]], resume: bool) -> None:
+    from missu_nnunet.experiments.accumulation import accumulate
+    from missu_nnunet.experiments.local_launcher import run_locally
+
+    left = 0
+    try:
+        # Closed at the end, whatever it is: that kills the trainings that run.
+        with closing(run_locally(experiment.trainings(), groups, resume)) as trained, _console().status("") as waiting:
+            for event in chain(trained, accumulate(experiment)):
+                if event is None:
+                    waiting.update(_running(experiment))
+                    continue
+                _print(f"{event.name}: {event.text}")
+                left += event.kind == "failed"
+    except KeyboardInterrupt:
+        _print("interrupted, and what ran is killed; the same command goes on from there")
+        raise
+    if left:
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(
+    dataset: Annotated[str | None, typer.Argument(help="Name or ID; otherwise all that have an experiment.")] = None,
+) -> None:
+    """Show how far each training of the latest experiments is."""
+    from missu_nnunet.experiments.experiment import read_experiments
+    from missu_nnunet.experiments.slurm_queue import job_states
+    from missu_nnunet.experiments.status import training_status
+
+    for experiment in read_experiments(dataset):
+        table = _table(f"{experiment.dataset} {experiment.configuration}", "trainer", "plans", "fold", "state", "")
+        states = job_states(experiment)
+        for training in experiment.trainings():
+            state, details = training_status(training, states)
+            table.add_row(training.trainer, training.plans, str(training.fold), state, details)
+        _console().print(table)
+
+
+def _running(experiment: Experiment) -> str:
+    """A line of what runs now."""
+    from missu_nnunet.experiments.status import progress_text
+
+    running = (training for training in experiment.trainings() if training.is_running())
+    return "; ".join(f"{training.name}: {progress_text(training) or 'starting'}" for training in running)
+
+
+def _print(line: str) -> None:
+    # Command lines and paths are to be copied: no wrapping, no markup.
+    _console().print(line, soft_wrap=True)
+
+
+@cache
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False)
+
+
+def _table(title: str, *columns: str) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table

@@ -1,0 +1,1 @@
+"""Cross-validations of several arms, each training one of nnU-Net's own."""

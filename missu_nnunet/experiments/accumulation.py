@@ -1,0 +1,90 @@
+"""nnU-Net's own accumulation of a cross-validation: all folds' validation cases in one folder, scored as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from missu_nnunet.experiments.events import Event
+from missu_nnunet.experiments.experiment import Arm, Experiment, results_folder
+from missu_nnunet.experiments.fold_state import mean_dice
+from missu_nnunet.experiments.logged_command import BusyError, LoggedCommand, locked_log
+
+
+@dataclass(frozen=True)
+class Accumulation:
+    """That of one arm."""
+
+    experiment: Experiment
+    arm: Arm
+
+    @property
+    def folder(self) -> Path:
+        """Where nnU-Net puts the cases and their scores."""
+        model = f"{self.arm.trainer}__{self.arm.plans}__{self.experiment.configuration}"
+        folds = "_".join(map(str, self.experiment.folds))
+        return results_folder(self.experiment.dataset) / model / f"crossval_results_folds_{folds}"
+
+    @property
+    def log(self) -> Path:
+        """All that the command printed."""
+        return self.folder.with_name(f"{self.folder.name}.log")
+
+    def command(self) -> list[str]:
+        """nnU-Net's command."""
+        experiment = self.experiment
+        names = ["-tr", self.arm.trainer, "-p", self.arm.plans]
+        folds = ["-f", *map(str, experiment.folds)]
+        command = "nnUNetv2_accumulate_crossval_results"
+        return [command, experiment.dataset, "-c", experiment.configuration, *names, *folds]
+
+    def missing_folds(self) -> list[int]:
+        """The folds that are not finished."""
+        return [training.fold for training in self.experiment.trainings_of(self.arm) if not training.is_finished()]
+
+    def is_finished(self) -> bool:
+        """Whether the cases of the folds, as they are, have been scored as one."""
+        summary = self.folder / "summary.json"
+        if self.missing_folds() or mean_dice(summary) is None:
+            return False
+        folds = (training.folder / "validation" / "summary.json" for training in self.experiment.trainings_of(self.arm))
+        return summary.stat().st_mtime >= max(fold.stat().st_mtime for fold in folds)
+
+    def outcome(self) -> str:
+        """Mean foreground Dice over all cases, and where they are."""
+        return f"Dice {mean_dice(self.folder / 'summary.json'):.4f} over all folds, in {self.folder}"
+
+    def start(self) -> LoggedCommand:
+        """Start the command, which replaces an earlier result.
+
+        Raises:
+            BusyError: another process is at it.
+        """
+        with locked_log(self.log) as log:
+            return LoggedCommand(self.command(), log, {})
+
+
+def accumulate(experiment: Experiment) -> Iterator[Event]:
+    """Accumulate each arm's folds, where they are finished and that is not done yet."""
+    for arm in experiment.arms:
+        accumulation = Accumulation(experiment, arm)
+        name = f"{arm.trainer} {arm.plans}"
+        if missing := accumulation.missing_folds():
+            folds = ", ".join(map(str, missing))
+            yield Event(name, "failed", f"no cross-validation yet, unfinished folds: {folds}")
+            continue
+        if accumulation.is_finished():
+            yield Event(name, "skipped", f"accumulated earlier, {accumulation.outcome()}")
+            continue
+        try:
+            command = accumulation.start()
+        except BusyError as error:
+            yield Event(name, "failed", f"left alone, {error}")
+            continue
+        yield Event(name, "started", command.line)
+        code = command.wait()
+        if code == 0 and accumulation.is_finished():
+            yield Event(name, "finished", accumulation.outcome())
+        else:
+            yield Event(name, "failed", f"accumulation FAILED (exit code {code}), see {accumulation.log}")

@@ -1,0 +1,143 @@
+"""What an experiment will take: time and disk, from a few timed iterations of each arm."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from missu_nnunet.experiments.events import duration
+from missu_nnunet.experiments.experiment import Arm, Experiment, results_folder
+from missu_nnunet.experiments.fold_state import is_trained, progress
+from missu_nnunet.experiments.logged_command import LoggedCommand, locked_log
+from missu_nnunet.experiments.timing import Timing, read_timing
+from missu_nnunet.experiments.training import Training
+
+LOADER_BOUND = 0.2
+"""A training that waits for its data longer than this share of its time is worth a word."""
+
+
+@dataclass(frozen=True)
+class ArmCost:
+    """What is left to do of an arm.
+
+    Attributes:
+        arm: which.
+        timing: of its iterations.
+        fold_seconds: a whole training of one fold with its validation.
+        left_seconds: one number for each training that is not finished.
+        disk_bytes: of all its folds: two checkpoints each, and the segmentations, which accumulating copies.
+    """
+
+    arm: Arm
+    timing: Timing
+    fold_seconds: float
+    left_seconds: tuple[float, ...]
+    disk_bytes: int
+
+    def lines(self) -> list[str]:
+        """For people."""
+        timing = self.timing
+        lines = [
+            f"{self.arm.trainer} {self.arm.plans}: {timing.iteration_seconds:.2g} s per iteration,"
+            f" {timing.epochs} epochs of {timing.iterations}: {duration(self.fold_seconds)} per fold"
+        ]
+        if timing.waiting > LOADER_BOUND:
+            lines.append(
+                f"{self.arm.trainer} {self.arm.plans}: data-loader-bound, waits {timing.waiting:.0%} of its time: a"
+                f" step takes {timing.step_seconds:.2g} s, a batch {timing.batch_seconds:.2g} s from"
+                f" {timing.workers or 'no'} loader processes; give it more CPU cores, and nnUNet_n_proc_DA as many"
+            )
+        return lines
+
+
+def measure_arms(experiment: Experiment, devices: tuple[str, ...]) -> list[ArmCost | None]:
+    """Time a few iterations of each arm with something left to train.
+
+    An arm whose iterations fail is None; the log of :func:`timing_log` tells more.
+
+    Args:
+        experiment: whose arms.
+        devices: the GPUs to use, as ``CUDA_VISIBLE_DEVICES`` names them; empty leaves the environment as it is.
+
+    Raises:
+        BusyError: another process is at it.
+    """
+    arms = [arm for arm in experiment.arms if not all(map(Training.is_finished, experiment.trainings_of(arm)))]
+    return [_measure(experiment, arm, devices) for arm in arms]
+
+
+def _measure(experiment: Experiment, arm: Arm, devices: tuple[str, ...]) -> ArmCost | None:
+    file = experiment.folder / "timing.json"
+    names = (experiment.dataset, experiment.configuration, arm.trainer, arm.plans, str(experiment.gpus), str(file))
+    variables = {"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices else {}
+    with locked_log(timing_log(experiment)) as log:
+        file.unlink(missing_ok=True)
+        command = LoggedCommand([sys.executable, "-m", "missu_nnunet.experiments.timing", *names], log, variables)
+    if command.wait() != 0:
+        return None
+    return arm_cost(experiment, arm, read_timing(file))
+
+
+def timing_log(experiment: Experiment) -> Path:
+    """All that the timed iterations printed."""
+    return experiment.folder / "timing.log"
+
+
+def arm_cost(experiment: Experiment, arm: Arm, timing: Timing) -> ArmCost:
+    """What the arm's folds take, those finished apart."""
+    trainings = experiment.trainings_of(arm)
+    preprocessed = Path(os.environ["nnUNet_preprocessed"]) / experiment.dataset
+    splits = json.loads((preprocessed / "splits_final.json").read_text())
+    cases = [len(splits[fold]["val"]) for fold in experiment.folds]
+    # The processes that export the validation's cases import as much again.
+    once = 2 * timing.start_seconds
+    whole = [once + timing.epochs * timing.epoch_seconds + count * timing.case_seconds for count in cases]
+    left = [
+        seconds - _epochs_done(training, timing) * timing.epoch_seconds
+        for training, seconds in zip(trainings, whole, strict=True)
+        if not training.is_finished()
+    ]
+    references = list((preprocessed / "gt_segmentations").iterdir())
+    segmentation_bytes = sum(file.stat().st_size for file in references) / max(len(references), 1)
+    disk = len(trainings) * 2 * timing.checkpoint_bytes + sum(cases) * 2 * segmentation_bytes
+    return ArmCost(arm, timing, sum(whole) / len(whole), tuple(left), math.ceil(disk))
+
+
+def _epochs_done(training: Training, timing: Timing) -> int:
+    if is_trained(training.folder):
+        return timing.epochs
+    found = progress(training.folder)
+    return min(found.done, timing.epochs) if found else 0
+
+
+def total(experiment: Experiment, costs: list[ArmCost], parallel: int) -> str:
+    """The whole experiment's, in a line or two.
+
+    Args:
+        experiment: whose.
+        costs: of its arms.
+        parallel: trainings at once.
+    """
+    left = [seconds for cost in costs for seconds in cost.left_seconds]
+    if not left:
+        return "nothing left to train"
+    # As run_locally does: the next training goes to the device that is free first.
+    devices = [0.0] * parallel
+    for seconds in left:
+        devices[devices.index(min(devices))] += seconds
+    disk = sum(cost.disk_bytes for cost in costs)
+    free = shutil.disk_usage(results_folder(experiment.dataset)).free
+    text = (
+        f"{len(left)} trainings left, about {duration(max(devices))} with {parallel} at once;"
+        f" the results will hold {_size(disk)}, {_size(free)} are free"
+    )
+    return text if disk < free else f"{text}: NOT ENOUGH"
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

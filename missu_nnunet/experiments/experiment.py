@@ -1,0 +1,242 @@
+"""An experiment: arms, each a trainer with its plans, and folds, on one configuration of one dataset."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from missu_nnunet.errors import InputError
+from missu_nnunet.experiments.training import Training
+from missu_nnunet.files import whole_file, write_json
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A trainer with its plans."""
+
+    trainer: str
+    plans: str
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Every fold of every arm.
+
+    Attributes:
+        dataset: its full name, ``Dataset004_Hippocampus``.
+        configuration: of the plans, ``3d_fullres``.
+        arms: what is compared.
+        folds: numbers of the folds.
+        gpus: GPUs of each training; 0 trains on the CPU.
+    """
+
+    dataset: str
+    configuration: str
+    arms: tuple[Arm, ...]
+    folds: tuple[int, ...]
+    gpus: int
+
+    def trainings(self) -> list[Training]:
+        """All trainings, fold after fold, so that the arms can be compared early."""
+        return [
+            Training(self.dataset, self.configuration, arm.trainer, arm.plans, fold, self.gpus)
+            for fold in self.folds
+            for arm in self.arms
+        ]
+
+    def trainings_of(self, arm: Arm) -> list[Training]:
+        """Those of one arm."""
+        return [training for training in self.trainings() if Arm(training.trainer, training.plans) == arm]
+
+    @property
+    def folder(self) -> Path:
+        """What crossval itself writes, apart from the folds' logs."""
+        return results_folder(self.dataset) / "crossval" / self.configuration
+
+    @property
+    def file(self) -> Path:
+        """The record of the experiment."""
+        return self.folder / "experiment.json"
+
+    def save(self) -> None:
+        """Write the record, which ``missu crossval status`` reads."""
+        write_json(asdict(self), self.file)
+
+
+def read_experiments(dataset: str | None = None) -> list[Experiment]:
+    """The latest experiment of each configuration of the dataset (a name or an ID), or of all datasets.
+
+    Raises:
+        InputError: there is none, or a record cannot be read.
+    """
+    results = _folder("nnUNet_results")
+    pattern = "Dataset*" if dataset is None else f"Dataset{int(dataset):03d}_*" if dataset.isdigit() else dataset
+    files = sorted(results.glob(f"{pattern}/crossval/*/experiment.json"))
+    if not files:
+        raise InputError(f"{results}: no experiment of {dataset or 'any dataset'} there; missu crossval starts one")
+    return [_read(file) for file in files]
+
+
+def _read(file: Path) -> Experiment:
+    try:
+        content = json.loads(file.read_text())
+        arms = tuple(Arm(**arm) for arm in content.pop("arms"))
+        return Experiment(arms=arms, folds=tuple(content.pop("folds")), **content)
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{file}: is not the record of an experiment ({error}); delete it and start again") from error
+
+
+def define_experiment(
+    dataset: str, configuration: str, trainers: Sequence[str], plans: Sequence[str], folds: str, gpus: int
+) -> Experiment:
+    """An experiment that nnU-Net can train.
+
+    Args:
+        dataset: name or ID.
+        configuration: of the plans.
+        trainers: names for ``-tr``.
+        plans: names for ``-p``; one for all trainers, or one for each. One trainer takes several plans, too.
+        folds: ``0-4``, ``0,2``.
+        gpus: GPUs of each training; 0 trains on the CPU.
+
+    Raises:
+        InputError: something is missing, or unknown to nnU-Net.
+    """
+    for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        _folder(variable)
+    name = _dataset_name(dataset)
+    arms = _arms(trainers, plans)
+    numbers = parse_folds(folds)
+    preprocessed = _folder("nnUNet_preprocessed") / name
+    for arm in arms:
+        _check_plans(preprocessed, arm.plans, configuration, gpus)
+        _check_trainer(arm.trainer)
+    count = _number_of_folds(preprocessed, arms[0].plans, configuration)
+    if max(numbers) >= count:
+        raise InputError(f"--folds {folds}: {preprocessed / 'splits_final.json'} has the folds 0-{count - 1} only")
+    return Experiment(name, configuration, arms, numbers, gpus)
+
+
+def parse_folds(text: str) -> tuple[int, ...]:
+    """The numbers of ``0-4``, ``0,2`` or ``0-2,4``, each once, in order."""
+    numbers: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if match is None or int(match[2] or match[1]) < int(match[1]):
+            raise InputError(f"--folds {text}: expected numbers and ranges of folds, such as 0-4 or 0,2")
+        numbers.update(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return tuple(sorted(numbers))
+
+
+def results_folder(dataset: str) -> Path:
+    """Where nnU-Net keeps the dataset's models."""
+    return _folder("nnUNet_results") / dataset
+
+
+def _folder(variable: str) -> Path:
+    value = os.environ.get(variable)
+    if not value:
+        raise InputError(f"{variable} is not set: export {variable}=FOLDER, the one that nnU-Net uses")
+    return Path(value)
+
+
+def _dataset_name(dataset: str) -> str:
+    from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
+
+    preprocessed = _folder("nnUNet_preprocessed")
+    try:
+        name = maybe_convert_to_dataset_name(dataset)
+    except (ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{dataset}: nnU-Net finds no such dataset, or several; expected a name or an ID in {preprocessed}"
+        ) from error
+    if not (preprocessed / name).is_dir():
+        raise InputError(f"{preprocessed / name}: no such folder; run nnUNetv2_plan_and_preprocess -d {dataset} first")
+    return name
+
+
+def _arms(trainers: Sequence[str], plans: Sequence[str]) -> tuple[Arm, ...]:
+    count = max(len(trainers), len(plans))
+    if {len(trainers), len(plans)} - {1, count}:
+        raise InputError(
+            f"--plans: {len(plans)} names for {len(trainers)} trainers; give one for all of them, or one for each"
+        )
+    pairs = zip(
+        trainers if len(trainers) == count else [*trainers] * count,
+        plans if len(plans) == count else [*plans] * count,
+        strict=True,
+    )
+    arms = tuple(Arm(trainer, name) for trainer, name in pairs)
+    if len(set(arms)) < len(arms):
+        raise InputError(f"--trainers {','.join(trainers)}: the same trainer with the same plans twice; give it once")
+    return arms
+
+
+def _check_plans(preprocessed: Path, plans: str, configuration: str, gpus: int) -> None:
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    file = preprocessed / f"{plans}.json"
+    if not file.is_file():
+        found = ", ".join(sorted(path.stem for path in preprocessed.glob("*Plans*.json"))) or "none"
+        raise InputError(f"{file}: no such plans (found {found}); run nnUNetv2_plan_and_preprocess with their planner")
+    manager = PlansManager(str(file))
+    if configuration not in manager.available_configurations:
+        known = ", ".join(manager.available_configurations)
+        raise InputError(f"{file}: has no configuration {configuration}, only {known}")
+    found_configuration = manager.get_configuration(configuration)
+    data = preprocessed / found_configuration.data_identifier
+    if not data.is_dir():
+        raise InputError(
+            f"{data}: no such folder; run nnUNetv2_preprocess -plans_name {plans} -c {configuration} first"
+        )
+    if found_configuration.batch_size < gpus:
+        raise InputError(
+            f"--gpus-per-job {gpus}: the batch of {plans} {configuration} is {found_configuration.batch_size},"
+            " and each GPU needs a sample; give fewer"
+        )
+
+
+def _check_trainer(trainer: str) -> None:
+    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+    try:
+        # nnU-Net tells where it searches, and imports all that it finds on its way.
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            recursive_find_trainer_class_by_name(trainer)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"--trainers {trainer}: nnU-Net finds no such trainer; look for a typing error, run 'missu doctor' if it "
+            "is one of MISSU's, or set nnUNet_extTrainer to the folder that holds it"
+        ) from error
+
+
+def _number_of_folds(preprocessed: Path, plans: str, configuration: str) -> int:
+    """The number of folds in nnU-Net's split of the cases, which is made if there is none.
+
+    Trainings that start together would each make it, the same one, and read one another's half-written file.
+    """
+    from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+    from nnunetv2.utilities.crossval_split import generate_crossval_split
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    file = preprocessed / "splits_final.json"
+    if not file.is_file():
+        manager = PlansManager(str(preprocessed / f"{plans}.json"))
+        data = str(preprocessed / manager.get_configuration(configuration).data_identifier)
+        cases = sorted(infer_dataset_class(data).get_identifiers(data))
+        splits: list[dict[str, Any]] = generate_crossval_split(cases, seed=12345, n_splits=5)
+        with whole_file(file) as partial:
+            partial.write_text(json.dumps(splits, indent=4))
+    try:
+        return len(json.loads(file.read_text()))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{file}: is not a list of folds; delete it, and nnU-Net's split is made anew") from error

@@ -1,0 +1,80 @@
+"""An experiment's trainings on this machine, as many at once as its devices allow."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Generator, Sequence
+
+from missu_nnunet.errors import InputError
+from missu_nnunet.experiments.events import Event
+from missu_nnunet.experiments.logged_command import BusyError, LoggedCommand
+from missu_nnunet.experiments.training import Training, dice_text, outcome
+
+
+def device_groups(gpus: int | None) -> list[tuple[str, ...]]:
+    """The GPUs that trainings of `gpus` GPUs each may use at once, a group for each; an empty group is the CPU.
+
+    Args:
+        gpus: 0 is the CPU; None is one GPU, or the CPU of a machine without GPU.
+
+    Raises:
+        InputError: fewer GPUs than that are here.
+    """
+    if gpus == 0:
+        return [()]
+    import torch
+
+    count = torch.cuda.device_count()
+    if gpus is None:
+        return device_groups(min(count, 1))
+    if count < gpus:
+        raise InputError(
+            f"--gpus-per-job {gpus}: {count} GPUs are here; give fewer (0 is the CPU), or --launcher slurm"
+        )
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else [str(number) for number in range(count)]
+    return [tuple(names[start : start + gpus]) for start in range(0, count - gpus + 1, gpus)]
+
+
+def run_locally(
+    trainings: Sequence[Training], groups: Sequence[tuple[str, ...]], resume: bool = True
+) -> Generator[Event | None, None, None]:
+    """Run the trainings that are not finished, each on the next free group of devices.
+
+    A training that fails does not stop the others. None says that nothing happened for a second. Closing the iterator
+    kills the trainings that run.
+
+    Args:
+        trainings: in the order in which to start them.
+        groups: as :func:`device_groups` gives them.
+        resume: whether broken trainings go on from their checkpoint.
+    """
+    waiting = list(trainings)
+    running: dict[tuple[str, ...], tuple[Training, LoggedCommand]] = {}
+    try:
+        while waiting or running:
+            for group in groups:
+                while group not in running and waiting:
+                    training = waiting.pop(0)
+                    try:
+                        command = training.start(group, resume)
+                    except BusyError as error:
+                        yield Event(training.name, "failed", f"left alone, {error}")
+                        continue
+                    if command is None:
+                        yield Event(training.name, "skipped", f"finished earlier, {dice_text(training)}")
+                        continue
+                    running[group] = training, command
+                    yield Event(training.name, "started", command.line)
+            for group, (training, command) in list(running.items()):
+                code = command.poll()
+                if code is not None:
+                    del running[group]
+                    yield outcome(training, code, command.seconds)
+            if running:
+                time.sleep(1)
+                yield None
+    finally:
+        for _, command in running.values():
+            command.stop()

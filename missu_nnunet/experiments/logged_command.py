@@ -1,0 +1,112 @@
+"""A command whose output goes to a log, one at a time for each log, and which dies with the process that started it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from missu_nnunet.nnunet_command import nnunet_command
+
+_PATIENCE = 15.0
+"""Seconds to wait for a command whose starter was killed a moment ago, and which is being killed."""
+
+
+class BusyError(RuntimeError):
+    """Another process runs a command with the same log."""
+
+
+class LoggedCommand:
+    """A command on its way; its lock on the log lasts as long as any process of it.
+
+    Args:
+        command: the name of one of nnU-Net's commands, or the path of another, and its arguments.
+        log: what :func:`locked_log` gives.
+        variables: of the environment, besides this process's.
+    """
+
+    def __init__(self, command: Sequence[str], log: IO[str], variables: Mapping[str, str]) -> None:
+        program, *arguments = command
+        assignments = [f"{variable}={value}" for variable, value in variables.items()]
+        self.line = " ".join([*assignments, shlex.join(command)])
+        self.started = time.monotonic()
+        log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} $ {self.line}\n")
+        log.flush()
+        path = program if os.path.isabs(program) else nnunet_command(program)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "missu_nnunet.experiments.leash", path, *arguments],
+            stdin=subprocess.PIPE,  # closes when this process ends, however it does
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | variables | {"PYTHONUNBUFFERED": "1"},
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self.started
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
+        return self._process.poll()
+
+    def wait(self) -> int:
+        """Wait for the end and return the exit code; an exception on the way, Ctrl-C too, kills the command."""
+        try:
+            return self._process.wait()
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """Kill the command, if it runs, and wait until it is gone."""
+        assert self._process.stdin is not None  # it is a pipe
+        self._process.stdin.close()
+        self._process.wait()
+
+
+@contextmanager
+def locked_log(path: Path) -> Iterator[IO[str]]:
+    """The log, opened to append, with a lock that what is started with it as output inherits.
+
+    On file systems without locks there is none.
+
+    Raises:
+        BusyError: another process has the lock and keeps it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as log:
+        deadline = time.monotonic() + _PATIENCE
+        while not _try_lock(log):
+            if time.monotonic() > deadline:
+                raise BusyError(f"another process is at it, see {path}")
+            time.sleep(0.2)
+        yield log
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a command writes to the log now, here or, where the file system has locks, on another machine."""
+    try:
+        with path.open() as log:
+            fcntl.flock(log, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no such file, or a file system without locks
+        return False
+    return False
+
+
+def _try_lock(log: IO[str]) -> bool:
+    try:
+        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True

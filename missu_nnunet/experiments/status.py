@@ -1,0 +1,53 @@
+"""The state of each training of an experiment, for people."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from missu_nnunet.experiments.events import duration
+from missu_nnunet.experiments.fold_state import is_trained, progress, validation_dice
+from missu_nnunet.experiments.training import Training
+
+
+def training_status(training: Training, cluster_states: Mapping[str, str]) -> tuple[str, str]:
+    """The state in a word or two, and its details.
+
+    Args:
+        training: whose state.
+        cluster_states: name of a training → the state of its job on the cluster, such as PENDING.
+    """
+    if training.is_finished():
+        return "finished", f"Dice {validation_dice(training.folder):.4f}"
+    if training.is_running():
+        return "running", progress_text(training)
+    if training.name in cluster_states:
+        return cluster_states[training.name].lower(), progress_text(training)
+    if not training.folder.exists():
+        return "not started", ""
+    code = _last_exit_code(training)
+    if code is None:
+        return "interrupted", progress_text(training)
+    return "failed", f"exit code {code}, see {training.log}"
+
+
+def progress_text(training: Training) -> str:
+    """Epochs done and the time left for the others; empty before the first epoch."""
+    if is_trained(training.folder):
+        return "trained, validation to do"
+    found = progress(training.folder)
+    if found is None:
+        return ""
+    if found.epochs is None or found.epoch_seconds is None:
+        return f"{found.done} epochs done"
+    left = duration((found.epochs - found.done) * found.epoch_seconds)
+    return f"{found.done} of {found.epochs} epochs done, {left} and the validation left"
+
+
+def _last_exit_code(training: Training) -> int | None:
+    """That of the latest command; None if it was killed and could not say."""
+    if not training.log.is_file():
+        return None
+    lines = training.log.read_text(errors="replace").splitlines()
+    match = re.fullmatch(r"exit code (\d+)", lines[-1]) if lines else None
+    return int(match[1]) if match else None

@@ -1,0 +1,79 @@
+"""`missu crossval`, as far as it trains nothing; tests/integration has the trainings."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from commands import SCRIPTS
+
+PLANS = "nnUNetMISSUPlansCPU"
+TRAINER = "MISSUTrainer_2epochs_7iters"
+
+
+def crossval(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, SCRIPTS / "missu", "crossval", *arguments]
+    return subprocess.run(command, env=os.environ | variables, capture_output=True, text=True)
+
+
+def test_dry_run_estimates_and_names_the_commands_and_starts_nothing(planned: str) -> None:
+    arguments = ("903", "3d_fullres", "--trainers", TRAINER, "--plans", PLANS, "--folds", "3,4", "--gpus-per-job", "0")
+    result = crossval(*arguments, "--dry-run")
+    assert result.returncode == 0, result.stderr
+    assert "2 epochs of 7" in result.stdout
+    assert "2 trainings left, about" in result.stdout
+    assert "are free" in result.stdout
+    for fold in (3, 4):
+        line = shlex.join(["nnUNetv2_train", planned, "3d_fullres", str(fold), "-tr", TRAINER, "-p", PLANS])
+        assert f"{TRAINER} {PLANS} fold {fold}: {line} -device cpu\n" in result.stdout
+    results = Path(os.environ["nnUNet_results"]) / planned
+    assert not (results / f"{TRAINER}__{PLANS}__3d_fullres").exists()
+    shutil.rmtree(results / "crossval")
+
+
+def test_help_of_both_commands_loads_no_heavy_library() -> None:
+    code = """
+import atexit, sys
+from missu_nnunet.cli.main import main
+atexit.register(lambda: print('loaded', sorted({'torch', 'nnunetv2', 'numpy', 'submitit'} & set(sys.modules))))
+sys.argv[1:] = ['crossval', *sys.argv[1:], '--help']
+main()
+"""
+    for arguments, expected in ((), "status"), (("4", "3d_fullres"), "--launcher"), (("status",), "DATASET"):
+        command = [sys.executable, "-c", code, *arguments]
+        output = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"}).stdout
+        assert expected.lower() in output.lower()
+        assert output.rstrip().endswith("loaded []")
+
+
+def test_machine_without_slurm_says_so() -> None:
+    result = crossval("903", "3d_fullres", "--launcher", "slurm", PATH=str(SCRIPTS))
+    assert result.returncode == 2
+    assert result.stderr.startswith("missu: --launcher slurm: there is no SLURM here")
+    assert result.stderr.count("\n") == 1
+
+
+def test_missing_submitit_is_named(tmp_path: Path) -> None:
+    (tmp_path / "submitit.py").write_text("raise ModuleNotFoundError(name='submitit')")
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    result = crossval("903", "3d_fullres", "--launcher", "slurm", PYTHONPATH=path)
+    assert result.returncode == 2
+    assert result.stderr == "missu: submitit is not installed: pip install 'missu-nnunet[cluster]'\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["903", "3d_fullres", "--trainers", ",", "--gpus-per-job", "0"], "expected names"),
+        (["903", "3d_fullres", "--gpus-per-job", "99"], "--gpus-per-job 99: "),
+        (["status", "Dataset998_None"], "no experiment of Dataset998_None there"),
+    ],
+)
+def test_bad_input_is_one_line(nnunet_folders: Path, arguments: list[str], message: str) -> None:
+    result = crossval(*arguments)
+    assert result.returncode == 2
+    assert message in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,90 @@
+"""What is made of timed iterations. That they are timed, tests/cli/test_crossval.py sees."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from missu_nnunet.experiments.cost import arm_cost, total
+from missu_nnunet.experiments.experiment import Arm, Experiment
+from missu_nnunet.experiments.timing import Timing
+
+TIMING = Timing(
+    start_seconds=5,
+    step_seconds=0.5,
+    batch_seconds=0.1,
+    workers=2,
+    validation_seconds=0.25,
+    case_seconds=3,
+    iterations=10,
+    validation_iterations=2,
+    epochs=100,
+    checkpoint_bytes=10**6,
+)
+SECONDS = st.floats(1e-3, 100)
+
+
+@given(step=SECONDS, batch=SECONDS)
+def test_loaders_work_beside_the_step_or_in_between(step: float, batch: float) -> None:
+    beside = replace(TIMING, step_seconds=step, batch_seconds=batch)
+    assert beside.iteration_seconds == max(step, batch)
+    assert (beside.waiting > 0) == (batch > step)
+    between = replace(beside, workers=0)
+    assert between.iteration_seconds == pytest.approx(step + batch)
+    assert between.waiting == pytest.approx(batch / (step + batch))
+
+
+@pytest.fixture
+def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
+    """Two folds, 4 and 6 cases, of which the first one is at its 25th epoch."""
+    for name in ("nnUNet_preprocessed", "nnUNet_results"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    experiment = Experiment("Dataset999_None", "3d_fullres", (Arm("MISSUTrainer", "nnUNetPlans"),), (0, 1), gpus=0)
+    preprocessed = tmp_path / "nnUNet_preprocessed" / "Dataset999_None"
+    (preprocessed / "gt_segmentations").mkdir(parents=True)
+    for case in range(10):
+        (preprocessed / "gt_segmentations" / f"{case}.nii.gz").write_bytes(bytes(1000))
+    splits = [{"train": [], "val": ["a"] * 4}, {"train": [], "val": ["a"] * 6}]
+    (preprocessed / "splits_final.json").write_text(json.dumps(splits))
+    fold = experiment.trainings()[0].folder
+    fold.mkdir(parents=True)
+    (fold / "training_log_2026_1_1_00_00_00.txt").write_text("x: Epoch 24\nx: Epoch time: 5.0 s\n")
+    return experiment
+
+
+def test_cost_of_what_is_left(experiment: Experiment) -> None:
+    cost = arm_cost(experiment, experiment.arms[0], TIMING)
+    epoch = 10 * 0.5 + 2 * 0.25
+    assert cost.left_seconds == (10 + 75 * epoch + 4 * 3, 10 + 100 * epoch + 6 * 3)
+    assert cost.fold_seconds == 10 + 100 * epoch + 5 * 3
+    # Two checkpoints for each fold, each segmentation in the fold and among the accumulated
+    assert cost.disk_bytes == 2 * 2 * 10**6 + 10 * 2 * 1000
+    assert total(experiment, [cost], 2).startswith("2 trainings left, about 10 min with 2 at once; ")
+    assert total(experiment, [cost], 1).startswith("2 trainings left, about 17 min with 1 at once; ")
+
+
+def test_finished_folds_cost_nothing(experiment: Experiment) -> None:
+    for training in experiment.trainings():
+        (training.folder / "validation").mkdir(parents=True)
+        torch.save({}, training.folder / "checkpoint_final.pth")
+        (training.folder / "validation" / "summary.json").write_text('{"foreground_mean": {"Dice": 1}}')
+    cost = arm_cost(experiment, experiment.arms[0], TIMING)
+    assert cost.left_seconds == ()
+    assert total(experiment, [cost], 1) == "nothing left to train"
+
+
+def test_full_disk_is_said(experiment: Experiment) -> None:
+    huge = replace(TIMING, checkpoint_bytes=10**18)
+    assert total(experiment, [arm_cost(experiment, experiment.arms[0], huge)], 1).endswith("NOT ENOUGH")
+
+
+def test_waiting_for_data_is_said(experiment: Experiment) -> None:
+    fast = arm_cost(experiment, experiment.arms[0], TIMING)
+    assert len(fast.lines()) == 1
+    slow = arm_cost(experiment, experiment.arms[0], replace(TIMING, batch_seconds=1.0))
+    assert "data-loader-bound, waits 50% of its time" in slow.lines()[1]
+    assert "from 2 loader processes" in slow.lines()[1]

@@ -1,0 +1,100 @@
+"""Which experiments can be trained, and what is said of the others."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from missu_nnunet.errors import InputError
+from missu_nnunet.experiments.experiment import Arm, define_experiment, parse_folds, read_experiments
+
+PLANS = "nnUNetMISSUPlansCPU"
+OTHER = "nnUNetOther"
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"), [("0-4", (0, 1, 2, 3, 4)), ("3", (3,)), ("2,0", (0, 2)), ("0-2, 1,4", (0, 1, 2, 4))]
+)
+def test_folds(text: str, numbers: tuple[int, ...]) -> None:
+    assert parse_folds(text) == numbers
+
+
+@pytest.mark.parametrize("text", ["", "all", "4-0", "-1", "0,,1"])
+def test_bad_folds_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="--folds"):
+        parse_folds(text)
+
+
+@pytest.mark.parametrize(
+    ("trainers", "plans", "arms"),
+    [
+        (["MISSUTrainer", "nnUNetTrainer"], [PLANS], [("MISSUTrainer", PLANS), ("nnUNetTrainer", PLANS)]),
+        (["MISSUTrainer"], [PLANS, OTHER], [("MISSUTrainer", PLANS), ("MISSUTrainer", OTHER)]),
+        (["nnUNetTrainer", "MISSUTrainer"], [OTHER, PLANS], [("nnUNetTrainer", OTHER), ("MISSUTrainer", PLANS)]),
+    ],
+)  # fmt: skip
+def test_arms(planned: str, trainers: list[str], plans: list[str], arms: list[tuple[str, str]]) -> None:
+    folder = Path(os.environ["nnUNet_preprocessed"]) / planned
+    (folder / f"{OTHER}.json").write_text((folder / f"{PLANS}.json").read_text())
+    experiment = define_experiment("903", "3d_fullres", trainers, plans, "0-1", gpus=0)
+    assert experiment.dataset == planned
+    assert experiment.arms == tuple(Arm(*arm) for arm in arms)
+    order = [(training.fold, training.trainer, training.plans) for training in experiment.trainings()]
+    assert order == [(fold, *arm) for fold in (0, 1) for arm in arms]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dataset": "998"}, "998: nnU-Net finds no such dataset"),
+        ({"dataset": "Dataset998_None"}, "no such folder; run nnUNetv2_plan_and_preprocess"),
+        ({"configuration": "2d"}, "2d"),
+        ({"trainers": ["MISSUTrainerX"]}, "MISSUTrainerX: nnU-Net finds no such trainer"),
+        ({"trainers": ["MISSUTrainer"] * 2}, "twice"),
+        ({"plans": ["nnUNetPlansX"]}, rf"nnUNetPlansX.json: no such plans \(found .*{PLANS}"),
+        ({"plans": [PLANS] * 3, "trainers": ["MISSUTrainer", "nnUNetTrainer"]}, "3 names for 2 trainers"),
+        ({"folds": "0-5"}, r"has the folds 0-4 only"),
+        ({"gpus": 3}, "the batch of nnUNetMISSUPlansCPU 3d_fullres is 2"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(planned: str, change: dict, message: str) -> None:
+    good = {"dataset": planned, "configuration": "3d_fullres", "trainers": ["MISSUTrainer"], "plans": [PLANS]}
+    with pytest.raises(InputError, match=message):
+        define_experiment(**(good | {"folds": "0-4", "gpus": 0} | change))
+
+
+def test_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("nnUNet_results", raising=False)
+    with pytest.raises(InputError, match="nnUNet_results is not set"):
+        read_experiments()
+
+
+def test_split_is_the_one_that_nnunet_makes(planned: str, tmp_path: Path) -> None:
+    import torch
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+    folder = Path(os.environ["nnUNet_preprocessed"]) / planned
+    splits = folder / "splits_final.json"
+    splits.unlink(missing_ok=True)
+    define_experiment(planned, "3d_fullres", ["nnUNetTrainer"], [PLANS], "0", gpus=0)
+    ours = json.loads(splits.read_text())
+    splits.unlink()
+    plans = json.loads((folder / f"{PLANS}.json").read_text()) | {"continue_training": False}
+    dataset = json.loads((folder / "dataset.json").read_text())
+    nnUNetTrainer(plans, "3d_fullres", 0, dataset, torch.device("cpu")).do_split()
+    assert json.loads(splits.read_text()) == ours
+
+
+def test_record_is_read_back(planned: str) -> None:
+    experiment = define_experiment(planned, "3d_fullres", ["nnUNetTrainer"], [PLANS], "0,3", gpus=0)
+    experiment.save()
+    try:
+        assert read_experiments("903") == [experiment]
+        experiment.file.write_text("{")
+        with pytest.raises(InputError, match="is not the record of an experiment"):
+            read_experiments(planned)
+    finally:
+        experiment.file.unlink()
+    with pytest.raises(InputError, match="no experiment"):
+        read_experiments(planned)

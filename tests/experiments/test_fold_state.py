@@ -1,0 +1,66 @@
+"""A fold's state, from files as nnU-Net writes them."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from missu_nnunet.experiments.fold_state import (
+    Progress,
+    can_continue,
+    is_finished,
+    is_trained,
+    progress,
+    set_broken_checkpoints_aside,
+)
+
+EPOCHS = """
+2026-01-01 00:00:00.000000: Epoch 0 
+2026-01-01 00:00:00.000000: Epoch time: 12.5 s
+2026-01-01 00:00:00.000000: Epoch 1 
+"""  # noqa: W291 (nnU-Net ends its lines so)
+
+
+def write_summary(fold: Path) -> Path:
+    summary = fold / "validation" / "summary.json"
+    summary.parent.mkdir(parents=True, exist_ok=True)
+    summary.write_text(json.dumps({"foreground_mean": {"Dice": 0.5}}))
+    return summary
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(share=st.floats(0, 0.9999))
+def test_half_written_checkpoint_is_set_aside(tmp_path: Path, share: float) -> None:
+    file = tmp_path / "checkpoint_latest.pth"
+    torch.save({"weights": torch.rand(1000)}, file)
+    assert can_continue(tmp_path)
+    assert set_broken_checkpoints_aside(tmp_path) == []
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(share * len(whole))])
+    assert not can_continue(tmp_path)
+    assert set_broken_checkpoints_aside(tmp_path) == [file]
+    assert not file.exists()
+
+
+def test_finished_is_trained_and_scored(tmp_path: Path) -> None:
+    torch.save({}, tmp_path / "checkpoint_best.pth")
+    summary = write_summary(tmp_path)
+    assert not is_trained(tmp_path)
+    assert not is_finished(tmp_path)
+    torch.save({}, tmp_path / "checkpoint_final.pth")
+    assert is_finished(tmp_path)
+    summary.write_text(summary.read_text()[:-5])
+    assert is_trained(tmp_path)
+    assert not is_finished(tmp_path)
+
+
+@pytest.mark.parametrize(("tail", "done"), [("", 1), ("2026-01-01 00:00:00.000000: Epoch time: 13.5 s\n", 2)])
+def test_progress_counts_the_epochs_that_ended(tmp_path: Path, tail: str, done: int) -> None:
+    assert progress(tmp_path) is None
+    (tmp_path / "training_log_2026_1_1_00_00_00.txt").write_text(EPOCHS + tail)
+    (tmp_path / "training_log_2026_1_1_00_00_01.txt").write_text("starting\n")  # says nothing yet
+    (tmp_path / "debug.json").write_text(json.dumps({"num_epochs": "8"}))
+    assert progress(tmp_path) == Progress(done, 8, 13.5 if tail else 12.5)

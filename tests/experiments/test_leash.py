@@ -1,0 +1,58 @@
+"""A program on the leash lives no longer than whoever holds it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+LEASH = [sys.executable, "-m", "missu_nnunet.experiments.leash"]
+# A program with a child of its own; both write their process IDs.
+PARENT_AND_CHILD = "sleep 60 & echo $! $$; wait"
+
+
+def test_exit_code_and_output_are_the_programs() -> None:
+    process = subprocess.Popen(
+        [*LEASH, "sh", "-c", "echo hello; exit 3"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.wait(20) == 3
+    assert process.stdout.read() == b"hello\nexit code 3\n"
+
+
+def test_killed_program_is_told_as_by_a_shell_and_its_children_end() -> None:
+    process = subprocess.Popen(
+        [*LEASH, "sh", "-c", "sleep 60 & echo $!; kill -9 $$"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.wait(20) == 128 + signal.SIGKILL
+    _wait_until_gone([int(process.stdout.readline())])
+
+
+@pytest.mark.parametrize("death", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_program_and_its_children_die_with_the_holder(death: signal.Signals) -> None:
+    code = (
+        f"import subprocess; subprocess.Popen({[*LEASH, 'sh', '-c', PARENT_AND_CHILD]}, stdin=subprocess.PIPE).wait()"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    processes = list(map(int, holder.stdout.readline().split()))
+    assert len(processes) == 2
+    holder.send_signal(death)
+    holder.wait(20)
+    _wait_until_gone(processes)
+
+
+def _wait_until_gone(processes: list[int]) -> None:
+    deadline = time.monotonic() + 20
+    while alive := [process for process in processes if _is_alive(process)]:
+        assert time.monotonic() < deadline, alive
+        time.sleep(0.05)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+        with open(f"/proc/{process}/stat") as file:
+            return file.read().rsplit(")")[1].split()[0] != "Z"  # adopted by nobody that would bury it
+    except (ProcessLookupError, FileNotFoundError):
+        return False
