@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where nnU-Net's three folders and the logs go")
     parser.add_argument("--task", type=Path, required=True, help="Task04_Hippocampus of the Decathlon")
-    parser.add_argument("--cases", type=int, help="only the first cases, for training and a fifth of it for prediction")
+    parser.add_argument("--cases", type=int, help="only so many, the first ones")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--iterations", type=int, default=25, help="per epoch")
     options = parser.parse_args()
@@ -78,12 +78,15 @@ class Matrix:
         if not source.exists():
             dataset = json.loads((task / "dataset.json").read_text())
             dataset["training"] = dataset["training"][:cases]
-            dataset["test"] = dataset["test"][: max(1, len(dataset["training"]) // 5)]
+            # What is predicted is not scored: training images serve as well, and every copy of the task has them.
+            dataset["test"] = [case["image"] for case in dataset["training"][:4]]
             dataset |= {"numTraining": len(dataset["training"]), "numTest": len(dataset["test"])}
-            files = [file for case in dataset["training"] for file in case.values()] + dataset["test"]
-            for file in files:
-                (source / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(task / file, source / file)
+            copies = [(file, file) for case in dataset["training"] for file in case.values()]
+            copies += [(file, file.replace("imagesTr", "imagesTs")) for file in dataset["test"]]
+            dataset["test"] = [copy for _, copy in copies[-len(dataset["test"]) :]]
+            for file, copy in copies:
+                (source / copy).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(task / file, source / copy)
             (source / "dataset.json").write_text(json.dumps(dataset))
         self.command("source", "all", "convert", "nnUNetv2_convert_MSD_dataset", "-i", source, "-np", 1)
 

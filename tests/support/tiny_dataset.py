@@ -19,7 +19,7 @@ def write_raw_dataset(
     few slices.
     """
     labels = labels or LABELS
-    name = f"Dataset{dataset_id}_Tiny"
+    name = f"Dataset{dataset_id:03d}_Tiny"
     for folder in ("imagesTr", "labelsTr", "imagesTs"):
         (nnunet_raw / name / folder).mkdir(parents=True)
     rng = np.random.default_rng(dataset_id)
