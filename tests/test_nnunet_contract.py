@@ -3,8 +3,11 @@
 When a new nnU-Net release fails here, the message names the file of this package to look at first.
 """
 
+import ast
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 from dynamic_network_architectures.building_blocks.unet_decoder import UNetDecoder
@@ -14,6 +17,19 @@ from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+
+REPOSITORY = Path(__file__).parents[1]
+
+LIBRARIES = ("nnunetv2", "dynamic_network_architectures", "batchgenerators")
+
+
+def imported_names() -> Iterator[tuple[str, str, str]]:
+    """Module, name and the file of this package that imports it, of everything imported from nnU-Net's libraries."""
+    for file in sorted(REPOSITORY.glob("missu_nnunet/**/*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in LIBRARIES:
+                yield from ((node.module, alias.name, str(file.relative_to(REPOSITORY))) for alias in node.names)
+
 
 SIGNATURES = [
     (nnUNetTrainer.__init__, ["self", "plans", "configuration", "fold", "dataset_json", "device"], "trainer.py"),
@@ -65,6 +81,15 @@ SOURCES = [
 
 def _name(value: object) -> str:
     return getattr(value, "__qualname__", "")
+
+
+@pytest.mark.parametrize(("module", "name", "user"), list(imported_names()))
+def test_import(module: str, name: str, user: str) -> None:
+    try:
+        found = import_module(module)
+    except ImportError as error:
+        pytest.fail(f"{module} cannot be imported any more ({error}); see {user}")
+    assert hasattr(found, name), f"{module} has no {name} any more; see {user}"
 
 
 @pytest.mark.parametrize(("function", "parameters", "user"), SIGNATURES, ids=_name)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from missu_nnunet.cli.evaluate import parse_scoring
+from missu_nnunet.cli.scoring import MetricNames, ProtocolName, Tolerance, Workers, parse_scoring
 from missu_nnunet.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,23 +38,20 @@ def compare(
             "Otherwise those of the dataset.json beside the model or the predictions."
         ),
     ] = None,
-    metrics: Annotated[
-        str | None,
-        typer.Option(
-            help="Comma-separated: dice, hd95, assd, mssd, ravd, nsd, sensitivity, specificity. "
-            "Otherwise what the protocol reports. Each adds comparisons, and the correction for their number."
-        ),
-    ] = None,
-    protocol: Annotated[str, typer.Option(help="Whose conventions: nnunet, brats or chaos.")] = "nnunet",
-    tolerance: Annotated[float, typer.Option(min=0, help="Tolerance of nsd in mm.")] = 1.0,
+    metrics: MetricNames = None,
+    protocol: ProtocolName = "nnunet",
+    tolerance: Tolerance = 1.0,
     level: Annotated[
         float, typer.Option(help="Probability of declaring any difference between arms that do not differ.")
     ] = 0.05,
     json: Annotated[Path | None, typer.Option(help="Write everything, each case's scores included.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write one line per comparison to this file.")] = None,
-    workers: Annotated[int | None, typer.Option("--workers", "-np", min=1, help="Processes.")] = None,
+    workers: Workers = None,
 ) -> None:
-    """Say which arm of an experiment is better, case by case: differences, intervals, tests, ranking."""
+    """Say which arm of an experiment is better, case by case: differences, intervals, tests, ranking.
+
+    Each metric adds comparisons, and the correction for their number.
+    """
     from missu_nnunet.datasets.raw import find_dataset, read_dataset
     from missu_nnunet.evaluation.comparison import compare_arms
     from missu_nnunet.evaluation.results import gather_results, write_comparison_csv, write_comparison_json

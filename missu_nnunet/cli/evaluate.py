@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from missu_nnunet.errors import InputError
+from missu_nnunet.cli.scoring import MetricNames, ProtocolName, Tolerance, Workers, parse_scoring
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from missu_nnunet.evaluation.folders import Evaluation
-    from missu_nnunet.evaluation.protocols import Protocol
 
 
 def evaluate(
@@ -26,21 +25,15 @@ def evaluate(
             help="Whose classes and regions to score: a dataset's folder, dataset.json, name or ID in nnUNet_raw."
         ),
     ] = None,
-    metrics: Annotated[
-        str | None,
-        typer.Option(
-            help="Comma-separated: dice, hd95, assd, mssd, ravd, nsd, sensitivity, specificity. "
-            "Otherwise what the protocol reports."
-        ),
-    ] = None,
-    protocol: Annotated[str, typer.Option(help="Whose conventions: nnunet, brats or chaos.")] = "nnunet",
-    tolerance: Annotated[float, typer.Option(min=0, help="Tolerance of nsd in mm.")] = 1.0,
+    metrics: MetricNames = None,
+    protocol: ProtocolName = "nnunet",
+    tolerance: Tolerance = 1.0,
     chill: Annotated[
         bool, typer.Option("--chill", help="Score the predictions there are, though some are missing.")
     ] = False,
     json: Annotated[Path | None, typer.Option(help="Write every value and the summary to this file.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write one line per case and class to this file.")] = None,
-    workers: Annotated[int | None, typer.Option("--workers", "-np", min=1, help="Processes.")] = None,
+    workers: Workers = None,
 ) -> None:
     """Score predicted segmentations, per case and class or region: mean ± standard deviation and median."""
     from missu_nnunet.datasets.raw import find_dataset, read_dataset
@@ -66,25 +59,6 @@ def evaluate(
     from rich.console import Console
 
     Console().print(_table(result))
-
-
-def parse_scoring(protocol: str, metrics: str | None) -> tuple[Protocol, list[str]]:
-    """The options --protocol and --metrics; no metrics stand for the protocol's own.
-
-    Raises:
-        InputError: one of them is unknown.
-    """
-    from missu_nnunet.evaluation.metrics import METRICS
-    from missu_nnunet.evaluation.protocols import PROTOCOLS
-
-    if protocol not in PROTOCOLS:
-        raise InputError(f"--protocol {protocol}: unknown, expected one of {', '.join(PROTOCOLS)}")
-    rules = PROTOCOLS[protocol]
-    offered = (*METRICS, "score") if rules.has_score else METRICS
-    wanted = [name.strip() for name in metrics.split(",")] if metrics else []
-    if unknown := [name for name in wanted if name not in offered]:
-        raise InputError(f"--metrics {unknown[0]}: unknown, expected some of {', '.join(offered)}")
-    return rules, wanted
 
 
 def _table(result: Evaluation) -> Table:

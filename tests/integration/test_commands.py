@@ -2,33 +2,11 @@
 
 import json
 import os
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from commands import run, start
-
-TRAINER = "MISSUTrainer_4epochs_3iters"
-PLANS = "nnUNetMISSUPlansCPU"
-
-
-@pytest.fixture(scope="module")
-def fold(planned: str) -> Path:
-    """Folder of a fold that was killed after its first checkpoint and then continued to its end."""
-    folder = Path(os.environ["nnUNet_results"]) / planned / f"{TRAINER}__{PLANS}__3d_fullres" / "fold_0"
-    train = ("nnUNetv2_train", 903, "3d_fullres", 0, "-tr", TRAINER, "-p", PLANS, "-device", "cpu")
-    process = start(*train)
-    deadline = time.monotonic() + 120
-    while not (folder / "checkpoint_best.pth").exists():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline, "no checkpoint within two minutes"
-        time.sleep(0.05)
-    process.kill()
-    process.communicate()
-    assert not (folder / "checkpoint_final.pth").exists()
-    run(*train, "--c")
-    return folder
+from commands import PLANS, TRAINER, run, start
 
 
 def test_training_goes_on_after_a_kill_with_the_teachers(fold: Path) -> None:
@@ -39,6 +17,15 @@ def test_training_goes_on_after_a_kill_with_the_teachers(fold: Path) -> None:
     assert checkpoint["current_epoch"] == 4
     assert len(checkpoint["logging"]["kd_loss"]) == 4
     assert checkpoint["missu"]["teacher_weights"]
+
+
+def test_an_input_error_in_training_is_one_line_and_exit_code_2(planned: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MISSU_SEED", "x")
+    process = start("nnUNetv2_train", 903, "3d_fullres", 0, "-tr", TRAINER, "-p", PLANS, "-device", "cpu")
+    output, _ = process.communicate()
+    assert process.returncode == 2
+    assert "Traceback" not in output
+    assert output.splitlines()[-1].startswith("missu: MISSU_SEED='x': expected a whole number")
 
 
 def test_validation_was_scored(fold: Path) -> None:

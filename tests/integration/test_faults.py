@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from forked_training import start_training
+from forked_training import start_training, wait_for
 
 from missu_nnunet.files import PARTIAL
 from missu_nnunet.weights.checkpoint import read_checkpoint
@@ -22,15 +22,6 @@ PLANS = "nnUNetMISSUPlansCPU"
 COMMAND = (903, "3d_fullres", 0, "-tr", TRAINER, "-p", PLANS, "-device", "cpu")
 KILLS_AT_RANDOM = 14
 KILLS_WHILE_WRITING = 6
-PATIENCE = 120.0
-"""Seconds to wait for something that must come."""
-
-
-def wait_for(file: Path, log: Path) -> None:
-    end = time.monotonic() + PATIENCE
-    while not file.exists():
-        assert time.monotonic() < end, log.read_text()
-        time.sleep(0.01)
 
 
 def wait_for_write(fold: Path, process: BaseProcess, since: float) -> None:

@@ -7,9 +7,12 @@ from pathlib import Path
 
 SCRIPTS = Path(sys.executable).parent
 
+TRAINER = "MISSUTrainer_4epochs_3iters"
+PLANS = "nnUNetMISSUPlansCPU"
 
-def start(command: str, *arguments: object) -> subprocess.Popen[str]:
-    """Start a command of this environment; its output goes to a pipe, errors included."""
+
+def start(command: str | Path, *arguments: object) -> subprocess.Popen[str]:
+    """Start a command of this environment, or any by its path; its output goes to a pipe, errors included."""
     # Export workers that nnU-Net spawns import everything anew: one thread each is plenty.
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
@@ -21,7 +24,7 @@ def start(command: str, *arguments: object) -> subprocess.Popen[str]:
     )
 
 
-def run(command: str, *arguments: object) -> str:
+def run(command: str | Path, *arguments: object) -> str:
     """Run a command to its end, which must be a good one, and return what it printed."""
     process = start(command, *arguments)
     output, _ = process.communicate()

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import sys
+import time
 from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -17,6 +18,14 @@ def start_training(arguments: Sequence[object], log: Path) -> BaseProcess:
     process = context.Process(target=_train, args=([*map(str, arguments)], dict(os.environ), log))
     process.start()
     return process
+
+
+def wait_for(file: Path, log: Path) -> None:
+    """Return when the file is there; after two minutes show the log instead."""
+    end = time.monotonic() + 120
+    while not file.exists():
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.01)
 
 
 def _train(arguments: list[str], environment: dict[str, str], log: Path) -> None:

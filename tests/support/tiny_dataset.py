@@ -11,9 +11,13 @@ REGIONS = {"background": 0, "whole": [1, 2], "core": [2]}
 
 
 def write_raw_dataset(
-    nnunet_raw: Path, dataset_id: int, labels: dict | None = None, shape: tuple[int, int, int] = (20, 24, 20)
+    nnunet_raw: Path,
+    dataset_id: int,
+    labels: dict | None = None,
+    shape: tuple[int, int, int] = (20, 24, 20),
+    channels: int = 1,
 ) -> str:
-    """Write 6 cases of one channel and return the dataset's name.
+    """Write 6 cases and return the dataset's name.
 
     ``labels`` is the entry of dataset.json; with regions their order is declared, with ``ignore`` the label 3 covers a
     few slices.
@@ -28,14 +32,15 @@ def write_raw_dataset(
         label = np.zeros(shape, np.uint8)
         label[tuple(slice(c, c + 12) for c in corner)] = 1
         label[tuple(slice(c + 3, c + 9) for c in corner)] = 2
-        image = (label + rng.normal(scale=0.2, size=shape)).astype(np.float32)
+        images = (label + rng.normal(scale=0.2, size=(channels, *shape))).astype(np.float32)
         if "ignore" in labels:
             label[:2] = 3
-        _write(image, nnunet_raw / name / "imagesTr" / f"case_{case:03d}_0000.nii.gz")
         _write(label, nnunet_raw / name / "labelsTr" / f"case_{case:03d}.nii.gz")
-        if case < 2:
-            _write(image, nnunet_raw / name / "imagesTs" / f"case_{case:03d}_0000.nii.gz")
-    dataset = {"channel_names": {"0": "MRI"}, "labels": labels, "numTraining": 6, "file_ending": ".nii.gz"}
+        for channel, image in enumerate(images):
+            for folder in ("imagesTr", "imagesTs")[: 1 + (case < 2)]:
+                _write(image, nnunet_raw / name / folder / f"case_{case:03d}_{channel:04d}.nii.gz")
+    names = {str(channel): "MRI" for channel in range(channels)}
+    dataset = {"channel_names": names, "labels": labels, "numTraining": 6, "file_ending": ".nii.gz"}
     if any(isinstance(value, list) for value in labels.values()):
         dataset["regions_class_order"] = [1, 2]
     (nnunet_raw / name / "dataset.json").write_text(json.dumps(dataset))
