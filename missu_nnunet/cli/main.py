@@ -14,6 +14,7 @@ from missu_nnunet.cli.doctor import doctor
 from missu_nnunet.cli.evaluate import evaluate
 from missu_nnunet.cli.info import info
 from missu_nnunet.cli.inspect import inspect
+from missu_nnunet.cli.report import report
 from missu_nnunet.errors import InputError, end_with
 
 app = typer.Typer(
@@ -43,6 +44,7 @@ app.command()(benchmark)
 app.add_typer(dataset.app, name="dataset")
 app.command()(evaluate)
 app.command()(compare)
+app.command()(report)
 app.command()(inspect)
 app.add_typer(weights.app, name="weights")
 

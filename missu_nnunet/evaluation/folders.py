@@ -134,7 +134,7 @@ def evaluate_folders(
     for name, result in zip(names, results, strict=True):
         if isinstance(result, InputError):
             raise result
-        cases[_stem(name)] = result
+        cases[stem(name)] = result
     return Evaluation(protocol, metrics, tolerance, classes, cases)
 
 
@@ -244,5 +244,6 @@ def without_nan(content: Any) -> Any:
     return None if isinstance(content, float) and math.isnan(content) else content
 
 
-def _stem(name: str) -> str:
+def stem(name: str) -> str:
+    """The case of a segmentation's file name."""
     return next(name.removesuffix(ending) for ending in (*FILE_ENDINGS, Path(name).suffix) if name.endswith(ending))

@@ -17,8 +17,8 @@ from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.metrics import MaskPair
 
 # After Okabe and Ito: distinct for colour-blind readers, visible on grey, and none of them a difference colour.
-_COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#0072B2", "#A6761D", "#AA4499")
-_DIFFERENCES = {"missed": "#FF66CC", "extra": "#D50000", "confused": "#F0E442"}
+COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#0072B2", "#A6761D", "#AA4499")
+DIFFERENCES = {"missed": "#FF66CC", "extra": "#D50000", "confused": "#F0E442"}
 _COLUMNS = ("image", "reference", "prediction", "difference")
 
 
@@ -84,7 +84,7 @@ def save_overlay(
     score = f"mean foreground Dice {np.mean(defined):.3f}" if defined else "no structure in reference or prediction"
     figure.suptitle(f"{case}: {score}", fontsize=14)
     figure.legend(
-        handles=_legend(dice), loc="outside lower center", ncols=len(labels) + len(_DIFFERENCES), frameon=False
+        handles=_legend(dice), loc="outside lower center", ncols=len(labels) + len(DIFFERENCES), frameon=False
     )
     figure.savefig(output, dpi=100)
 
@@ -122,7 +122,7 @@ def _draw_difference(axes: Axes, reference: np.ndarray, prediction: np.ndarray, 
         wrong & (reference == 0),
         wrong & (reference != 0) & (prediction != 0),
     )
-    for mask, colour in zip(masks, _DIFFERENCES.values(), strict=True):
+    for mask, colour in zip(masks, DIFFERENCES.values(), strict=True):
         _draw_mask(axes, mask, colour, plane, alpha=0.9)
 
 
@@ -140,8 +140,8 @@ def _legend(dice: Mapping[str, float]) -> list[Patch]:
         Patch(color=_colour(number), label=f"{name} (Dice {value:.3f})")
         for number, (name, value) in enumerate(dice.items())
     ]
-    return structures + [Patch(color=colour, label=name) for name, colour in _DIFFERENCES.items()]
+    return structures + [Patch(color=colour, label=name) for name, colour in DIFFERENCES.items()]
 
 
 def _colour(number: int) -> str:
-    return _COLOURS[number % len(_COLOURS)]
+    return COLOURS[number % len(COLOURS)]

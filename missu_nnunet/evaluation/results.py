@@ -15,7 +15,7 @@ from missu_nnunet.datasets.images import FILE_ENDINGS
 from missu_nnunet.datasets.raw import RawDataset, read_dataset
 from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.comparison import Comparisons, FloatArray
-from missu_nnunet.evaluation.folders import Scores, evaluate_folders, some, without_nan
+from missu_nnunet.evaluation.folders import Scores, evaluate_folders, some, stem, without_nan
 from missu_nnunet.evaluation.protocols import Protocol
 from missu_nnunet.files import whole_file, write_json
 
@@ -34,6 +34,9 @@ class Results:
         classes: the names of the classes or regions scored.
         folders: arm → the folder given for it.
         arms: arm → its cases' scores; the same cases in all.
+        files: arm → case → its segmentation and the reference.
+        labels: the labels that make up each class or region.
+        ignore: the ignore label, if there is one.
     """
 
     protocol: Protocol
@@ -42,6 +45,9 @@ class Results:
     classes: tuple[str, ...]
     folders: dict[str, Path]
     arms: dict[str, Arm]
+    files: dict[str, dict[str, tuple[Path, Path]]]
+    labels: dict[str, tuple[int, ...]]
+    ignore: int | None
 
     def arrays(self) -> dict[str, dict[str, FloatArray]]:
         """metric → arm → (cases, classes), as :func:`missu_nnunet.evaluation.comparison.compare_arms` takes them."""
@@ -110,8 +116,8 @@ def gather_results(
         for name, found in parts.items()
     }
     every = [evaluation for found in evaluations.values() for evaluation in found]
-    classes = tuple(dict.fromkeys(class_ for evaluation in every for class_ in evaluation.classes))
-    if not classes:
+    labels = {name: tuple(values) for evaluation in every for name, values in evaluation.classes.items()}
+    if not labels:
         raise InputError(
             f"{next(iter(references_of.values()))}: only background in the references of all cases, expected classes; "
             "name them with --dataset"
@@ -120,12 +126,22 @@ def gather_results(
         protocol=protocol,
         metrics=every[0].metrics,
         tolerance=tolerance,
-        classes=classes,
+        classes=tuple(labels),
         folders=dict(zip(names, folders, strict=True)),
         arms={
             name: dict(sorted((case, scores) for part in found for case, scores in part.cases.items()))
             for name, found in evaluations.items()
         },
+        files={
+            name: {
+                stem(file): (part / file, references_of[part] / file)
+                for part in found
+                for file in _case_files([part], endings)
+            }
+            for name, found in parts.items()
+        },
+        labels=labels,
+        ignore=dataset.ignore if dataset else None,
     )
 
 
@@ -139,7 +155,7 @@ def arm_names(folders: Sequence[Path]) -> list[str]:
     for folder in folders:
         if resolved.count(folder.resolve()) > 1:
             raise InputError(f"{folder}: given twice; an arm can be compared with other arms only")
-    models = [_model_folder(folder) for folder in resolved]
+    models = [model_folder(folder) for folder in resolved]
     candidates = (
         [model.name.split("__")[0] for model in models],
         [model.name for model in models],
@@ -173,7 +189,7 @@ def write_comparison_csv(comparisons: Comparisons, path: Path) -> None:
         writer.writerows(without_nan(lines))
 
 
-def _model_folder(folder: Path) -> Path:
+def model_folder(folder: Path) -> Path:
     """The trained model's folder that `folder` is or lies in, or `folder` itself."""
     return next((path for path in (folder, *folder.parents) if len(path.name.split("__")) == 3), folder)
 

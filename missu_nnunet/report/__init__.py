@@ -1,0 +1,1 @@
+"""One page with an experiment's results: verdicts, curves, distributions, pictures and a viewer."""

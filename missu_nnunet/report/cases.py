@@ -1,0 +1,172 @@
+"""Which cases the page shows, and their volumes."""
+
+from __future__ import annotations
+
+import glob
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from missu_nnunet.datasets.images import FILE_ENDINGS, grid_difference, read_image
+from missu_nnunet.errors import InputError
+from missu_nnunet.evaluation.comparison import number
+from missu_nnunet.evaluation.folders import some
+from missu_nnunet.evaluation.metrics import LARGER_IS_BETTER
+from missu_nnunet.evaluation.results import Results, model_folder
+
+Volume = NDArray[np.uint8]
+
+_WHOLE_VOXELS = 2_000_000  # larger volumes are cropped to what was segmented
+_MARGIN = 16
+
+
+@dataclass(frozen=True)
+class ShownCase:
+    """A case for the page, and why it is there: "worst", "largest difference"."""
+
+    name: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CaseVolumes:
+    """A case's voxels, (z, y, x) in LPS orientation, of a 2D case (1, y, x).
+
+    Attributes:
+        channels: name → grey values from 0 to 255; empty where no image was found.
+        reference: labels.
+        predictions: arm → labels.
+        spacing: mm per voxel along (z, y, x).
+        cropped: whether this is less than the image.
+    """
+
+    channels: dict[str, Volume]
+    reference: Volume
+    predictions: dict[str, Volume]
+    spacing: tuple[float, float, float]
+    cropped: bool
+
+
+def choose_cases(results: Results, wanted: Sequence[str]) -> list[ShownCase]:
+    """Worst, median and best by the first metric's mean over classes and arms; where the arms differ most; `wanted`.
+
+    Raises:
+        InputError: a wanted case is not there.
+    """
+    metric = results.metrics[0]
+    names = list(next(iter(results.arms.values())))
+    if unknown := [name for name in wanted if name not in names]:
+        raise InputError(
+            f"--case {unknown[0]}: not among the {len(names)} cases scored; give one such as {some(names)}"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of cases without a value
+        arms = np.array([np.nanmean(values, axis=1) for values in results.arrays()[metric].values()])
+    means = arms.mean(axis=0)
+    defined = np.flatnonzero(~np.isnan(means))
+    reasons: dict[str, list[str]] = {}
+    if defined.size:
+        better_last = defined[np.argsort(means[defined] * (1 if metric in LARGER_IS_BETTER else -1), kind="stable")]
+        of_arms = " of all arms" if len(arms) > 1 else ""
+        for place, word in ((0, "worst"), (len(better_last) // 2, "median"), (-1, "best")):
+            index = better_last[place]
+            reasons.setdefault(names[index], []).append(f"{word} mean {metric}{of_arms} ({number(means[index], 3)})")
+        if len(arms) > 1:
+            spread = np.max([np.abs(first - second) for first, second in combinations(arms, 2)], axis=0)
+            index = defined[np.argmax(spread[defined])]
+            reasons.setdefault(names[index], []).append(
+                f"largest difference of {metric} between arms ({number(spread[index], 3)})"
+            )
+    for name in wanted:
+        reasons.setdefault(name, []).append("chosen with --case")
+    return [ShownCase(name, tuple(why)) for name, why in reasons.items()]
+
+
+def image_folders(results: Results) -> list[Path]:
+    """Where the images of the arms' dataset should be: nnUNet_raw's imagesTr and imagesTs."""
+    raw = os.environ.get("nnUNet_raw")
+    datasets = dict.fromkeys(model_folder(folder.resolve()).parent.name for folder in results.folders.values())
+    if not raw:
+        return []
+    return [Path(raw) / dataset / part for dataset in datasets for part in ("imagesTr", "imagesTs")]
+
+
+def read_case(results: Results, case: str, images: Sequence[Path], channel_names: Sequence[str]) -> CaseVolumes:
+    """A case's image, reference and predictions.
+
+    Args:
+        results: which know its segmentations.
+        case: its name.
+        images: folders to look for its image in, as nnU-Net names it (case_0000.nii.gz).
+        channel_names: what the page calls the channels.
+
+    Raises:
+        InputError: a file is unreadable, or the image's grid differs from the reference's.
+    """
+    reference_file = next(iter(results.files.values()))[case][1]
+    reference_image = read_image(reference_file)
+    channels = {}
+    for index, file in enumerate(_channel_files(case, images)):
+        image = read_image(file)
+        if difference := grid_difference(image, reference_image):
+            raise InputError(f"{file}: {difference} of image and reference differ; name other --images FOLDER")
+        name = channel_names[index] if index < len(channel_names) else f"channel {index}"
+        channels[name] = _grey(_voxels(image))
+    reference = _voxels(reference_image)
+    predictions = {arm: _voxels(read_image(files[case][0])) for arm, files in results.files.items()}
+    box = _box([reference, *predictions.values()])
+    return CaseVolumes(
+        channels={name: channel[box] for name, channel in channels.items()},
+        reference=reference[box].astype(np.uint8),
+        predictions={arm: prediction[box].astype(np.uint8) for arm, prediction in predictions.items()},
+        spacing=_oriented(reference_image).GetSpacing()[::-1],
+        cropped=reference[box].shape != reference.shape,
+    )
+
+
+def _channel_files(case: str, folders: Sequence[Path]) -> list[Path]:
+    """The case's channels, in the first folder that has them."""
+    for folder in folders:
+        files = [folder / f"{case}_0000{ending}" for ending in (*FILE_ENDINGS, ".png", ".bmp", ".tif")]
+        if found := [file for file in files if file.is_file()]:
+            ending = found[0].name.removeprefix(f"{case}_0000")
+            return sorted(folder.glob(f"{glob.escape(case)}_[0-9][0-9][0-9][0-9]{ending}"))
+    return []
+
+
+def _oriented(image: sitk.Image) -> sitk.Image:
+    """3D, in LPS orientation: first row anterior, first column the patient's right."""
+    return sitk.DICOMOrient(image, "LPS") if image.GetDimension() == 3 else sitk.JoinSeries(image)
+
+
+def _voxels(image: sitk.Image) -> NDArray[Any]:
+    """(z, y, x); colours become their mean."""
+    array = sitk.GetArrayFromImage(_oriented(image))
+    return array.mean(axis=-1) if image.GetNumberOfComponentsPerPixel() > 1 else array
+
+
+def _grey(values: NDArray[Any]) -> Volume:
+    """The middle 99 % of the values, as 0 to 255."""
+    low, high = np.percentile(values, (0.5, 99.5))
+    return np.clip((values - low) * (255 / max(high - low, 1e-12)), 0, 255).round().astype(np.uint8)
+
+
+def _box(segmentations: Sequence[NDArray[Any]]) -> tuple[slice, ...]:
+    """All of a small volume; of a large one what is segmented and some voxels around it."""
+    shape = segmentations[0].shape
+    occupied = np.logical_or.reduce([segmentation != 0 for segmentation in segmentations])
+    if occupied.size <= _WHOLE_VOXELS or not occupied.any():
+        return tuple(slice(0, size) for size in shape)
+    ranges = (np.flatnonzero(occupied.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3))
+    return tuple(
+        slice(max(int(found[0]) - _MARGIN, 0), min(int(found[-1]) + _MARGIN + 1, size))
+        for found, size in zip(ranges, shape, strict=True)
+    )

@@ -1,0 +1,260 @@
+"""The page's charts as Plotly figures. Colours of text and grid are the page's, which knows light from dark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import combinations, groupby, product
+from textwrap import wrap
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from missu_nnunet.evaluation.comparison import Comparison, FloatArray, number
+from missu_nnunet.evaluation.metrics import UNITS
+from missu_nnunet.evaluation.results import Results
+from missu_nnunet.report.slices import class_colours
+from missu_nnunet.report.training_curves import CURVES, TrainingRun
+
+ARM_COLOURS = ("#3B7DD8", "#D0671B", "#2B8C5C", "#9B62C9", "#C2456B", "#7F7F2A")
+"""Contrast with the page's light and dark backgrounds is 3 or more (WCAG 1.4.11)."""
+
+_PANELS = {
+    "Loss": ("train_losses", "val_losses"),
+    "Loss terms, unweighted": ("seg_loss", "aux_loss", "kd_loss"),
+    "Pseudo Dice": ("mean_fg_dice", "ema_fg_dice"),
+    "Learning rate": ("lrs",),
+}
+_DASHES = ("solid", "dot", "dash")
+_SYMBOLS = ("circle", "diamond", "square", "cross", "triangle-up", "star")
+_NEUTRAL = "#808890"
+
+
+@dataclass(frozen=True)
+class Key:
+    """An entry of a legend: a coloured box, or a line of a dash ("solid", "dot", "dash")."""
+
+    text: str
+    colour: str
+    dash: str | None = None
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure, its heading, what it shows in words, and its legend, which the page draws: it has space for names."""
+
+    title: str
+    alternative: str
+    figure: dict[str, Any]
+    legend: list[Key]
+
+
+def titled(metric: str) -> str:
+    """The metric with its unit."""
+    return f"{metric} ({UNITS[metric]})" if metric in UNITS else metric
+
+
+def distribution_charts(results: Results) -> list[Chart]:
+    """For each metric, every case's score by class and arm."""
+    cases = list(next(iter(results.arms.values())))
+    charts = []
+    for metric, arms in results.arrays().items():
+        figure = _figure(boxmode="group", yaxis_title=titled(metric))
+        for (arm, scores), colour in zip(arms.items(), _colours(len(arms)), strict=True):
+            figure.add_box(
+                x=[escape(name) for name in results.classes for _ in cases],
+                y=scores.T.ravel(),
+                text=[escape(case) for _ in results.classes for case in cases],
+                name=escape(arm),
+                boxpoints="all",
+                jitter=0.5,
+                pointpos=0,
+                line={"color": colour, "width": 1.5},
+                marker={"size": 4, "opacity": 0.65},
+                hovertemplate="%{text}<br>%{y:.4f}<extra>%{fullData.name}</extra>",
+            )
+        medians = "; ".join(f"{arm}: {_medians(results.classes, scores)}" for arm, scores in arms.items())
+        alternative = f"Box plot of {metric} by class and arm. Medians: {medians}."
+        charts.append(Chart(titled(metric), alternative, figure.to_dict(), _arm_keys(list(arms))))
+    return charts
+
+
+def paired_charts(results: Results) -> list[Chart]:
+    """For each metric and pair of arms, one arm's score against the other's, case by case."""
+    cases = [escape(case) for case in next(iter(results.arms.values()))]
+    colours = class_colours(results.labels)
+    charts = []
+    for metric, arms in results.arrays().items():
+        for first, second in combinations(arms, 2):
+            low, high = _range(np.concatenate([arms[first].ravel(), arms[second].ravel()]))
+            figure = _figure(xaxis_title=escape(second), yaxis_title=escape(first))
+            figure.update_xaxes(range=[low, high])
+            figure.update_yaxes(range=[low, high])
+            line = {"dash": "dot", "width": 1.5, "color": _NEUTRAL}
+            figure.add_scatter(x=[low, high], y=[low, high], mode="lines", line=line, hoverinfo="skip")
+            for column, class_ in enumerate(results.classes):
+                figure.add_scatter(
+                    x=arms[second][:, column],
+                    y=arms[first][:, column],
+                    text=cases,
+                    mode="markers",
+                    name=escape(class_),
+                    marker={
+                        "size": 8,
+                        "color": colours[class_],
+                        "symbol": _SYMBOLS[column % len(_SYMBOLS)],
+                        "line": {"width": 1, "color": _NEUTRAL},
+                    },
+                    hovertemplate="%{text}<br>%{y:.4f} and %{x:.4f}<extra>%{fullData.name}</extra>",
+                )
+            above = int(np.sum(arms[first] > arms[second]))
+            below = int(np.sum(arms[first] < arms[second]))
+            charts.append(
+                Chart(
+                    f"{titled(metric)}: {first} against {second}",
+                    f"Scatter plot of {metric}, a point for each case and class, {first} upwards and {second} to the "
+                    f"right: {above} points above the line of equal scores, {below} below.",
+                    figure.to_dict(),
+                    [Key(name, colour) for name, colour in colours.items()],
+                )
+            )
+    return charts
+
+
+def difference_charts(lines: Sequence[Comparison], level: float) -> list[Chart]:
+    """For each metric, the differences with their intervals; filled markers where a difference is shown."""
+    charts = []
+    for metric in dict.fromkeys(line.metric for line in lines):
+        drawn = [
+            line for line in lines if line.metric == metric and not math.isnan(line.statistics.low)
+        ]  # an interval takes two cases
+        if not drawn:
+            continue
+        figure = _figure(xaxis_title=f"{titled(metric)}, first − second")
+        rows, row = [], 0.0
+        for pair, lines_of_pair in groupby(drawn, key=lambda line: (line.first, line.second)):
+            # Names of arms are long: they have a row of their own.
+            figure.add_annotation(
+                text=" −<br>".join(f"<b>{escape(name)}</b>" for name in pair),
+                xref="paper", x=0, xanchor="left", xshift=-70, y=row, showarrow=False, align="left", font={"size": 11},
+            )  # fmt: skip
+            for line in lines_of_pair:
+                row += 1
+                rows.append((row, line))
+            row += 1.5
+        values = [line.statistics for _, line in rows]
+        figure.add_scatter(
+            x=[value.difference for value in values],
+            y=[position for position, _ in rows],
+            mode="markers",
+            error_x={
+                "type": "data",
+                "array": [value.high - value.difference for value in values],
+                "arrayminus": [value.difference - value.low for value in values],
+                "thickness": 2,
+                "width": 5,
+            },
+            marker={
+                "size": 11,
+                "color": ARM_COLOURS[0],
+                "symbol": ["circle" if line.shown else "circle-open" for _, line in rows],
+                "line": {"width": 2},
+            },
+            text=["<br>".join(wrap(escape(line.sentence()), 60)) for _, line in rows],
+            hovertemplate="%{text}<extra></extra>",
+        )
+        figure.update_yaxes(
+            tickvals=[position for position, _ in rows],
+            ticktext=[escape(line.scope) for _, line in rows],
+            range=[row - 0.75, -0.75],
+            showgrid=False,
+        )
+        figure.add_vline(x=0, line={"dash": "dot", "width": 1.5, "color": _NEUTRAL})
+        figure.update_layout(height=100 + 34 * row)
+        charts.append(
+            Chart(
+                f"Differences of {titled(metric)} with {100 * (1 - level):g} % intervals",
+                "; ".join(line.sentence() for line in drawn),
+                figure.to_dict(),
+                [],
+            )
+        )
+    return charts
+
+
+def training_charts(trainings: Mapping[str, Sequence[TrainingRun]]) -> list[Chart]:
+    """Curves over epochs, a panel each for the losses, the loss terms, the pseudo Dice and the learning rate."""
+    charts = []
+    for title, keys in _PANELS.items():
+        figure = _figure(xaxis_title="epoch", yaxis_title=title.split(",")[0].lower())
+        last, shown_arms, shown_keys = [], [], []
+        for index, ((arm, runs), colour) in enumerate(zip(trainings.items(), _colours(len(trainings)), strict=True)):
+            for run, (key, dash) in product(runs, zip(keys, _DASHES, strict=False)):
+                if key not in run.curves:
+                    continue
+                values = np.array(run.curves[key])
+                # Arms may have the same learning rate: the later ones are drawn on wider lines.
+                width = 2 + 2.5 * (len(trainings) - 1 - index) if keys == ("lrs",) else 2
+                figure.add_scatter(
+                    x=list(range(len(values))),
+                    y=values,
+                    mode="lines+markers" if len(values) < 20 else "lines",
+                    marker={"size": 4},
+                    line={"color": colour, "dash": dash, "width": width},
+                    name=f"{escape(arm)}, {escape(run.fold)}, {CURVES[key]}",
+                    hovertemplate="epoch %{x}: %{y:.4g}<extra>%{fullData.name}</extra>",
+                )
+                last.append(f"{arm} {run.fold} {CURVES[key]} {number(float(values[-1]))}")
+                shown_arms.append(arm)
+                shown_keys.append(key)
+        if last:
+            arms = [key for key in _arm_keys(list(trainings)) if key.text in shown_arms]
+            styles = [
+                Key(CURVES[key], _NEUTRAL, dash) for key, dash in zip(keys, _DASHES, strict=False) if key in shown_keys
+            ]
+            alternative = f"{title} by epoch. At the end: {'; '.join(last)}."
+            charts.append(Chart(title, alternative, figure.to_dict(), arms + (styles if len(keys) > 1 else [])))
+    return charts
+
+
+def _arm_keys(arms: Sequence[str]) -> list[Key]:
+    return [Key(arm, colour) for arm, colour in zip(arms, _colours(len(arms)), strict=True)]
+
+
+def _range(values: FloatArray) -> tuple[float, float]:
+    """A little more than the values take."""
+    defined = values[~np.isnan(values)]
+    if not defined.size:
+        return 0.0, 1.0
+    margin = 0.05 * float(np.ptp(defined)) or 0.05
+    return float(defined.min()) - margin, float(defined.max()) + margin
+
+
+def _medians(classes: Sequence[str], scores: FloatArray) -> str:
+    return ", ".join(
+        f"{class_} {number(float(np.nanmedian(column))) if not np.isnan(column).all() else '–'}"
+        for class_, column in zip(classes, scores.T, strict=True)
+    )
+
+
+def _colours(count: int) -> list[str]:
+    return [ARM_COLOURS[index % len(ARM_COLOURS)] for index in range(count)]
+
+
+def _figure(**layout: Any) -> go.Figure:
+    figure = go.Figure()
+    figure.update_layout(
+        template="none",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        margin={"l": 60, "r": 16, "t": 16, "b": 48},
+        showlegend=False,
+        height=380,
+    )
+    figure.update_layout(**layout)
+    figure.update_xaxes(automargin=True)
+    figure.update_yaxes(automargin=True)
+    return figure

@@ -1,0 +1,111 @@
+"""What an arm was trained with and what wrote the page: plans, hyper-parameters, versions."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from missu_nnunet.evaluation.results import model_folder
+from missu_nnunet.report.training_curves import TrainingRun
+
+_PACKAGES = (
+    "missu-nnunet",
+    "nnunetv2",
+    "dynamic-network-architectures",
+    "torch",
+    "numpy",
+    "scipy",
+    "SimpleITK",
+    "plotly",
+)
+
+
+def arm_facts(folder: Path, runs: list[TrainingRun]) -> dict[str, str]:
+    """Name → value, in the order of the page; what is not known is left out."""
+    model = model_folder(folder.resolve())
+    facts = {"folder": str(folder)}
+    parts = model.name.split("__")
+    if len(parts) == 3:
+        facts |= dict(zip(("trainer", "plans", "configuration"), parts, strict=True))
+    plans = _read_json(next((p / "plans.json" for p in (folder, model) if (p / "plans.json").is_file()), None))
+    facts |= _plan_facts(plans, facts.get("configuration", ""))
+    if runs:
+        facts["folds"] = ", ".join(f"{run.fold.removeprefix('fold_')} ({run.epochs} epochs)" for run in runs)
+    checkpoint = next((run.checkpoint for run in runs if run.checkpoint), {})
+    if checkpoint:
+        facts["parameters at inference"] = f"{checkpoint['parameters']:,}"
+        missu = checkpoint["missu"]
+        if isinstance(hyperparameters := missu.get("hyperparameters"), dict):
+            facts["MISSU's version"] = str(missu.get("version"))
+            facts["MISSU's settings"] = ", ".join(f"{name} {value}" for name, value in hyperparameters.items())
+    debug = next((found for run in runs if (found := _read_json(model / run.fold / "debug.json"))), {})
+    for key, name in (("torch_version", "torch"), ("device", "device"), ("gpu_name", "GPU")):
+        if key in debug:
+            facts[f"trained with {name}" if name == "torch" else name] = str(debug[key])
+    seconds = [duration for run in runs for duration in run.epoch_seconds]
+    if seconds:
+        facts["time per epoch"] = f"{sorted(seconds)[len(seconds) // 2]:.1f} s (median)"
+        facts["training time"] = f"{sum(seconds) / 3600:.2f} h over all folds"
+    return facts
+
+
+def dataset_name(folder: Path) -> str | None:
+    """The name of the arm's dataset, as its plans or its place say."""
+    model = model_folder(folder.resolve())
+    plans = _read_json(model / "plans.json")
+    name = plans.get("dataset_name") or (model.parent.name if model.parent.name.startswith("Dataset") else None)
+    return name if isinstance(name, str) else None
+
+
+def versions() -> dict[str, str]:
+    """Package → version, of those that made the page."""
+    found = {"Python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # a checkout on the path
+            found[package] = "not installed"
+    return found
+
+
+def _plan_facts(plans: dict[str, Any], configuration: str) -> dict[str, str]:
+    try:
+        found = _inherited(plans["configurations"], configuration)
+    except (KeyError, TypeError):
+        return {}
+    facts = {}
+    for key, name in (("patch_size", "patch"), ("batch_size", "batch size"), ("spacing", "spacing (mm)")):
+        if key in found:
+            value = found[key]
+            facts[name] = " × ".join(f"{size:g}" for size in value) if isinstance(value, list) else str(value)
+    architecture = found.get("architecture", {})
+    kwargs = architecture.get("arch_kwargs", {})
+    if "network_class_name" in architecture:
+        facts["network"] = str(architecture["network_class_name"]).rsplit(".", 1)[-1]
+    for key, name in (("n_stages", "stages"), ("features_per_stage", "channels"), ("transformer", "Transformer")):
+        if kwargs.get(key) is not None:
+            value = kwargs[key]
+            facts[name] = ", ".join(
+                f"{item} {value[item]}" if isinstance(value, dict) else str(item) for item in value
+            ) if isinstance(value, list | dict) else str(value)  # fmt: skip
+    if "normalization_schemes" in found:
+        facts["normalisation"] = ", ".join(map(str, found["normalization_schemes"]))
+    return facts
+
+
+def _inherited(configurations: dict[str, Any], name: str) -> dict[str, Any]:
+    """A configuration with what it inherits."""
+    found = configurations[name]
+    parent = found.get("inherits_from")
+    return (_inherited(configurations, parent) if parent else {}) | found
+
+
+def _read_json(file: Path | None) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8")) if file else {}
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

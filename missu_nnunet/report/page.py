@@ -1,0 +1,229 @@
+"""The page: gathers what it shows, and fills the template."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.resources import files
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup, escape
+from plotly.offline import get_plotlyjs
+
+from missu_nnunet.datasets.raw import read_dataset
+from missu_nnunet.errors import InputError
+from missu_nnunet.evaluation.comparison import OVERALL, Comparison, Comparisons, compare_arms, number, p_value
+from missu_nnunet.evaluation.overlays import DIFFERENCES
+from missu_nnunet.evaluation.results import Results, model_folder
+from missu_nnunet.files import whole_file
+from missu_nnunet.report.cases import ShownCase, choose_cases, image_folders, read_case
+from missu_nnunet.report.charts import (
+    ARM_COLOURS,
+    difference_charts,
+    distribution_charts,
+    paired_charts,
+    titled,
+    training_charts,
+)
+from missu_nnunet.report.facts import arm_facts, dataset_name, versions
+from missu_nnunet.report.slices import IGNORED, PlaneRow, class_colours, difference_colours, label_colours, plane_rows
+from missu_nnunet.report.training_curves import read_training
+from missu_nnunet.report.viewer import viewer_case
+
+
+@dataclass(frozen=True)
+class PicturedCase:
+    """A case with its pictures, and each arm's score."""
+
+    shown: ShownCase
+    scores: dict[str, str]
+    rows: list[PlaneRow]
+    has_image: bool
+
+
+def write_report(
+    results: Results, output: Path, *, level: float, images: Sequence[Path], cases: Sequence[str], command: str
+) -> None:
+    """Write the page: one HTML file that needs nothing else.
+
+    Args:
+        results: of one arm or several.
+        output: the file.
+        level: of the comparisons, see :func:`missu_nnunet.evaluation.comparison.compare_arms`.
+        images: folders of the cases' images; where the dataset keeps them in nnUNet_raw when empty.
+        cases: to show in addition to those chosen by score.
+        command: that the page says it was made with.
+
+    Raises:
+        InputError: a case is unknown, an image unreadable or on another grid, or the file cannot be written.
+    """
+    check_output(output)
+    page = _fill_template(results, level, images or image_folders(results), cases, command)
+    try:
+        with whole_file(output) as partial:
+            partial.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written ({error.strerror or error}); choose another place") from error
+
+
+def check_output(output: Path) -> None:
+    """Raise an :class:`InputError` for a name that no page should have, before hours of scoring."""
+    if output.is_dir() or output.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"{output}: expected the name of an HTML file to write, such as report.html")
+
+
+def _fill_template(results: Results, level: float, images: Sequence[Path], cases: Sequence[str], command: str) -> str:
+    arms = list(results.arms)
+    comparisons = compare_arms(results.arrays(), results.classes, level) if len(arms) > 1 else None
+    trainings = {arm: read_training(folder) for arm, folder in results.folders.items()}
+    pictured, viewer = _pictures(results, images, cases)
+    charts = {
+        "difference": difference_charts(comparisons.lines, level) if comparisons else [],
+        "distribution": distribution_charts(results),
+        "paired": paired_charts(results),
+        "training": training_charts(trainings),
+    }
+    datasets = dict.fromkeys(name for folder in results.folders.values() if (name := dataset_name(folder)))
+    resources = files("missu_nnunet.report")
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("missu_nnunet.report", ""),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {
+        "breakable": _breakable,
+        "groupby_pairs": _by_pair,
+        "number": number,
+        "p_value": p_value,
+        "titled": titled,
+    }
+    return environment.get_template("page.html").render(
+        arms=arms,
+        arm_colours={arm: ARM_COLOURS[index % len(ARM_COLOURS)] for index, arm in enumerate(arms)},
+        cases=list(next(iter(results.arms.values()))),
+        charts=charts,
+        class_colours=class_colours(results.labels) | ({} if results.ignore is None else {"ignored": IGNORED}),
+        command=command,
+        comparisons=comparisons,
+        created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        dataset=", ".join(datasets),
+        differences=DIFFERENCES,
+        facts={arm: arm_facts(folder, trainings[arm]) for arm, folder in results.folders.items()},
+        figures_json=_json(
+            {f"{group}-{index}": chart.figure for group, found in charts.items() for index, chart in enumerate(found)}
+        ),
+        headlines=_headlines(comparisons),
+        images=[str(folder) for folder in images],
+        overall=OVERALL,
+        pictured=pictured,
+        plotly=Markup(get_plotlyjs()),
+        results=results,
+        script=Markup((resources / "page.js").read_text(encoding="utf-8")),
+        style=Markup((resources / "page.css").read_text(encoding="utf-8")),
+        summary=_summary(results),
+        trainings=trainings,
+        versions=versions(),
+        viewer_json=_json(
+            {
+                "cases": viewer,
+                "colours": label_colours(results.labels, results.ignore),
+                "differences": difference_colours(),
+                "ignore": results.ignore,
+            }
+        ),
+    )
+
+
+def _json(content: Any) -> Markup:
+    """For a script element: nothing in it may end the element."""
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
+
+
+def _breakable(text: str) -> Markup:
+    """Names of trainers and folders are long: lines may break at their underscores and slashes."""
+    return Markup(re.sub("([_/])", r"\1<wbr>", str(escape(text))))
+
+
+def _by_pair(lines: Sequence[Comparison]) -> list[list[Comparison]]:
+    return [list(found) for _, found in groupby(lines, key=lambda line: (line.metric, line.first, line.second))]
+
+
+def _headlines(comparisons: Comparisons | None) -> list[Comparison]:
+    """The lines that answer the question: of the mean of the classes, or of the only class."""
+    if not comparisons:
+        return []
+    lines = [line for line in comparisons.lines if line.scope == OVERALL]
+    return lines or comparisons.lines
+
+
+def _summary(results: Results) -> dict[str, dict[str, dict[str, Any]]]:
+    """metric → arm → class, and the mean of the classes → mean, standard deviation, median, cases scored."""
+    summary = {}
+    for metric, arms in results.arrays().items():
+        summary[metric] = {
+            arm: {name: _statistics(scores[:, column]) for column, name in enumerate(results.classes)}
+            | ({OVERALL: _statistics(_case_means(scores))} if len(results.classes) > 1 else {})
+            for arm, scores in arms.items()
+        }
+    return summary
+
+
+def _case_means(scores: np.ndarray) -> np.ndarray:
+    """Each case's mean over the classes with a value, of the cases that have one."""
+    defined = ~np.isnan(scores)
+    kept = defined.any(axis=1)
+    return np.mean(scores[kept], axis=1, where=defined[kept])
+
+
+def _statistics(values: np.ndarray) -> dict[str, Any]:
+    values = values[~np.isnan(values)]
+    if not values.size:
+        return dict.fromkeys(("mean", "std", "median"), np.nan) | {"cases": 0}
+    return {
+        "mean": float(values.mean()),
+        "std": float(values.std()),
+        "median": float(np.median(values)),
+        "cases": values.size,
+    }
+
+
+def _pictures(
+    results: Results, images: Sequence[Path], wanted: Sequence[str]
+) -> tuple[list[PicturedCase], list[dict[str, Any]]]:
+    """The chosen cases' pictures, and the same cases for the viewer."""
+    channel_names = _channel_names(results)
+    metric = results.metrics[0]
+    arrays = results.arrays()[metric]
+    names = list(next(iter(results.arms.values())))
+    pictured, viewer = [], []
+    for shown in choose_cases(results, wanted):
+        volumes = read_case(results, shown.name, images, channel_names)
+        row = names.index(shown.name)
+        scores = {
+            arm: ", ".join(
+                f"{name} {number(value, 3)}" for name, value in zip(results.classes, scores[row], strict=True)
+            )
+            for arm, scores in arrays.items()
+        }
+        rows = plane_rows(shown.name, volumes, results.labels, results.ignore)
+        pictured.append(PicturedCase(shown, scores, rows, bool(volumes.channels)))
+        viewer.append(viewer_case(f"{shown.name}: {', '.join(shown.reasons)}", volumes, results.labels))
+    return pictured, viewer
+
+
+def _channel_names(results: Results) -> tuple[str, ...]:
+    for folder in results.folders.values():
+        for place in (folder, model_folder(folder.resolve())):
+            if (place / "dataset.json").is_file():
+                return read_dataset(place).channels
+    return ()

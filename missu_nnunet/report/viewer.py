@@ -1,0 +1,98 @@
+"""What the page's viewer shows of a case: its voxels, and the surfaces of its classes as Plotly meshes."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from scipy.ndimage import gaussian_filter
+from skimage.measure import marching_cubes
+
+from missu_nnunet.report.cases import CaseVolumes, Volume
+from missu_nnunet.report.slices import class_colours
+
+_VOXELS = 4_000_000  # of all channels of a case; more are thinned out
+_FACES = 30_000
+
+
+def viewer_case(title: str, volumes: CaseVolumes, labels: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """A case for viewer.js: volumes as gzip in base64, meshes as Plotly's traces.
+
+    Args:
+        title: what the list of cases calls it.
+        volumes: its voxels.
+        labels: the labels of each class or region.
+    """
+    step = _step(volumes)
+    segmentations = {"reference": volumes.reference, **volumes.predictions}
+    flat = len(volumes.reference) == 1
+    return {
+        "title": title,
+        "shape": [len(range(0, size, step)) for size in volumes.reference.shape],
+        "spacing": [size * step for size in volumes.spacing],
+        "step": step,
+        "cropped": volumes.cropped,
+        "channels": [{"name": name, "data": _packed(volume, step)} for name, volume in volumes.channels.items()],
+        "segmentations": [
+            {
+                "name": name,
+                "data": _packed(volume, step),
+                "surfaces": [] if flat else _surfaces(volume, volumes.spacing, labels),
+            }
+            for name, volume in segmentations.items()
+        ],
+    }
+
+
+def _step(volumes: CaseVolumes) -> int:
+    """Every how many voxels are shown along each axis, for the page to stay small."""
+    axes = 3 if len(volumes.reference) > 1 else 2
+    voxels = volumes.reference.size * max(len(volumes.channels), 1)
+    return int(np.ceil((voxels / _VOXELS) ** (1 / axes)))
+
+
+def _packed(volume: Volume, step: int) -> str:
+    voxels = np.ascontiguousarray(volume[::step, ::step, ::step], np.uint8)
+    return base64.b64encode(gzip.compress(voxels.tobytes(), mtime=0)).decode()
+
+
+def _surfaces(
+    segmentation: Volume, spacing: Sequence[float], labels: Mapping[str, Sequence[int]]
+) -> list[dict[str, Any]]:
+    """A mesh of each class that is there, in mm, smoothed by half a voxel."""
+    colours = class_colours(labels)
+    meshes = []
+    for name, values in labels.items():
+        # A class at the volume's border gets a surface there, too.
+        mask = np.pad(np.isin(segmentation, values), 2).astype(np.float32)
+        if not mask.any():
+            continue
+        smooth = gaussian_filter(mask, 0.5)
+        border = np.count_nonzero(np.diff(mask, axis=0)) + np.count_nonzero(np.diff(mask, axis=1))
+        step = int(np.ceil(np.sqrt(3 * border / _FACES)))
+        try:
+            vertices, faces, _, _ = marching_cubes(smooth, 0.5, spacing=tuple(spacing), step_size=step)
+        except (RuntimeError, ValueError):  # a voxel or two, which smoothing or the step leaves nothing of
+            continue
+        vertices, faces = vertices.astype(np.float32), faces.astype(np.int32)
+        mesh = go.Mesh3d(
+            # Right-handed, and the patient's right on the left side as in the slices: LPS seen from the front.
+            x=vertices[:, 2],
+            y=vertices[:, 1],
+            z=vertices[:, 0],
+            i=faces[:, 0],
+            j=faces[:, 1],
+            k=faces[:, 2],
+            color=colours[name],
+            name=escape(name),
+            hoverinfo="name",
+            flatshading=False,
+            lighting={"ambient": 0.45, "diffuse": 0.75, "specular": 0.25, "roughness": 0.5, "fresnel": 0.1},
+        )
+        meshes.append(mesh)
+    return go.Figure(meshes).to_dict()["data"]  # with arrays in base64
