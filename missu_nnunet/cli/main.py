@@ -14,6 +14,7 @@ from missu_nnunet.cli.doctor import doctor
 from missu_nnunet.cli.evaluate import evaluate
 from missu_nnunet.cli.info import info
 from missu_nnunet.cli.inspect import inspect
+from missu_nnunet.cli.predict import predict
 from missu_nnunet.cli.report import report
 from missu_nnunet.errors import InputError, end_with
 
@@ -42,6 +43,7 @@ app.command()(doctor)
 app.command()(info)
 app.command()(benchmark)
 app.add_typer(dataset.app, name="dataset")
+app.command()(predict)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(report)
