@@ -53,6 +53,14 @@ def planned(nnunet_folders: Path) -> str:
 
 
 @pytest.fixture(scope="session")
+def model(tiny_dataset: str) -> Path:
+    """Folder of a model of the tiny dataset, with checkpoints of two folds."""
+    from trained_model import write_model
+
+    return write_model(tiny_dataset)
+
+
+@pytest.fixture(scope="session")
 def hippocampus() -> Path:
     """The Decathlon's Task04_Hippocampus, where it is present."""
     beside = Path(__file__).parents[2] / "shared" / "data"

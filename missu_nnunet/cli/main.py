@@ -14,6 +14,7 @@ from missu_nnunet.cli.doctor import doctor
 from missu_nnunet.cli.evaluate import evaluate
 from missu_nnunet.cli.info import info
 from missu_nnunet.cli.inspect import inspect
+from missu_nnunet.cli.predict import predict
 from missu_nnunet.cli.report import report
 from missu_nnunet.errors import InputError, end_with
 
@@ -43,6 +44,7 @@ app.command()(info)
 app.command()(benchmark)
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(crossval.app, name="crossval")
+app.command()(predict)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(report)

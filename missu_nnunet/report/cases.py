@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from missu_nnunet.datasets.images import FILE_ENDINGS, grid_difference, read_image
@@ -21,8 +20,7 @@ from missu_nnunet.evaluation.comparison import number
 from missu_nnunet.evaluation.folders import some
 from missu_nnunet.evaluation.metrics import LARGER_IS_BETTER
 from missu_nnunet.evaluation.results import Results, model_folder
-
-Volume = NDArray[np.uint8]
+from missu_nnunet.evaluation.slices import Volume, grey, oriented, voxels
 
 _WHOLE_VOXELS = 2_000_000  # larger volumes are cropped to what was segmented
 _MARGIN = 16
@@ -119,15 +117,15 @@ def read_case(results: Results, case: str, images: Sequence[Path], channel_names
         if difference := grid_difference(image, reference_image):
             raise InputError(f"{file}: {difference} of image and reference differ; name other --images FOLDER")
         name = channel_names[index] if index < len(channel_names) else f"channel {index}"
-        channels[name] = _grey(_voxels(image))
-    reference = _voxels(reference_image)
-    predictions = {arm: _voxels(read_image(files[case][0])) for arm, files in results.files.items()}
+        channels[name] = grey(voxels(image))
+    reference = voxels(reference_image)
+    predictions = {arm: voxels(read_image(files[case][0])) for arm, files in results.files.items()}
     box = _box([reference, *predictions.values()])
     return CaseVolumes(
         channels={name: channel[box] for name, channel in channels.items()},
         reference=reference[box].astype(np.uint8),
         predictions={arm: prediction[box].astype(np.uint8) for arm, prediction in predictions.items()},
-        spacing=_oriented(reference_image).GetSpacing()[::-1],
+        spacing=oriented(reference_image).GetSpacing()[::-1],
         cropped=reference[box].shape != reference.shape,
     )
 
@@ -140,23 +138,6 @@ def _channel_files(case: str, folders: Sequence[Path]) -> list[Path]:
             ending = found[0].name.removeprefix(f"{case}_0000")
             return sorted(folder.glob(f"{glob.escape(case)}_[0-9][0-9][0-9][0-9]{ending}"))
     return []
-
-
-def _oriented(image: sitk.Image) -> sitk.Image:
-    """3D, in LPS orientation: first row anterior, first column the patient's right."""
-    return sitk.DICOMOrient(image, "LPS") if image.GetDimension() == 3 else sitk.JoinSeries(image)
-
-
-def _voxels(image: sitk.Image) -> NDArray[Any]:
-    """(z, y, x); colours become their mean."""
-    array = sitk.GetArrayFromImage(_oriented(image))
-    return array.mean(axis=-1) if image.GetNumberOfComponentsPerPixel() > 1 else array
-
-
-def _grey(values: NDArray[Any]) -> Volume:
-    """The middle 99 % of the values, as 0 to 255."""
-    low, high = np.percentile(values, (0.5, 99.5))
-    return np.clip((values - low) * (255 / max(high - low, 1e-12)), 0, 255).round().astype(np.uint8)
 
 
 def _box(segmentations: Sequence[NDArray[Any]]) -> tuple[slice, ...]:

@@ -22,6 +22,7 @@ from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.comparison import OVERALL, Comparison, Comparisons, compare_arms, number, p_value
 from missu_nnunet.evaluation.overlays import DIFFERENCES
 from missu_nnunet.evaluation.results import Results, model_folder
+from missu_nnunet.evaluation.slices import IGNORED, class_colours, label_colours
 from missu_nnunet.files import whole_file
 from missu_nnunet.report.cases import ShownCase, choose_cases, image_folders, read_case
 from missu_nnunet.report.charts import (
@@ -33,7 +34,7 @@ from missu_nnunet.report.charts import (
     training_charts,
 )
 from missu_nnunet.report.facts import arm_facts, dataset_name, versions
-from missu_nnunet.report.slices import IGNORED, PlaneRow, class_colours, difference_colours, label_colours, plane_rows
+from missu_nnunet.report.slices import PlaneRow, difference_colours, plane_rows
 from missu_nnunet.report.training_curves import read_training
 from missu_nnunet.report.viewer import viewer_case
 

@@ -13,8 +13,8 @@ import plotly.graph_objects as go
 from scipy.ndimage import gaussian_filter
 from skimage.measure import marching_cubes
 
-from missu_nnunet.report.cases import CaseVolumes, Volume
-from missu_nnunet.report.slices import class_colours
+from missu_nnunet.evaluation.slices import Volume, class_colours
+from missu_nnunet.report.cases import CaseVolumes
 
 _VOXELS = 4_000_000  # of all channels of a case; more are thinned out
 _FACES = 30_000

@@ -1,0 +1,100 @@
+"""`missu predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from missu_nnunet.errors import InputError
+
+if TYPE_CHECKING:
+    from missu_nnunet.prediction.cases import PredictedCase
+
+
+def predict(
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT…", help="A folder of images as nnU-Net takes it, or single files.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the predictions.")],
+    model: Annotated[
+        Path, typer.Option("--model", "-m", help="A trained model's folder, Trainer__Plans__configuration.")
+    ],
+    folds: Annotated[
+        str, typer.Option("--folds", "-f", help="Comma-separated, such as 0,1. Otherwise all with a checkpoint.")
+    ] = "",
+    checkpoint: Annotated[str, typer.Option(help="Its file name in each fold.")] = "checkpoint_final.pth",
+    tta: Annotated[bool, typer.Option("--tta/--no-tta", help="Mirror the image, as the training allows.")] = True,
+    step: Annotated[float, typer.Option(help="Step of the sliding window, as a share of the patch.")] = 0.5,
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", help="Write a map of the entropy over folds and mirrorings.")
+    ] = False,
+    overlays: Annotated[bool, typer.Option("--overlays", help="Write a picture of every case.")] = False,
+    device: Annotated[str | None, typer.Option(help="cuda, cpu or mps. Otherwise the fastest there is.")] = None,
+) -> None:
+    """Predict as nnUNetv2_predict does, with the time it takes, volumes, and on request uncertainty and pictures."""
+    if not 0 < step <= 1:
+        raise InputError(f"--step {step:g}: expected a share of the patch above 0 and up to 1, such as 0.5")
+    if output.exists() and not output.is_dir():
+        raise InputError(f"{output}: a file, expected a folder to write to; choose another place")
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from missu_nnunet.datasets.raw import read_dataset
+    from missu_nnunet.prediction.cases import predict_cases
+    from missu_nnunet.prediction.inputs import find_cases
+    from missu_nnunet.prediction.model import default_device, load_model
+
+    dataset = read_dataset(model)
+    cases = find_cases(inputs, dataset)
+    if output.resolve() in {file.parent.resolve() for files in cases.values() for file in files}:
+        raise InputError(f"{output}: holds the images; choose another folder for the predictions")
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.1f}/{task.total} cases"),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("loading", total=len(cases))
+        done: list[PredictedCase] = []
+        predictor = load_model(
+            model,
+            folds=[fold.strip() for fold in folds.split(",") if fold.strip()],
+            checkpoint=checkpoint,
+            device=device or default_device(),
+            tta=tta,
+            step=step,
+            uncertainty=uncertainty,
+            on_window=lambda share: progress.update(task, completed=len(done) + share),
+        )
+        folds_used = len(predictor.list_of_parameters)
+        typer.echo(f"{len(cases)} cases, {folds_used} fold{'s' if folds_used > 1 else ''}, on {predictor.device}")
+        progress.update(task, description="predicting")
+        for case in predict_cases(predictor, cases, dataset, output, overlays=overlays):
+            done.append(case)
+            progress.update(task, completed=len(done))
+            typer.echo(_line(case, done, len(cases)))
+    typer.echo(f"{output}: {len(done)} segmentations, and their volumes in volumes.csv")
+
+
+def _line(case: PredictedCase, done: list[PredictedCase], total: int) -> str:
+    """What one finished case says: volumes, its time, and the time that the others will need."""
+    volumes = ", ".join(
+        f"{name} {volume.voxels} pixels" if volume.ml is None else f"{name} {volume.ml:.2f} ml"
+        for name, volume in case.volumes.items()
+    )
+    left = (total - len(done)) * sum(other.seconds for other in done) / len(done)
+    remaining = f", about {_duration(left)} left" if len(done) < total else ""
+    return f"[{len(done)}/{total}] {case.name}: {volumes} ({case.seconds:.1f} s{remaining})"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,97 @@
+"""A trained model, loaded for prediction."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import multiprocessing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from missu_nnunet.errors import InputError
+from missu_nnunet.prediction.predictor import ObservedPredictor
+from missu_nnunet.weights.checkpoint import read_checkpoint
+
+
+def load_model(
+    folder: Path,
+    *,
+    folds: Sequence[str],
+    checkpoint: str,
+    device: str,
+    tta: bool,
+    step: float,
+    uncertainty: bool,
+    on_window: Callable[[float], None],
+) -> ObservedPredictor:
+    """A predictor with the settings of ``nnUNetv2_predict``.
+
+    Args:
+        folder: the trained model's (``Trainer__Plans__configuration``).
+        folds: their numbers, or "all"; every fold with a checkpoint when empty.
+        checkpoint: the file's name.
+        device: "cuda", "cpu" or "mps".
+        tta: mirror, as the training allows.
+        step: of the sliding window, as a share of the patch.
+        uncertainty: see :class:`ObservedPredictor`.
+        on_window: likewise.
+
+    Raises:
+        InputError: the folder is none of a model, a fold or checkpoint is missing, broken or would run code, the model
+            is the second stage of a cascade, or the device is not there.
+    """
+    for name in ("plans.json", "dataset.json"):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{folder}: no {name} there; give a trained model's folder, Trainer__Plans__configuration in "
+                "nnUNet_results"
+            )
+    _check_device(device)
+    chosen = list(folds) or sorted(
+        file.parent.name.removeprefix("fold_") for file in folder.glob(f"fold_[0-9]*/{checkpoint}")
+    )
+    if not chosen:
+        raise InputError(f"{folder}: no fold has a {checkpoint}; finish a training or name another with --checkpoint")
+    for fold in chosen:
+        # nnU-Net would run whatever the file holds.
+        file = folder / f"fold_{fold}" / checkpoint
+        read_checkpoint(file, str(file))
+    # As nnUNetv2_predict sets them: another number of threads could change the last bit.
+    torch.set_num_threads(multiprocessing.cpu_count() if device == "cpu" else 1)
+    with contextlib.redirect_stdout(io.StringIO()):  # what nnU-Net says of its defaults
+        predictor = ObservedPredictor(
+            uncertainty=uncertainty,
+            on_window=on_window,
+            tile_step_size=step,
+            use_mirroring=tta,
+            device=torch.device(device),
+            allow_tqdm=False,
+        )
+        try:
+            predictor.initialize_from_trained_model_folder(str(folder), chosen, checkpoint)
+        except Exception as error:  # a plan or a trainer that does not fit can raise anything
+            raise InputError(
+                f"{folder}: nnU-Net cannot load this model ({error}); missu doctor says whether its trainer is found"
+            ) from error
+    if stage := predictor.configuration_manager.previous_stage_name:
+        raise InputError(
+            f"{folder}: the second stage of a cascade, which needs predictions of {stage}; run nnUNetv2_predict for "
+            "both stages, with -prev_stage_predictions for this one"
+        )
+    return predictor
+
+
+def default_device() -> str:
+    """The fastest there is."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _check_device(device: str) -> None:
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device):
+        names = ", ".join(name for name, present in there.items() if present)
+        raise InputError(f"--device {device}: not there, expected one of {names}")

@@ -1,0 +1,130 @@
+"""nnU-Net's predictor, which also says how sure it is and how far it has come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import chain, combinations
+from typing import Any
+
+import numpy as np
+import torch
+from acvl_utils.cropping_and_padding.bounding_boxes import insert_crop_into_image
+from acvl_utils.cropping_and_padding.padding import pad_nd_image
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.inference.sliding_window_prediction import compute_gaussian
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class ObservedPredictor(nnUNetPredictor):
+    """Predicts what nnU-Net predicts, bit for bit, and reports each window.
+
+    With `uncertainty` it also keeps the mean posterior of all members of the ensemble: every fold and every mirroring.
+    nnU-Net itself averages logits, which cannot tell members that disagree from members that are unsure.
+
+    Attributes:
+        on_window: called with the share of the case that is done, 0 to 1.
+    """
+
+    def __init__(self, *, uncertainty: bool, on_window: Callable[[float], None], **settings: Any) -> None:
+        super().__init__(**settings)
+        self.uncertainty = uncertainty
+        self.on_window = on_window
+        self._windows: Iterator[tuple[slice, ...]] = iter(())
+        self._windows_done = 0
+        self._windows_of_fold = 1
+        self._posterior = self._weights = torch.empty(0)
+        self._posterior_of_folds = torch.empty(0)
+
+    def predict_logits_from_preprocessed_data(self, data: Tensor) -> Tensor:
+        """As nnU-Net's; the case's mean posterior is then that of :meth:`entropy`."""
+        self._windows_done = 0
+        self._posterior_of_folds = torch.zeros(())
+        return super().predict_logits_from_preprocessed_data(data)
+
+    def predict_sliding_window_return_logits(self, input_image: Tensor) -> Tensor:
+        """One fold; as nnU-Net's."""
+        logits = super().predict_sliding_window_return_logits(input_image)
+        if self.uncertainty:
+            # nnU-Net pads small images and cuts the padding off again: so must we.
+            _, inside = pad_nd_image(
+                input_image[:1], self.configuration_manager.patch_size, "constant", {"value": 0}, True, None
+            )
+            inside = (slice(None), *inside[1:])
+            self._posterior_of_folds = self._posterior_of_folds + (self._posterior / self._weights)[inside]
+        return logits
+
+    def _internal_predict_sliding_window_return_logits(
+        self, data: Tensor, slicers: list[tuple[slice, ...]], do_on_device: bool = True
+    ) -> Tensor:
+        self._windows = iter(slicers)
+        # nnU-Net begins a fold anew where the device's memory did not suffice.
+        self._windows_done -= self._windows_done % len(slicers)
+        self._windows_of_fold = len(slicers)
+        if self.uncertainty:
+            self._posterior = torch.zeros((self.label_manager.num_segmentation_heads, *data.shape[1:]))
+            self._weights = torch.zeros(data.shape[1:])
+        return super()._internal_predict_sliding_window_return_logits(data, slicers, do_on_device)
+
+    def _internal_maybe_mirror_and_predict(self, x: Tensor) -> Tensor:
+        if self.uncertainty:
+            outputs: list[Tensor] = []
+            # The network's outputs as they leave it: nnU-Net adds them up in place.
+            with self.network.register_forward_hook(lambda module, inputs, output: outputs.append(output.clone())):
+                prediction = super()._internal_maybe_mirror_and_predict(x)
+            self._add_posterior(outputs, next(self._windows))
+        else:
+            prediction = super()._internal_maybe_mirror_and_predict(x)
+        self._windows_done += 1
+        self.on_window(self._windows_done / (self._windows_of_fold * len(self.list_of_parameters)))
+        return prediction
+
+    def _add_posterior(self, outputs: list[Tensor], window: tuple[slice, ...]) -> None:
+        """Add the mirrorings' mean posterior, in the place and with the weights of the window."""
+        posterior = sum(
+            self.label_manager.apply_inference_nonlin(torch.flip(output, axes)[0])
+            for output, axes in zip(outputs, self._mirrorings(outputs[0].ndim), strict=True)
+        ) / len(outputs)
+        gaussian = compute_gaussian(
+            tuple(self.configuration_manager.patch_size), sigma_scale=1 / 8, value_scaling_factor=10,
+            dtype=torch.float32, device=torch.device("cpu"),
+        )  # fmt: skip
+        self._posterior[window] += posterior.cpu() * gaussian
+        self._weights[window[1:]] += gaussian
+
+    def _mirrorings(self, dimensions: int) -> list[tuple[int, ...]]:
+        """The axes flipped in each of nnU-Net's evaluations of a window, in its order."""
+        axes = self.allowed_mirroring_axes if self.use_mirroring else None
+        shifted = [axis + 2 for axis in axes or ()]
+        return list(chain.from_iterable(combinations(shifted, count) for count in range(len(shifted) + 1)))
+
+    def entropy(self, properties: dict[str, Any]) -> NDArray[np.float32]:
+        """The entropy of the last case's mean posterior, in the image's shape: 0 where all members are sure.
+
+        Of labels it is that of the distribution over the classes, divided by the logarithm of their number, so that 1
+        is an even distribution; of regions the mean of the regions' own entropies, in bits. Outside what nnU-Net
+        crops away as empty it is 0.
+
+        Args:
+            properties: those of nnU-Net's preprocessing of this case.
+        """
+        plans, configuration = self.plans_manager, self.configuration_manager
+        transposed = [properties["spacing"][axis] for axis in plans.transpose_forward]
+        shape = properties["shape_after_cropping_and_before_resampling"]
+        current = (
+            configuration.spacing
+            if len(configuration.spacing) == len(shape)
+            else [transposed[0], *configuration.spacing]
+        )
+        posterior = self._posterior_of_folds / len(self.list_of_parameters)
+        resampled = configuration.resampling_fn_probabilities(posterior.numpy(), shape, current, transposed)
+        probabilities = np.clip(np.asarray(resampled, np.float64), 1e-12, 1)
+        if self.label_manager.has_regions:
+            others = np.clip(1 - probabilities, 1e-12, 1)
+            entropy = -(probabilities * np.log2(probabilities) + others * np.log2(others)).mean(axis=0)
+        else:
+            probabilities /= probabilities.sum(axis=0)
+            entropy = -(probabilities * np.log(probabilities)).sum(axis=0) / np.log(len(probabilities))
+        whole = np.zeros(properties["shape_before_cropping"], np.float32)
+        whole = insert_crop_into_image(whole, entropy.astype(np.float32), properties["bbox_used_for_cropping"])
+        return np.clip(whole.transpose(plans.transpose_backward), 0, 1)

@@ -1,0 +1,156 @@
+"""`missu predict` as a user runs it, against nnUNetv2_predict."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from commands import run
+from matplotlib import pyplot as plt
+from tiny_dataset import REGIONS
+from trained_model import write_model
+
+
+def missu(*arguments: object) -> subprocess.CompletedProcess[str]:
+    code = "from missu_nnunet.cli.main import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, "predict", *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def images(model: Path) -> Path:
+    """A folder of two cases."""
+    return Path(os.environ["nnUNet_raw"]) / model.parent.name / "imagesTs"
+
+
+def nnunet_predict(model: Path, images: Path, output: Path, *options: object) -> None:
+    trainer, plans, configuration = model.name.split("__")
+    run(
+        *("nnUNetv2_predict", "-i", images, "-o", output, "-d", model.parent.name, "-c", configuration),
+        *("-tr", trainer, "-p", plans, "-device", "cpu", "-npp", 1, "-nps", 1, *options),
+    )
+
+
+def assert_same_files(output: Path, expected: Path) -> None:
+    names = sorted(file.name for file in expected.glob("*.nii.gz"))
+    assert len(names) == 2
+    for name in names:
+        ours, stock = (sitk.ReadImage(str(folder / name)) for folder in (output, expected))
+        assert np.array_equal(sitk.GetArrayFromImage(ours), sitk.GetArrayFromImage(stock))
+        assert ours.GetPixelID() == stock.GetPixelID()
+        assert ours.GetSpacing() == stock.GetSpacing()
+
+
+def test_two_folds_with_mirroring_and_everything_beside(model: Path, images: Path, tmp_path: Path) -> None:
+    ours, stock = tmp_path / "ours", tmp_path / "stock"
+    done = missu(images, "-o", ours, "-m", model, "--device", "cpu", "--uncertainty", "--overlays")
+    assert done.returncode == 0, done.stderr
+    assert "2 cases, 2 folds, on cpu" in done.stdout
+    assert "[1/2] case_000: shell" in done.stdout
+    assert " left)" in done.stdout
+    nnunet_predict(model, images, stock, "-f", 0, 1)
+    assert_same_files(ours, stock)
+
+    segmentation = sitk.ReadImage(str(ours / "case_001.nii.gz"))
+    labels = sitk.GetArrayFromImage(segmentation)
+    assert len(np.unique(labels)) > 1
+    rows = {(row["case"], row["class"]): row for row in csv.DictReader((ours / "volumes.csv").open())}
+    for name, label in (("shell", 1), ("core", 2)):
+        row = rows["case_001", name]
+        assert int(row["voxels"]) == np.count_nonzero(labels == label)
+        assert float(row["ml"]) == pytest.approx(np.count_nonzero(labels == label) / 1000)
+    uncertainty = sitk.ReadImage(str(ours / "uncertainty" / "case_001.nii.gz"))
+    values = sitk.GetArrayFromImage(uncertainty)
+    assert uncertainty.GetSize() == segmentation.GetSize()
+    assert values.dtype == np.float32
+    assert 0 <= values.min() < values.max() <= 1
+    picture = plt.imread(ours / "overlays" / "case_001.png")
+    assert picture.shape[0] > 500
+    assert not [file for file in ours.iterdir() if file.name.startswith(".")]
+
+
+def test_one_fold_without_mirroring_of_single_files(model: Path, images: Path, tmp_path: Path) -> None:
+    ours, stock = tmp_path / "ours", tmp_path / "stock"
+    shutil.copy(images / "case_000_0000.nii.gz", tmp_path / "scan.nii.gz")
+    files = (images / "case_001_0000.nii.gz", tmp_path / "scan.nii.gz")
+    done = missu(*files, "-o", ours, "-m", model, "-f", "1", "--no-tta", "--step", "0.7", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    (ours / "scan.nii.gz").rename(ours / "case_000.nii.gz")
+    nnunet_predict(model, images, stock, "-f", 1, "--disable_tta", "-step_size", 0.7)
+    assert_same_files(ours, stock)
+    assert not (ours / "uncertainty").exists()
+    assert not (ours / "overlays").exists()
+
+
+def test_regions_of_a_2d_configuration(tiny_dataset: str, images: Path, tmp_path: Path) -> None:
+    model = write_model(tiny_dataset, REGIONS, "2d", folds=1)
+    ours, stock = tmp_path / "ours", tmp_path / "stock"
+    done = missu(images, "-o", ours, "-m", model, "--device", "cpu", "--uncertainty", "--overlays")
+    assert done.returncode == 0, done.stderr
+    nnunet_predict(model, images, stock, "-f", 0)
+    assert_same_files(ours, stock)
+    labels = sitk.GetArrayFromImage(sitk.ReadImage(str(ours / "case_000.nii.gz")))
+    rows = {row["class"]: row for row in csv.DictReader((ours / "volumes.csv").open()) if row["case"] == "case_000"}
+    assert int(rows["whole"]["voxels"]) == np.count_nonzero(np.isin(labels, (1, 2)))
+    assert int(rows["core"]["voxels"]) == np.count_nonzero(labels == 2)
+    values = sitk.GetArrayFromImage(sitk.ReadImage(str(ours / "uncertainty" / "case_000.nii.gz")))
+    assert values.shape == labels.shape
+    assert values.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-m", "nowhere"], "nowhere/dataset.json: no such file"),
+        (["-m", "MODEL", "-f", "7"], "fold_7/checkpoint_final.pth: no such file"),
+        (["-m", "MODEL", "--checkpoint", "checkpoint_best.pth"], "no fold has a checkpoint_best.pth"),
+        (["-m", "MODEL", "--device", "tpu"], "--device tpu: not there, expected one of cpu"),
+        (["-m", "MODEL", "--step", "0"], "--step 0: expected a share of the patch"),
+        (["-m", "MODEL", "missing.nii.gz"], "missing.nii.gz: no such file or folder"),
+        (["-m", "MODEL", "-o", "IMAGES"], "holds the images; choose another folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    model: Path, images: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    given = [str(model) if option == "MODEL" else str(images) if option == "IMAGES" else option for option in options]
+    done = missu(images, "-o", tmp_path / "out", "--device", "cpu", *given)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.startswith("missu: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_cascade_is_refused(model: Path, images: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "MISSUTrainer__nnUNetPlans__3d_fullres"
+    shutil.copytree(model, copy)
+    plans = json.loads((copy / "plans.json").read_text())
+    plans["configurations"]["3d_fullres"]["previous_stage"] = "2d"
+    (copy / "plans.json").write_text(json.dumps(plans))
+    done = missu(images, "-o", tmp_path / "out", "-m", copy, "--device", "cpu")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "cascade" in done.stderr
+
+
+def test_a_broken_image_stops_with_its_name(model: Path, tmp_path: Path) -> None:
+    """Its header is whole, so that it is found when nnU-Net reads it."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    image = sitk.GetImageFromArray(np.random.default_rng(0).normal(size=(20, 20, 20)).astype(np.float32))
+    sitk.WriteImage(image, str(folder / "a_0000.nii.gz"))
+    whole = (folder / "a_0000.nii.gz").read_bytes()
+    (folder / "a_0000.nii.gz").write_bytes(whole[: len(whole) // 2])
+    done = missu(folder, "-o", tmp_path / "out", "-m", model, "--device", "cpu")
+    assert done.returncode == 2
+    assert f"{folder / 'a_0000.nii.gz'}: nnU-Net cannot read" in done.stderr
+    assert not list((tmp_path / "out").glob("*.nii.gz"))
+    assert not list((tmp_path / "out").glob(".*"))
