@@ -12,7 +12,6 @@ import gzip
 import os
 import random
 import shutil
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from missu_nnunet.datasets.images import check_whole
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL, whole_file, write_json
 from missu_nnunet.parallel import map_cases
@@ -163,18 +163,13 @@ def copy_nifti(source: Path, target: Path, link: bool) -> None:
     A .nii.gz is copied, or linked; a .nii is compressed, since nnU-Net wants one file ending in a dataset.
 
     Raises:
-        InputError: the source is not a whole gzip file.
+        InputError: the source is damaged or was cut short.
     """
+    check_whole(source)
     if source.name.endswith(".nii"):
         with source.open("rb") as raw, gzip.GzipFile(target, "wb", compresslevel=3, mtime=0) as packed:
             shutil.copyfileobj(raw, packed)
         return
-    try:
-        with gzip.open(source) as packed:
-            while packed.read(1 << 24):
-                pass
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{source}: damaged or cut short ({error}): download it again") from error
     if link:
         target.symlink_to(source.resolve())
     else:

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,12 +18,11 @@ from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
-import nibabel
 import numpy as np
 import SimpleITK as sitk
 from scipy.ndimage import center_of_mass
 
-from missu_nnunet.datasets.images import Grid, grid_difference, read_header, read_image
+from missu_nnunet.datasets.images import Grid, grid_difference, is_nifti, nifti_voxels, read_header, read_image
 from missu_nnunet.datasets.raw import RawDataset, test_set, training_cases
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import whole_file
@@ -181,13 +179,8 @@ def _read_case(job: _Job) -> _Facts:
 
 
 def _read_values(path: Path) -> np.ndarray:
-    """An image's voxels. Of a NIfTI file by nibabel: SimpleITK turns NaN into 0 when it reads one."""
-    if not path.name.endswith((".nii", ".nii.gz")):
-        return sitk.GetArrayFromImage(read_image(path))
-    try:
-        return np.asarray(nibabel.nifti1.load(path).dataobj).T
-    except (OSError, EOFError, zlib.error, nibabel.filebasedimages.ImageFileError) as error:
-        raise InputError(f"{path}: damaged or cut short ({error}): replace the file by an intact one") from error
+    """An image's voxels."""
+    return nifti_voxels(path) if is_nifti(path) else sitk.GetArrayFromImage(read_image(path))
 
 
 def _orientation(image: Grid) -> str | None:

@@ -18,7 +18,7 @@ import torch
 from nnunetv2.inference.export_prediction import export_prediction_from_logits
 from numpy.typing import NDArray
 
-from missu_nnunet.datasets.images import FILE_ENDINGS
+from missu_nnunet.datasets.images import FILE_ENDINGS, check_whole
 from missu_nnunet.datasets.raw import RawDataset
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL, whole_file, write_json
@@ -97,6 +97,8 @@ def _one_ahead(pool: Executor, function: Callable[[Given], Found], values: Itera
 
 
 def _preprocess(predictor: ObservedPredictor, files: list[Path]) -> tuple[torch.Tensor, dict[str, Any]]:
+    for file in files:
+        check_whole(file)
     configuration = predictor.configuration_manager
     try:
         data, _, properties = configuration.preprocessor_class(verbose=False).run_case(

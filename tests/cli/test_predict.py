@@ -142,7 +142,7 @@ def test_a_cascade_is_refused(model: Path, images: Path, tmp_path: Path) -> None
 
 
 def test_a_broken_image_stops_with_its_name(model: Path, tmp_path: Path) -> None:
-    """Its header is whole, so that it is found when nnU-Net reads it."""
+    """Its header is whole, and SimpleITK would fill what is missing with zeros."""
     folder = tmp_path / "images"
     folder.mkdir()
     image = sitk.GetImageFromArray(np.random.default_rng(0).normal(size=(20, 20, 20)).astype(np.float32))
@@ -151,6 +151,6 @@ def test_a_broken_image_stops_with_its_name(model: Path, tmp_path: Path) -> None
     (folder / "a_0000.nii.gz").write_bytes(whole[: len(whole) // 2])
     done = missu(folder, "-o", tmp_path / "out", "-m", model, "--device", "cpu")
     assert done.returncode == 2
-    assert f"{folder / 'a_0000.nii.gz'}: nnU-Net cannot read" in done.stderr
+    assert f"{folder / 'a_0000.nii.gz'}: damaged or cut short" in done.stderr
     assert not list((tmp_path / "out").glob("*.nii.gz"))
     assert not list((tmp_path / "out").glob(".*"))

@@ -10,6 +10,7 @@ from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 
 from missu_nnunet.architecture.configuration import MISSU_CLASS, transformer_kwargs
 from missu_nnunet.architecture.missu import MISSU, paper_arch_kwargs
+from missu_nnunet.errors import InputError
 from missu_nnunet.planning import planners
 
 PLANS_NAMES = {
@@ -40,8 +41,9 @@ def test_nnunet_finds_the_planner(name: str) -> None:
     assert find_planner(name) is getattr(planners, name)
 
 
-def test_a_wrong_name_is_not_found() -> None:
-    assert find_planner("MISSUPlannerXXL") is None
+def test_a_wrong_name_is_refused_with_those_there_are() -> None:
+    with pytest.raises(InputError, match="no planner MISSUPlannerXXL, found MISSUPlanner, MISSUPlannerM"):
+        find_planner("MISSUPlannerXXL")
 
 
 @pytest.mark.parametrize(("name", "plans_name"), PLANS_NAMES.items())
