@@ -1,13 +1,15 @@
 """What each part of MISSU contributes: arms of equal budget through nnU-Net's own pipeline, compared case by case.
 
-    python benchmarks/accuracy.py FOLDER --task .../Task04_Hippocampus
+    python benchmarks/accuracy.py FOLDER --task .../Task04_Hippocampus --scores benchmarks/scores/hippocampus.csv
 
 converts and plans the task in FOLDER, trains every arm, and prints tables in Markdown. Run k trains fold k with
-seed k; all arms share plan, batches per epoch, augmentation and validation cases. Finished trainings are kept and
-broken ones continued, so the command can be stopped and given again; ``--runs 0`` prints the tables of what there is.
+seed k; all arms share plan, batches per epoch, augmentation and validation cases. Every finished training's scores go
+into the file of scores, and what stands there is not trained again, on whatever machine; broken trainings are
+continued. So the command can be stopped and given again; ``--runs 0`` prints the tables of what there is.
 """
 
 import argparse
+import csv
 import json
 import os
 import platform
@@ -21,6 +23,7 @@ import numpy as np
 from missu_nnunet.evaluation.comparison import paired_statistics
 from missu_nnunet.evaluation.protocols import PROTOCOLS
 from missu_nnunet.evaluation.results import gather_results
+from missu_nnunet.files import whole_file
 
 ARMS = {
     "nnUNetTrainer": "nnU-Net as it is",
@@ -33,8 +36,10 @@ ARMS = {
     "nnUNet_Primus_S_Trainer": "Primus-S",
 }
 UNET_PLANS, MISSU_PLANS = "nnUNetPlansCPU", "nnUNetMISSUPlansCPU"
-CONFIGURATION = "3d_fullres"
 METRICS = ("dice", "hd95")
+
+Scores = dict[tuple[str, int], dict[str, tuple[float, ...]]]
+"""(trainer, run) → case → its mean over the classes in each of ``METRICS``"""
 
 
 def main() -> None:
@@ -42,82 +47,110 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where nnU-Net's three folders go")
     parser.add_argument("--task", type=Path, required=True, help="labelled dataset in Decathlon format, TaskNN_Name")
+    parser.add_argument("--scores", type=Path, help="file of scores; default: FOLDER/scores.csv")
+    parser.add_argument("--configuration", default="3d_fullres")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="ARM")
     parser.add_argument("--runs", type=int, default=3, help="trainings per arm, each of its own fold and seed")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--iterations", type=int, default=50, help="per epoch")
     options = parser.parse_args()
-    os.environ |= environment(options.folder)
-    number, name = options.task.resolve().name.removeprefix("Task").split("_", 1)
-    dataset = f"Dataset{int(number):03d}_{name}"
-    if options.runs:
-        prepare(options.task, options.folder, dataset)
+    study = Study(options.folder, options.task, options.configuration)
+    scores_file = options.scores or options.folder / "scores.csv"
+    scores = read_scores(scores_file)
     length = f"_{options.epochs}epochs_{options.iterations}iters_noTTA"
     for run in range(options.runs):
         for arm in options.arms:
-            train(options.folder, dataset, arm + length, run)
-    report(options.folder, dataset, options.arms, length)
+            if (arm + length, run) not in scores:
+                study.prepare()
+                scores[arm + length, run] = study.train(arm + length, run)
+                write_scores(scores, scores_file)
+    report(study.dataset, scores, options.arms, length)
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """nnU-Net's variables: everything below ``folder``, augmentation in the main process."""
-    folders = {
-        f"nnUNet_{part}": str((folder / f"nnUNet_{part}").resolve()) for part in ("raw", "preprocessed", "results")
-    }
-    return folders | {
-        "nnUNet_n_proc_DA": "0",
-        "nnUNet_def_n_proc": "1",
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "nnUNet_extTrainer": str(Path(__file__).resolve().parent / "trainers"),
-    }
+def read_scores(file: Path) -> Scores:
+    """What :func:`write_scores` wrote; empty if there is no file."""
+    scores: Scores = {}
+    if file.exists():
+        with file.open(newline="") as lines:
+            for row in csv.DictReader(lines):
+                cases = scores.setdefault((row["trainer"], int(row["run"])), {})
+                cases[row["case"]] = tuple(float(row[metric]) for metric in METRICS)
+    return scores
 
 
-def prepare(task: Path, folder: Path, dataset: str) -> None:
-    """Convert the task, plan with ``MISSUPlannerCPU``, preprocess, and write the plan of the other networks.
+def write_scores(scores: Scores, file: Path) -> None:
+    """One row per training and case."""
+    with whole_file(file) as unfinished, unfinished.open("w", newline="") as lines:
+        writer = csv.writer(lines)
+        writer.writerow(["trainer", "run", "case", *METRICS])
+        for (trainer, run), cases in sorted(scores.items()):
+            for case, values in sorted(cases.items()):
+                writer.writerow([trainer, run, case, *(f"{value:.5f}" for value in values)])
 
-    That is MISSU's with the network of nnU-Net's default planner: patch, batch, stages and widths are the same.
+
+class Study:
+    """A task in nnU-Net's three folders.
+
+    Args:
+        folder: holds them.
+        task: in Decathlon format, ``TaskNN_Name``.
+        configuration: of the plans.
     """
-    unet_plans = folder / "nnUNet_preprocessed" / dataset / f"{UNET_PLANS}.json"
-    if unet_plans.exists():
-        return
-    for name in ("raw", "preprocessed", "results"):
-        (folder / f"nnUNet_{name}").mkdir(parents=True, exist_ok=True)
-    command("nnUNetv2_convert_MSD_dataset", "-i", task, "-np", 1)
-    plan = ("-d", dataset[7:10], "-pl", "MISSUPlannerCPU", "-c", CONFIGURATION, "-npfp", 1, "-np", 1)
-    command("nnUNetv2_plan_and_preprocess", *plan)
-    plans = json.loads(unet_plans.with_name(f"{MISSU_PLANS}.json").read_text())
-    architecture = plans["configurations"][CONFIGURATION]["architecture"]
-    architecture["network_class_name"] = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
-    kwargs = architecture["arch_kwargs"]
-    del kwargs["transformer"]
-    kwargs["n_conv_per_stage"] = [2] * kwargs["n_stages"]
-    kwargs["n_conv_per_stage_decoder"] = [2] * (kwargs["n_stages"] - 1)
-    unet_plans.write_text(json.dumps(plans | {"plans_name": UNET_PLANS}, indent=2) + "\n")
 
+    def __init__(self, folder: Path, task: Path, configuration: str) -> None:
+        number, name = task.resolve().name.removeprefix("Task").split("_", 1)
+        self.dataset = f"Dataset{int(number):03d}_{name}"
+        self.task = task
+        self.configuration = configuration
+        self.raw, self.preprocessed, self.results = (
+            folder.resolve() / f"nnUNet_{part}" for part in ("raw", "preprocessed", "results")
+        )
+        os.environ |= {path.name: str(path) for path in (self.raw, self.preprocessed, self.results)} | {
+            "nnUNet_n_proc_DA": "0",  # augmentation in the main process
+            "nnUNet_def_n_proc": "1",
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "nnUNet_extTrainer": str(Path(__file__).resolve().parent / "trainers"),
+        }
 
-def train(folder: Path, dataset: str, trainer: str, run: int) -> None:
-    """Train fold ``run`` with seed ``run`` and validate it, unless that is done; go on where it was broken off."""
-    fold = model_folder(folder, dataset, trainer) / f"fold_{run}"
-    if (fold / "validation" / "summary.json").exists():
-        return
-    resume = ("--c",) if any(fold.glob("checkpoint_*.pth")) else ()
-    os.environ["MISSU_SEED"] = str(run)
-    plans = plans_of(trainer)
-    command("nnUNetv2_train", dataset, CONFIGURATION, run, "-tr", trainer, "-p", plans, "-device", "cpu", *resume)
+    def prepare(self) -> None:
+        """Convert, plan with ``MISSUPlannerCPU``, preprocess, and write the plan of the other networks; once.
 
+        That is MISSU's with the network of nnU-Net's default planner: patch, batch, stages and widths are the same.
+        """
+        unet_plans = self.preprocessed / self.dataset / f"{UNET_PLANS}.json"
+        if unet_plans.exists():
+            return
+        for path in (self.raw, self.preprocessed, self.results):
+            path.mkdir(parents=True, exist_ok=True)
+        command("nnUNetv2_convert_MSD_dataset", "-i", self.task, "-np", 1)
+        plan = ("-d", self.dataset[7:10], "-pl", "MISSUPlannerCPU", "-c", self.configuration, "-npfp", 1, "-np", 1)
+        command("nnUNetv2_plan_and_preprocess", *plan)
+        plans = json.loads(unet_plans.with_name(f"{MISSU_PLANS}.json").read_text())
+        architecture = plans["configurations"][self.configuration]["architecture"]
+        architecture["network_class_name"] = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
+        kwargs = architecture["arch_kwargs"]
+        del kwargs["transformer"]
+        kwargs["n_conv_per_stage"] = [2] * kwargs["n_stages"]
+        kwargs["n_conv_per_stage_decoder"] = [2] * (kwargs["n_stages"] - 1)
+        unet_plans.write_text(json.dumps(plans | {"plans_name": UNET_PLANS}, indent=2) + "\n")
 
-def model_folder(folder: Path, dataset: str, trainer: str) -> Path:
-    """Where nnU-Net keeps the folds of a trainer."""
-    return folder / "nnUNet_results" / dataset / f"{trainer}__{plans_of(trainer)}__{CONFIGURATION}"
-
-
-def plans_of(trainer: str) -> str:
-    """Plans that a trainer follows: every network as its own planner plans it."""
-    return MISSU_PLANS if trainer.startswith("MISSU") else UNET_PLANS
+    def train(self, trainer: str, run: int) -> dict[str, tuple[float, ...]]:
+        """Train fold ``run`` with seed ``run``, from its checkpoint if there is one, validate and score it."""
+        plans = MISSU_PLANS if trainer.startswith("MISSU") else UNET_PLANS  # each network as its own planner plans it
+        fold = self.results / self.dataset / f"{trainer}__{plans}__{self.configuration}" / f"fold_{run}"
+        if not (fold / "validation" / "summary.json").exists():
+            resume = ("--c",) if any(fold.glob("checkpoint_*.pth")) else ()
+            os.environ["MISSU_SEED"] = str(run)
+            what = (self.dataset, self.configuration, run, "-tr", trainer, "-p", plans)
+            command("nnUNetv2_train", *what, "-device", "cpu", *resume)
+        results = gather_results([fold], PROTOCOLS["nnunet"], metrics=METRICS)
+        (cases,) = results.arms.values()
+        columns = [np.nanmean(*results.arrays()[metric].values(), axis=1) for metric in METRICS]
+        return dict(zip(cases, zip(*(column.tolist() for column in columns), strict=True), strict=True))
 
 
 def command(name: str, *arguments: object) -> None:
-    """Run a command of this environment; what it prints goes to a log, shown if the command fails."""
+    """Run a command of this environment; what it prints is shown if it fails."""
     line = [str(Path(sys.executable).parent / name), *map(str, arguments)]
     print("+", name, *arguments, file=sys.stderr, flush=True)
     result = subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -125,53 +158,43 @@ def command(name: str, *arguments: object) -> None:
         sys.exit(f"{result.stdout}\n{name} failed with exit code {result.returncode}")
 
 
-def scores(folder: Path, dataset: str, arms: list[str], length: str) -> dict[str, dict[str, list[np.ndarray]]]:
-    """metric → arm → for each run that all of the arms have finished, the mean of the classes of each case."""
-    collected: dict[str, dict[str, list[np.ndarray]]] = {metric: {arm: [] for arm in arms} for metric in METRICS}
-    for run in range(5):
-        folds = [model_folder(folder, dataset, arm + length) / f"fold_{run}" for arm in arms]
-        if not all((fold / "validation" / "summary.json").exists() for fold in folds):
-            continue
-        arrays = gather_results(folds, PROTOCOLS["nnunet"], metrics=METRICS).arrays()
-        for metric in METRICS:
-            for arm, values in zip(arms, arrays[metric].values(), strict=True):
-                collected[metric][arm].append(np.nanmean(values, axis=1))
-    return collected
-
-
-def report(folder: Path, dataset: str, arms: list[str], length: str) -> None:
-    """Print what every arm scores, and MISSU's difference from each."""
-    table = scores(folder, dataset, arms, length)
-    runs = len(table["dice"][arms[0]])
-    if not runs:
-        sys.exit(f"{folder}: no run k whose fold k is trained and validated in all arms yet")
+def report(dataset: str, scores: Scores, arms: list[str], length: str) -> None:
+    """Print what every arm scores, and MISSU's difference from each over the runs that both have."""
     packages = ", ".join(f"{package} {version(package)}" for package in ("torch", "nnunetv2", "missu_nnunet"))
-    cases = sum(map(len, table["dice"][arms[0]]))
-    print(f"{dataset}, {length.strip('_')}; {runs} runs (fold and seed 0 to {runs - 1}), {cases} validation cases")
+    print(f"{dataset}, {length.strip('_')}; run k is fold k with seed k")
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {packages}\n")
     print("| arm | Dice of each run | mean Dice | mean HD95 [mm] | |\n|---|---|---|---|---|")
-    for arm in arms:
-        dice, hd95 = table["dice"][arm], table["hd95"][arm]
-        each = ", ".join(f"{run.mean():.4f}" for run in dice)
-        means = f"{np.mean(np.concatenate(dice)):.4f} | {np.nanmean(np.concatenate(hd95)):.2f}"
-        print(f"| `{arm}` | {each} | {means} | {ARMS[arm]} |")
-    print("\n| MISSUTrainer − | Dice | 95 % interval | of each run | HD95 [mm] | 95 % interval |")
-    print("|---|---|---|---|---|---|")
-    for arm in (arm for arm in arms if arm != "MISSUTrainer" and "MISSUTrainer" in arms):
-        print(f"| `{arm}` | {difference(table['dice'], arm, 4)} | {difference(table['hd95'], arm, 2)} |")
+    runs = {
+        arm: {run: table(cases) for (trainer, run), cases in scores.items() if trainer == arm + length} for arm in arms
+    }
+    for arm, arrays in runs.items():
+        if arrays:
+            each = ", ".join(f"{array[:, 0].mean():.4f}" for array in arrays.values())
+            dice, hd95 = np.nanmean(np.concatenate(list(arrays.values())), axis=0)
+            print(f"| `{arm}` | {each} | {dice:.4f} | {hd95:.2f} | {ARMS[arm]} |")
+    print("\n| MISSUTrainer − | runs | Dice | 95 % interval | of each run | HD95 [mm] | 95 % interval |")
+    print("|---|---|---|---|---|---|---|")
+    ours = runs.pop("MISSUTrainer", {})
+    for arm, theirs in runs.items():
+        pairs = [(ours[run], theirs[run]) for run in ours if run in theirs]
+        if pairs:
+            each = ", ".join(f"{np.mean(mine[:, 0] - other[:, 0]):+.4f}" for mine, other in pairs)
+            dice, hd95 = difference(pairs, 0, 4), difference(pairs, 1, 2)
+            print(f"| `{arm}` | {len(pairs)} | {dice} | {each} | {hd95} |")
 
 
-def difference(table: dict[str, list[np.ndarray]], arm: str, digits: int) -> str:
-    """Cells of MISSU's difference from an arm: its mean over the cases, its interval; with Dice each run's as well."""
-    pairs = list(zip(table["MISSUTrainer"], table[arm], strict=True))
-    first, second = (np.concatenate(column) for column in zip(*pairs, strict=True))
+def table(cases: dict[str, tuple[float, ...]]) -> np.ndarray:
+    """(cases, metrics)"""
+    return np.array([cases[case] for case in sorted(cases)])
+
+
+def difference(pairs: list[tuple[np.ndarray, np.ndarray]], metric: int, digits: int) -> str:
+    """Two cells: the mean difference over the cases of all runs, and its interval."""
+    first, second = (np.concatenate([pair[side][:, metric] for pair in pairs]) for side in (0, 1))
     both = ~np.isnan(first + second)  # the distance to an empty segmentation is undefined
-    statistics = paired_statistics(first[both], second[both], larger_is_better=digits == 4)
+    statistics = paired_statistics(first[both], second[both], larger_is_better=METRICS[metric] == "dice")
     interval = f"{statistics.low:+.{digits}f} to {statistics.high:+.{digits}f}"
-    cells = [f"{statistics.difference:+.{digits}f}", interval]
-    if digits == 4:
-        cells.append(", ".join(f"{np.mean(mine - others):+.4f}" for mine, others in pairs))
-    return " | ".join(cells)
+    return f"{statistics.difference:+.{digits}f} | {interval}"
 
 
 if __name__ == "__main__":

@@ -52,7 +52,6 @@ class MISSUTrainer(nnUNetTrainer):
         seed_from_environment(self.local_rank)
         self.resumed_random_state: dict[str, Any] | None = None
         self.nonfinite_steps = 0  # in a row
-        self.iteration = 0  # of the epoch
         hp = self.hyperparameters
         self.initial_lr = hp.initial_lr
         self.weight_decay = hp.weight_decay
@@ -143,8 +142,8 @@ class MISSUTrainer(nnUNetTrainer):
         )
         if self.grad_scaler is None:
             optimizer.register_step_pre_hook(skip_nonfinite_gradients)
-        warmup_epochs = hp.warmup * self.num_epochs
-        return optimizer, WarmupPolyLRScheduler(optimizer, self.initial_lr, self.num_epochs, warmup_epochs)
+        length = (self.num_epochs, hp.warmup * self.num_epochs, self.num_iterations_per_epoch)
+        return optimizer, WarmupPolyLRScheduler(optimizer, self.initial_lr, *length)
 
     def do_split(self) -> tuple[list[str], list[str]]:
         """nnU-Net's training and validation cases of the fold.
@@ -162,19 +161,12 @@ class MISSUTrainer(nnUNetTrainer):
                 )
         return training, validation
 
-    def on_train_epoch_start(self) -> None:
-        """nnU-Net's; the learning rate moves on with each iteration from here."""
-        super().on_train_epoch_start()
-        self.iteration = 0
-
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """nnU-Net's training step, with the learning rate of its time; also returns the loss terms.
+        """nnU-Net's training step; also returns the loss terms.
 
         Raises:
             RuntimeError: after ``MAX_NONFINITE_STEPS`` non-finite losses in a row; checkpoints stay as they are.
         """
-        self.lr_scheduler.step(self.current_epoch + self.iteration / self.num_iterations_per_epoch)
-        self.iteration += 1
         outputs = super().train_step(batch)
         self.nonfinite_steps = 0 if np.isfinite(outputs["loss"]) else self.nonfinite_steps + 1
         if self.nonfinite_steps == MAX_NONFINITE_STEPS:

@@ -3,35 +3,46 @@ import torch
 
 from missu_nnunet.training.lr_schedule import WarmupPolyLRScheduler
 
+EPOCHS, ITERATIONS = 10, 4
 
-def learning_rates(warmup_steps: float, epochs: int = 10, steps: int = 1) -> list[float]:
+
+def scheduled(warmup_steps: float) -> tuple[torch.optim.Optimizer, WarmupPolyLRScheduler]:
     optimizer = torch.optim.AdamW([{"params": [torch.nn.Parameter(torch.zeros(1))]} for _ in range(2)], lr=1.0)
-    scheduler = WarmupPolyLRScheduler(optimizer, 1.0, epochs, warmup_steps)
+    return optimizer, WarmupPolyLRScheduler(optimizer, 1.0, EPOCHS, warmup_steps, ITERATIONS)
+
+
+def learning_rates(warmup_steps: float, first_epoch: int = 0) -> list[float]:
+    """The learning rate of every iteration, as nnU-Net's loop steps."""
+    optimizer, scheduler = scheduled(warmup_steps)
     rates = []
-    for step in range(epochs * steps):
-        scheduler.step(step / steps)
-        first, second = (group["lr"] for group in optimizer.param_groups)
-        assert first == second == scheduler.get_last_lr()[0]
-        rates.append(first)
+    for epoch in range(first_epoch, EPOCHS):
+        scheduler.step(epoch)
+        for _ in range(ITERATIONS):
+            first, second = (group["lr"] for group in optimizer.param_groups)
+            assert first == second == scheduler.get_last_lr()[0]
+            rates.append(first)
+            optimizer.step()
     return rates
 
 
-def test_rises_then_falls_as_nnunets_schedule_does() -> None:
-    plain, warm = learning_rates(0), learning_rates(3)
-    assert plain == pytest.approx([(1 - epoch / 10) ** 0.9 for epoch in range(10)])
-    assert warm[3:] == plain[3:]
-    assert warm[:3] == pytest.approx([rate * share for rate, share in zip(plain, [0, 1 / 3, 2 / 3], strict=False)])
+def test_follows_nnunets_schedule_between_the_epochs_too() -> None:
+    assert learning_rates(0) == pytest.approx([(1 - step / 40) ** 0.9 for step in range(40)])
 
 
-def test_moves_between_epochs_too() -> None:
-    rates = learning_rates(0.5, epochs=2, steps=4)
-    assert rates[:3] == pytest.approx([0, 0.5 * 0.875**0.9, 0.75**0.9])
-    assert rates[3:] == sorted(rates[3:], reverse=True)
-    assert len(set(rates)) == len(rates)
+@pytest.mark.parametrize("warmup_steps", [3, 0.5])
+def test_rises_linearly_before(warmup_steps: float) -> None:
+    plain, warm = learning_rates(0), learning_rates(warmup_steps)
+    steps = int(warmup_steps * ITERATIONS)
+    assert warm[:steps] == pytest.approx([plain[step] * (step + 1) / steps for step in range(steps)])
+    assert warm[steps:] == plain[steps:]
 
 
 def test_resumes_anywhere() -> None:
-    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    scheduler = WarmupPolyLRScheduler(optimizer, 1.0, 10, 3)
-    scheduler.step(7)
-    assert optimizer.param_groups[0]["lr"] == learning_rates(3)[7]
+    assert learning_rates(3, first_epoch=7) == learning_rates(3)[7 * ITERATIONS :]
+
+
+def test_steps_beyond_the_end_leave_it_at_zero() -> None:
+    optimizer, scheduler = scheduled(0)
+    scheduler.step(EPOCHS)
+    optimizer.step()
+    assert scheduler.get_last_lr() == [0.0, 0.0]
