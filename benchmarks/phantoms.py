@@ -4,7 +4,7 @@
 
 writes two tasks. In ``Task091_DistantCue`` (2D) discs look alike, and what class one has is told only by the marker at
 the other end of its row, a ring or a filled disc, further away than the convolutions see that MISSU keeps: a task for
-the Transformer. In ``Task092_FineEdges`` (3D) a wall of one to two voxels around a lobed core has to be told from both
+the Transformer. In ``Task092_FineEdges`` (3D) a wall of about two voxels around a lobed core has to be told from both
 sides under blur, partial volume and noise: a task for the distillation of fine detail. All follows from the seed.
 """
 
@@ -67,12 +67,12 @@ def fine_edges(rng: np.random.Generator) -> Case:
     radius = np.linalg.norm(grid / rng.uniform(0.8, 1.2, size=(3, 1, 1, 1)), axis=0)
     direction = grid / np.maximum(np.linalg.norm(grid, axis=0), 1e-6)
     lobes = sum(
-        rng.uniform(0.5, 1.5) * np.cos(rng.uniform(2, 5) * np.arccos(np.clip(np.tensordot(axis, direction, 1), -1, 1)))
+        rng.uniform(0.3, 0.9) * np.cos(rng.uniform(2, 5) * np.arccos(np.clip(np.tensordot(axis, direction, 1), -1, 1)))
         for axis in (axis / np.linalg.norm(axis) for axis in rng.normal(size=(4, 3)))
     )
-    surface = rng.uniform(8, 11) + lobes
-    wall = (radius < surface) & (radius >= surface - rng.uniform(1.2, 2))
-    core = radius < surface - rng.uniform(2.5, 3.5)
+    surface = rng.uniform(8, 10) + lobes
+    wall = (radius < surface) & (radius >= surface - rng.uniform(1.6, 2))
+    core = radius < surface - rng.uniform(3, 4)
     anatomy = wall * 1 + core * 2
     intensity = np.array([0.0, 1.0, 0.7])[anatomy]
     blurred = ndimage.gaussian_filter(intensity, 0.8 * SUPERSAMPLING)
