@@ -14,7 +14,7 @@ from slurm import NoSlurmError, single_node_slurm
 from missu_nnunet.experiments.slurm_launcher import TrainingJob
 from missu_nnunet.experiments.training import Training
 
-TRAINER = "MISSUTrainer_4epochs_3iters"
+TRAINER = "MISSUTrainer_4epochs_4iters"  # not that of the other tests: its folds must be untrained
 PLANS = "nnUNetMISSUPlansCPU"
 
 
