@@ -26,7 +26,7 @@ class Hyperparameters:
         optimizer: ``torch.optim`` class; Adam runs with amsgrad, as in the release.
         initial_lr: learning rate after the warm-up; falls polynomially (exponent 0.9).
         weight_decay: as the optimiser defines it.
-        warmup: share of the epochs over which the learning rate rises linearly.
+        warmup: share of the training over which the learning rate rises linearly.
         num_epochs: length of the training.
         num_iterations_per_epoch: training batches per epoch; validation takes a fifth of it.
     """
