@@ -1,14 +1,12 @@
 """The ``missu`` command in this process, which has its libraries loaded already."""
 
 import sys
-from collections.abc import Callable
 from subprocess import CompletedProcess
 
 import pytest
+from commands import Missu
 
 from missu_nnunet.cli.main import main
-
-Missu = Callable[..., CompletedProcess[str]]
 
 
 @pytest.fixture

@@ -4,19 +4,15 @@ import csv
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from commands import run
+from commands import Missu, run
 from matplotlib import pyplot as plt
 from tiny_dataset import REGIONS
 from trained_model import write_model
-
-Missu = Callable[..., CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,11 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import SCRIPTS
+from commands import SCRIPTS, Missu
 from result_folders import CASES, write_model, write_raw
-
-Missu = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
