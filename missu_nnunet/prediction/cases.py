@@ -189,4 +189,4 @@ def _write_volumes(volumes: dict[str, dict[str, ClassVolume]], path: Path) -> No
         writer.writerow(["case", "class", "voxels", "ml"])
         for case, by_class in volumes.items():
             for name, volume in by_class.items():
-                writer.writerow([case, name, volume.voxels, "" if volume.ml is None else repr(volume.ml)])
+                writer.writerow([case, name, volume.voxels, "" if volume.ml is None else f"{volume.ml:.9g}"])

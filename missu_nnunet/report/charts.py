@@ -73,7 +73,8 @@ def distribution_charts(results: Results) -> list[Chart]:
                 jitter=0.5,
                 pointpos=0,
                 line={"color": colour, "width": 1.5},
-                marker={"size": 4, "opacity": 0.65},
+                fillcolor=_pale(colour),
+                marker={"size": 4, "opacity": 0.8},
                 hovertemplate="%{text}<br>%{y:.4f}<extra>%{fullData.name}</extra>",
             )
         medians = "; ".join(f"{arm}: {_medians(results.classes, scores)}" for arm, scores in arms.items())
@@ -90,9 +91,10 @@ def paired_charts(results: Results) -> list[Chart]:
     for metric, arms in results.arrays().items():
         for first, second in combinations(arms, 2):
             low, high = _range(np.concatenate([arms[first].ravel(), arms[second].ravel()]))
-            figure = _figure(xaxis_title=escape(second), yaxis_title=escape(first))
-            figure.update_xaxes(range=[low, high])
-            figure.update_yaxes(range=[low, high])
+            # A square, in which equal scores lie at 45°
+            figure = _figure(xaxis_title=_in_lines(second), yaxis_title=_in_lines(first))
+            figure.update_xaxes(range=[low, high], constrain="domain")
+            figure.update_yaxes(range=[low, high], constrain="domain", scaleanchor="x", title_standoff=12)
             line = {"dash": "dot", "width": 1.5, "color": _NEUTRAL}
             figure.add_scatter(x=[low, high], y=[low, high], mode="lines", line=line, hoverinfo="skip")
             for column, class_ in enumerate(results.classes):
@@ -139,7 +141,7 @@ def difference_charts(lines: Sequence[Comparison], level: float) -> list[Chart]:
             # Names of arms are long: they have a row of their own.
             figure.add_annotation(
                 text=" −<br>".join(f"<b>{escape(name)}</b>" for name in pair),
-                xref="paper", x=0, xanchor="left", xshift=-70, y=row, showarrow=False, align="left", font={"size": 11},
+                xref="paper", x=0, xanchor="left", xshift=-105, y=row, showarrow=False, align="left", font={"size": 10},
             )  # fmt: skip
             for line in lines_of_pair:
                 row += 1
@@ -173,7 +175,7 @@ def difference_charts(lines: Sequence[Comparison], level: float) -> list[Chart]:
             showgrid=False,
         )
         figure.add_vline(x=0, line={"dash": "dot", "width": 1.5, "color": _NEUTRAL})
-        figure.update_layout(height=100 + 34 * row)
+        figure.update_layout(height=100 + 34 * row, margin_l=110)
         charts.append(
             Chart(
                 f"Differences of {titled(metric)} with {100 * (1 - level):g} % intervals",
@@ -190,6 +192,8 @@ def training_charts(trainings: Mapping[str, Sequence[TrainingRun]]) -> list[Char
     charts = []
     for title, keys in _PANELS.items():
         figure = _figure(xaxis_title="epoch", yaxis_title=title.split(",")[0].lower())
+        if max((run.epochs for runs in trainings.values() for run in runs), default=0) <= 10:
+            figure.update_xaxes(dtick=1)  # no half epochs
         last, shown_arms, shown_keys = [], [], []
         for index, ((arm, runs), colour) in enumerate(zip(trainings.items(), _colours(len(trainings)), strict=True)):
             for run, (key, dash) in product(runs, zip(keys, _DASHES, strict=False)):
@@ -222,6 +226,18 @@ def training_charts(trainings: Mapping[str, Sequence[TrainingRun]]) -> list[Char
 
 def _arm_keys(arms: Sequence[str]) -> list[Key]:
     return [Key(arm, colour) for arm, colour in zip(arms, _colours(len(arms)), strict=True)]
+
+
+def _pale(colour: str) -> str:
+    """The colour as a background that points of the same colour are seen on."""
+    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
+    return f"rgba({red}, {green}, {blue}, 0.2)"
+
+
+def _in_lines(name: str) -> str:
+    """The long name of an arm in lines, broken at its underscores."""
+    lines = wrap(name.replace("_", "_ "), 30, break_on_hyphens=False)
+    return "<br>".join(escape(line.replace("_ ", "_")) for line in lines)
 
 
 def _range(values: FloatArray) -> tuple[float, float]:

@@ -7,16 +7,16 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 
 const figures = read("figures-data");
 
+// Charts keep their size when the page is laid out for paper: they need the width of an A4 page's text before.
+let printing = false;
+
 function themed(layout) {
   const axis = { gridcolor: colour("--grid"), linecolor: colour("--line"), zerolinecolor: colour("--grid"), tickcolor: colour("--line") };
-  const result = { ...layout, font: { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: colour("--text") } };
+  const result = { ...layout, font: { family: getComputedStyle(document.body).fontFamily, size: printing ? 10 : 12.5, color: colour("--text") } };
   result.hoverlabel = { bgcolor: colour("--card"), bordercolor: colour("--minor"), font: { color: colour("--text") } };
   for (const name of ["xaxis", "yaxis"]) result[name] = { ...axis, ...layout[name] };
   return result;
 }
-
-// Charts keep their size when the page is laid out for paper: they need the width of an A4 page's text before.
-let printing = false;
 
 function draw(element) {
   const { data, layout } = figures[element.id];

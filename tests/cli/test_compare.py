@@ -2,21 +2,12 @@
 
 import csv
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 CASES = [f"case_{index}" for index in range(8)]
-
-
-def missu(*arguments):
-    code = "from missu_nnunet.cli.main import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False
-    )
 
 
 def write(folder, case, length):
@@ -37,7 +28,7 @@ def arms(tmp_path):
     return tmp_path / "good", tmp_path / "poor", "--reference", tmp_path / "ref", "-np", "1"
 
 
-def test_table_sentence_and_files(arms, tmp_path):
+def test_table_sentence_and_files(missu, arms, tmp_path):
     run = missu("compare", *arms, "--json", tmp_path / "out.json", "--csv", tmp_path / "out.csv")
     assert run.returncode == 0, run.stderr
     assert "8/0/0" in run.stdout
@@ -56,7 +47,7 @@ def test_table_sentence_and_files(arms, tmp_path):
     assert float(row["difference"]) == comparison["difference"]
 
 
-def test_undefined_values_are_null_in_json(arms, tmp_path):
+def test_undefined_values_are_null_in_json(missu, arms, tmp_path):
     write(tmp_path / "poor", CASES[0], 0)
     run = missu("compare", *arms, "--metrics", "hd95", "--json", tmp_path / "out.json")
     assert run.returncode == 0, run.stderr
@@ -66,7 +57,7 @@ def test_undefined_values_are_null_in_json(arms, tmp_path):
     assert content["comparisons"][0]["dropped"] == 1
 
 
-def test_a_single_case_is_said_plainly(arms, tmp_path):
+def test_a_single_case_is_said_plainly(missu, arms, tmp_path):
     for folder in ("good", "poor"):
         for case in CASES[1:]:
             (tmp_path / folder / f"{case}.nii.gz").unlink()
@@ -76,7 +67,7 @@ def test_a_single_case_is_said_plainly(arms, tmp_path):
     assert json.loads((tmp_path / "out.json").read_text())["comparisons"][0]["low"] is None
 
 
-def test_three_arms_with_brackets_in_a_name(arms, tmp_path):
+def test_three_arms_with_brackets_in_a_name(missu, arms, tmp_path):
     for index, case in enumerate(CASES):
         write(tmp_path / "[bold]", case, 20 + index)
     run = missu("compare", tmp_path / "[bold]", *arms)
@@ -85,7 +76,7 @@ def test_three_arms_with_brackets_in_a_name(arms, tmp_path):
         assert pair in run.stdout
 
 
-def test_missing_cases_leave_nothing_behind(arms, tmp_path):
+def test_missing_cases_leave_nothing_behind(missu, arms, tmp_path):
     (tmp_path / "poor" / "case_3.nii.gz").unlink()
     run = missu("compare", *arms, "--json", tmp_path / "out.json", "--csv", tmp_path / "out.csv")
     assert run.returncode == 2
@@ -103,14 +94,14 @@ def test_missing_cases_leave_nothing_behind(arms, tmp_path):
         (["--dataset", "nowhere"], "missu: nowhere: no dataset there"),
     ],
 )
-def test_errors_are_one_line(arms, options, message):
+def test_errors_are_one_line(missu, arms, options, message):
     run = missu("compare", *arms, *options)
     assert run.returncode == 2
     assert run.stderr.startswith(message)
     assert run.stderr.count("\n") == 1
 
 
-def test_a_single_folder_is_an_error(tmp_path):
+def test_a_single_folder_is_an_error(missu, tmp_path):
     run = missu("compare", tmp_path)
     assert run.returncode == 2
     assert run.stderr == f"missu: {tmp_path}: a single folder, expected two or more to compare; give another one\n"

@@ -4,24 +4,15 @@ import csv
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from commands import run
+from commands import Missu, run
 from matplotlib import pyplot as plt
 from tiny_dataset import REGIONS
 from trained_model import write_model
-
-
-def missu(*arguments: object) -> subprocess.CompletedProcess[str]:
-    code = "from missu_nnunet.cli.main import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, "predict", *map(str, arguments)], capture_output=True, text=True, check=False
-    )
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +39,11 @@ def assert_same_files(output: Path, expected: Path) -> None:
         assert ours.GetSpacing() == stock.GetSpacing()
 
 
-def test_two_folds_with_mirroring_and_everything_beside(model: Path, images: Path, tmp_path: Path) -> None:
+def test_two_folds_with_mirroring_and_everything_beside(
+    missu: Missu, model: Path, images: Path, tmp_path: Path
+) -> None:
     ours, stock = tmp_path / "ours", tmp_path / "stock"
-    done = missu(images, "-o", ours, "-m", model, "--device", "cpu", "--uncertainty", "--overlays")
+    done = missu("predict", images, "-o", ours, "-m", model, "--device", "cpu", "--uncertainty", "--overlays")
     assert done.returncode == 0, done.stderr
     assert "2 cases, 2 folds, on cpu" in done.stdout
     assert "[1/2] case_000: shell" in done.stdout
@@ -76,11 +69,11 @@ def test_two_folds_with_mirroring_and_everything_beside(model: Path, images: Pat
     assert not [file for file in ours.iterdir() if file.name.startswith(".")]
 
 
-def test_one_fold_without_mirroring_of_single_files(model: Path, images: Path, tmp_path: Path) -> None:
+def test_one_fold_without_mirroring_of_single_files(missu: Missu, model: Path, images: Path, tmp_path: Path) -> None:
     ours, stock = tmp_path / "ours", tmp_path / "stock"
     shutil.copy(images / "case_000_0000.nii.gz", tmp_path / "scan.nii.gz")
     files = (images / "case_001_0000.nii.gz", tmp_path / "scan.nii.gz")
-    done = missu(*files, "-o", ours, "-m", model, "-f", "1", "--no-tta", "--step", "0.7", "--device", "cpu")
+    done = missu("predict", *files, "-o", ours, "-m", model, "-f", "1", "--no-tta", "--step", "0.7", "--device", "cpu")
     assert done.returncode == 0, done.stderr
     (ours / "scan.nii.gz").rename(ours / "case_000.nii.gz")
     nnunet_predict(model, images, stock, "-f", 1, "--disable_tta", "-step_size", 0.7)
@@ -89,10 +82,10 @@ def test_one_fold_without_mirroring_of_single_files(model: Path, images: Path, t
     assert not (ours / "overlays").exists()
 
 
-def test_regions_of_a_2d_configuration(tiny_dataset: str, images: Path, tmp_path: Path) -> None:
+def test_regions_of_a_2d_configuration(missu: Missu, tiny_dataset: str, images: Path, tmp_path: Path) -> None:
     model = write_model(tiny_dataset, REGIONS, "2d", folds=1)
     ours, stock = tmp_path / "ours", tmp_path / "stock"
-    done = missu(images, "-o", ours, "-m", model, "--device", "cpu", "--uncertainty", "--overlays")
+    done = missu("predict", images, "-o", ours, "-m", model, "--device", "cpu", "--uncertainty", "--overlays")
     assert done.returncode == 0, done.stderr
     nnunet_predict(model, images, stock, "-f", 0)
     assert_same_files(ours, stock)
@@ -118,10 +111,10 @@ def test_regions_of_a_2d_configuration(tiny_dataset: str, images: Path, tmp_path
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
-    model: Path, images: Path, tmp_path: Path, options: list[str], message: str
+    missu: Missu, model: Path, images: Path, tmp_path: Path, options: list[str], message: str
 ) -> None:
     given = [str(model) if option == "MODEL" else str(images) if option == "IMAGES" else option for option in options]
-    done = missu(images, "-o", tmp_path / "out", "--device", "cpu", *given)
+    done = missu("predict", images, "-o", tmp_path / "out", "--device", "cpu", *given)
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.startswith("missu: ")
@@ -129,19 +122,19 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_cascade_is_refused(model: Path, images: Path, tmp_path: Path) -> None:
+def test_a_cascade_is_refused(missu: Missu, model: Path, images: Path, tmp_path: Path) -> None:
     copy = tmp_path / "MISSUTrainer__nnUNetPlans__3d_fullres"
     shutil.copytree(model, copy)
     plans = json.loads((copy / "plans.json").read_text())
     plans["configurations"]["3d_fullres"]["previous_stage"] = "2d"
     (copy / "plans.json").write_text(json.dumps(plans))
-    done = missu(images, "-o", tmp_path / "out", "-m", copy, "--device", "cpu")
+    done = missu("predict", images, "-o", tmp_path / "out", "-m", copy, "--device", "cpu")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1, done.stderr
     assert "cascade" in done.stderr
 
 
-def test_a_broken_image_stops_with_its_name(model: Path, tmp_path: Path) -> None:
+def test_a_broken_image_stops_with_its_name(missu: Missu, model: Path, tmp_path: Path) -> None:
     """Its header is whole, and SimpleITK would fill what is missing with zeros."""
     folder = tmp_path / "images"
     folder.mkdir()
@@ -149,7 +142,7 @@ def test_a_broken_image_stops_with_its_name(model: Path, tmp_path: Path) -> None
     sitk.WriteImage(image, str(folder / "a_0000.nii.gz"))
     whole = (folder / "a_0000.nii.gz").read_bytes()
     (folder / "a_0000.nii.gz").write_bytes(whole[: len(whole) // 2])
-    done = missu(folder, "-o", tmp_path / "out", "-m", model, "--device", "cpu")
+    done = missu("predict", folder, "-o", tmp_path / "out", "-m", model, "--device", "cpu")
     assert done.returncode == 2
     assert f"{folder / 'a_0000.nii.gz'}: damaged or cut short" in done.stderr
     assert not list((tmp_path / "out").glob("*.nii.gz"))

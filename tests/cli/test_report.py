@@ -6,18 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import SCRIPTS, Missu
 from result_folders import CASES, write_model, write_raw
-
-
-def missu(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    code = "from missu_nnunet.cli.main import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | environment,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +23,10 @@ def models(folder: Path) -> list[Path]:
     return sorted((folder / "nnUNet_results").glob("*/*"))
 
 
-def test_one_page_of_two_arms(folder: Path, tmp_path: Path) -> None:
+def test_one_page_of_two_arms(missu: Missu, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("nnUNet_raw", str(folder / "nnUNet_raw"))
     output = tmp_path / "new" / "report.html"
-    run = missu("report", *models(folder), "-o", output, "-np", 1, nnUNet_raw=str(folder / "nnUNet_raw"))
+    run = missu("report", *models(folder), "-o", output, "-np", 1)
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith(f"{output}: ")
     page = output.read_text()
@@ -56,10 +47,9 @@ def test_one_page_of_two_arms(folder: Path, tmp_path: Path) -> None:
     ],
 )
 def test_errors_are_one_line_and_leave_nothing(
-    folder: Path, tmp_path: Path, options: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+    missu: Missu, folder: Path, tmp_path: Path, options: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     run = missu("report", *models(folder), *options)
     assert run.returncode == 2
     assert run.stderr.startswith(message), run.stderr
@@ -69,7 +59,13 @@ def test_errors_are_one_line_and_leave_nothing(
 
 def test_a_missing_extra_is_named(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "plotly.py").write_text("raise ModuleNotFoundError('no plotly', name='plotly')\n")
-    run = missu("report", *models(folder), PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]))
+    run = subprocess.run(
+        [SCRIPTS / "missu", "report", *models(folder)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert run.returncode == 2
     assert run.stderr == (
         "missu: plotly is not installed, which the report needs: pip install 'missu-nnunet[report]'\n"

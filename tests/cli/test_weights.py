@@ -9,23 +9,7 @@ import torch
 from checkpoints import dataset_json, initialized, saved, tiny_plans, write_plans
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from missu_nnunet.cli.main import main
 from missu_nnunet.training.trainer import MISSUTrainer
-
-
-@pytest.fixture
-def missu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Run the command; returns exit code, output and errors."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setenv("COLUMNS", "160")
-        monkeypatch.setattr(sys, "argv", ["missu", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exited:
-            main()
-        return exited.value.code or 0, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture
@@ -39,41 +23,41 @@ def stock_checkpoint(nnunet_folders: Path, tmp_path: Path) -> Path:
 
 
 def test_inspect_prints_what_a_checkpoint_holds(missu, checkpoint: Path) -> None:
-    code, output, _ = missu("inspect", checkpoint)
-    assert code == 0
+    done = missu("inspect", checkpoint)
+    assert done.returncode == 0
     for text in ("MISSUTrainer", "nnUNetPlans", "3d_fullres", "size of network_weights", "MiB", "w_kd 0.4"):
-        assert text in output
+        assert text in done.stdout
 
 
 def test_inspect_prints_json(missu, stock_checkpoint: Path) -> None:
-    code, output, _ = missu("inspect", stock_checkpoint, "--json")
-    (inspection,) = json.loads(output)
-    assert code == 0
+    done = missu("inspect", stock_checkpoint, "--json")
+    (inspection,) = json.loads(done.stdout)
+    assert done.returncode == 0
     assert (inspection["trainer"], inspection["missu_version"]) == ("nnUNetTrainer", None)
 
 
 def test_inspect_prints_a_strangers_text_as_text(missu, checkpoint: Path, tmp_path: Path) -> None:
     content = torch.load(checkpoint, weights_only=False) | {"trainer_name": "[/red]\x1b[2J\n[bold]Trainer"}
     torch.save(content, tmp_path / "stranger.pth")
-    code, output, _ = missu("inspect", tmp_path / "stranger.pth")
-    assert code == 0
-    assert "[/red][2J[bold]Trainer" in output
-    assert "\x1b" not in output
+    done = missu("inspect", tmp_path / "stranger.pth")
+    assert done.returncode == 0
+    assert "[/red][2J[bold]Trainer" in done.stdout
+    assert "\x1b" not in done.stdout
 
 
 def test_inspect_refuses_with_one_line_and_exit_code_2(missu, checkpoint: Path, tmp_path: Path) -> None:
     torch.save(torch.load(checkpoint, weights_only=False) | {"run": print}, tmp_path / "stranger.pth")
-    code, output, errors = missu("inspect", tmp_path / "stranger.pth")
-    assert (code, output, errors.count("\n")) == (2, "", 1)
-    assert "would run print" in errors
+    done = missu("inspect", tmp_path / "stranger.pth")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "would run print" in done.stderr
 
 
 def test_adapt_says_what_became_of_the_channels(missu, checkpoint: Path, tmp_path: Path) -> None:
     plans_file = write_plans(tmp_path, tiny_plans(), dataset_json(channels=2))
-    code, output, _ = missu("weights", "adapt", checkpoint, tmp_path / "out.pth", "--plans", plans_file)
-    assert code == 0
-    assert "1 became 2" in output
-    assert missu("inspect", tmp_path / "out.pth")[0] == 0
+    done = missu("weights", "adapt", checkpoint, tmp_path / "out.pth", "--plans", plans_file)
+    assert done.returncode == 0
+    assert "1 became 2" in done.stdout
+    assert missu("inspect", tmp_path / "out.pth").returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -90,23 +74,23 @@ def test_from_nnunet_says_whether_the_first_outputs_are_the_same(
 ) -> None:
     stock_checkpoint = saved(initialized(nnUNetTrainer, tiny_plans(**plans), dataset_json()), tmp_path / "stock.pth")
     plans_file = write_plans(tmp_path, tiny_plans(**plans), dataset_json(channels))
-    code, output, _ = missu("weights", "from-nnunet", stock_checkpoint, tmp_path / "out.pth", "--plans", plans_file)
-    assert code == 0
-    assert said in output
+    done = missu("weights", "from-nnunet", stock_checkpoint, tmp_path / "out.pth", "--plans", plans_file)
+    assert done.returncode == 0
+    assert said in done.stdout
 
 
 def test_a_configuration_that_the_plan_lacks_is_refused(missu, checkpoint: Path, tmp_path: Path) -> None:
     plans_file = write_plans(tmp_path, tiny_plans(), dataset_json())
-    code, _, errors = missu("weights", "adapt", checkpoint, tmp_path / "out.pth", "--plans", plans_file, "-c", "2d")
-    assert (code, errors.count("\n")) == (2, 1)
-    assert "no configuration '2d', found ['3d_fullres']" in errors
+    done = missu("weights", "adapt", checkpoint, tmp_path / "out.pth", "--plans", plans_file, "-c", "2d")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "no configuration '2d', found ['3d_fullres']" in done.stderr
 
 
 def test_export_says_what_it_wrote(missu, checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "missu.safetensors"
-    code, output, _ = missu("weights", "export", checkpoint, out)
-    assert code == 0
-    assert output.startswith(f"{out}: ")
+    done = missu("weights", "export", checkpoint, out)
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"{out}: ")
     assert out.is_file()
 
 
@@ -118,6 +102,6 @@ def test_export_names_the_extra_that_is_missing(
     for name in [name for name in sys.modules if name.split(".")[0] == library]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, library, None)
-    code, _, errors = missu("weights", "export", checkpoint, tmp_path / "missu.onnx")
-    assert (code, errors.count("\n")) == (2, 1)
-    assert f"{library} is not installed: pip install 'missu-nnunet[export]'" in errors
+    done = missu("weights", "export", checkpoint, tmp_path / "missu.onnx")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"{library} is not installed: pip install 'missu-nnunet[export]'" in done.stderr

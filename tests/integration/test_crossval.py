@@ -72,10 +72,11 @@ def model(planned: str) -> Path:
 def test_killed_at_any_time_it_is_completed_without_repeating_finished_work(model: Path) -> None:
     rng = random.Random(20)
     finished: dict[Path, int] = {}
-    kills = [kill_crossval, kill_its_process_group, kill_everything]
-    for kill in kills:
+    # The first one most likely in the timed iterations, the others in the trainings
+    kills = {kill_crossval: "--estimate", kill_its_process_group: "--no-estimate", kill_everything: "--no-estimate"}
+    for kill, estimate in kills.items():
         mark = str(uuid.uuid4())
-        process = crossval("--trainers", TRAINER, "--folds", "0,1", **{MARK: mark})
+        process = crossval("--trainers", TRAINER, "--folds", "0,1", estimate, **{MARK: mark})
         with pytest.raises(subprocess.TimeoutExpired):
             # Anywhere between the first imports and the second fold
             process.wait(timeout=rng.uniform(5, 18))
@@ -91,7 +92,7 @@ def test_killed_at_any_time_it_is_completed_without_repeating_finished_work(mode
         finals = [file.parent.parent / "checkpoint_final.pth" for file in summaries]
         finished |= {file: file.stat().st_mtime_ns for file in finals if file.exists()}
 
-    process = crossval("--trainers", TRAINER, "--folds", "0,1")
+    process = crossval("--trainers", TRAINER, "--folds", "0,1", "--no-estimate")
     output, _ = process.communicate()
     assert process.returncode == 0, output
     for fold in FOLDS:
@@ -123,7 +124,8 @@ def test_a_failing_training_does_not_stop_the_others(model: Path, tmp_path: Path
     )
     (model / "fold_1" / "validation" / "summary.json").unlink()
     checkpoint = (model / "fold_1" / "checkpoint_final.pth").stat().st_mtime_ns
-    process = crossval("--trainers", f"FailingTrainer,{TRAINER}", "--folds", "1", nnUNet_extTrainer=str(tmp_path))
+    trainers = ("--trainers", f"FailingTrainer,{TRAINER}", "--folds", "1", "--no-estimate")
+    process = crossval(*trainers, nnUNet_extTrainer=str(tmp_path))
     output, _ = process.communicate()
     assert process.returncode == 1, output
     failed = model.with_name(f"FailingTrainer__{PLANS}__3d_fullres") / "fold_1"

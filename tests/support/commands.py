@@ -3,12 +3,16 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 SCRIPTS = Path(sys.executable).parent
 
 TRAINER = "MISSUTrainer_4epochs_3iters"
 PLANS = "nnUNetMISSUPlansCPU"
+
+Missu = Callable[..., subprocess.CompletedProcess[str]]
+"""What the fixture `missu` of tests/cli gives."""
 
 
 def start(command: str | Path, *arguments: object) -> subprocess.Popen[str]:
