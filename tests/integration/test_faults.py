@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from forked_training import start_training, wait_for
+from forked import start, wait_for
 
 from missu_nnunet.files import PARTIAL
 from missu_nnunet.weights.checkpoint import read_checkpoint
@@ -19,7 +19,7 @@ from missu_nnunet.weights.checkpoint import read_checkpoint
 EPOCHS = 10
 TRAINER = f"MISSUTrainer_{EPOCHS}epochs_2iters"
 PLANS = "nnUNetMISSUPlansCPU"
-COMMAND = (903, "3d_fullres", 0, "-tr", TRAINER, "-p", PLANS, "-device", "cpu")
+COMMAND = ("nnUNetv2_train", 903, "3d_fullres", 0, "-tr", TRAINER, "-p", PLANS, "-device", "cpu")
 KILLS_AT_RANDOM = 14
 KILLS_WHILE_WRITING = 6
 
@@ -58,9 +58,9 @@ def test_twenty_kills_cost_nothing_but_time(planned: str, tmp_path: Path, monkey
     log = tmp_path / "log.txt"
 
     # The run without interruption, which also tells how long things take here; its validation is not needed.
-    start_training(["--help"], log).join()  # imports everything for all that follow
+    start("nnUNetv2_train", "--help", log=log).join()  # imports everything for all that follow
     begin = time.monotonic()
-    process = start_training(COMMAND, log)
+    process = start(*COMMAND, log=log)
     wait_for(fold / "checkpoint_best.pth", log)
     first_epoch = time.monotonic() - begin
     wait_for(fold / "checkpoint_final.pth", log)
@@ -74,7 +74,7 @@ def test_twenty_kills_cost_nothing_but_time(planned: str, tmp_path: Path, monkey
     at_random = while_writing = 0
     while at_random < KILLS_AT_RANDOM or while_writing < KILLS_WHILE_WRITING:
         begin = time.time()
-        process = start_training((*COMMAND, "--c"), log)
+        process = start(*COMMAND, "--c", log=log)
         if while_writing < KILLS_WHILE_WRITING and at_random >= 2 * while_writing:
             wait_for_write(fold, process, begin)
         else:
@@ -89,7 +89,7 @@ def test_twenty_kills_cost_nothing_but_time(planned: str, tmp_path: Path, monkey
         for checkpoint in fold.glob("checkpoint_*.pth"):
             read_checkpoint(checkpoint, str(checkpoint))
 
-    process = start_training((*COMMAND, "--c"), log)
+    process = start(*COMMAND, "--c", log=log)
     process.join()
     assert process.exitcode == 0, log.read_text()
     assert not any(fold.glob(f"{PARTIAL}*"))

@@ -13,7 +13,7 @@ import pytest
 import SimpleITK as sitk
 from checkpoints import DATASET, initialized, saved
 from commands import PLANS, run
-from forked_training import start_training, wait_for
+from forked import start, wait_for
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from tiny_dataset import REGIONS, write_raw_dataset
 from torch import Tensor
@@ -82,8 +82,8 @@ def trained_from(weights: Path, dataset: int, plans: Path, log: Path) -> dict[st
     """The network after one step of a training that began with the weights."""
     names = (CONTINUE, plans.stem, "3d_fullres")
     final = Path(os.environ["nnUNet_results"]) / plans.parent.name / "__".join(names) / "fold_0/checkpoint_final.pth"
-    train = (dataset, "3d_fullres", 0, "-tr", CONTINUE, "-p", plans.stem, "-device", "cpu")
-    process = start_training((*train, "-pretrained_weights", weights), log)
+    train = ("nnUNetv2_train", dataset, "3d_fullres", 0, "-tr", CONTINUE, "-p", plans.stem, "-device", "cpu")
+    process = start(*train, "-pretrained_weights", weights, log=log)
     wait_for(final, log)
     process.kill()  # its validation is not needed
     process.join()
