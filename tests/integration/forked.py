@@ -4,9 +4,11 @@ import multiprocessing
 import os
 import runpy
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from importlib.metadata import entry_points
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -28,6 +30,16 @@ def start(name: str, *arguments: object, log: Path, environment: Mapping[str, st
     return process
 
 
+def run(name: str, *arguments: object) -> str:
+    """Run a command to its end, which must be a good one, and return what it printed."""
+    with tempfile.NamedTemporaryFile("r") as log:
+        process = start(name, *arguments, log=Path(log.name))
+        process.join()
+        output = log.read()
+    assert process.exitcode == 0, f"{name} {' '.join(map(str, arguments))}\n{output}"
+    return output
+
+
 def wait_for(file: Path, log: Path) -> None:
     """Return when the file is there; after two minutes show the log instead."""
     end = time.monotonic() + 120
@@ -42,10 +54,12 @@ def _run(name: str, arguments: list[str], log: Path, environment: dict[str, str]
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    # The workers that nnU-Net spawns start at once as well.
-    fork = multiprocessing.get_context("fork")
-    multiprocessing.get_context = lambda method=None: fork
-    multiprocessing.set_start_method("fork", force=True)
+    # The workers that nnU-Net spawns come from the same server. (Forking this process instead would hand them OpenMP
+    # without its threads.) CPython means children to use their parent's server, but starts them one of their own.
+    forked = multiprocessing.get_context("forkserver")
+    multiprocessing.get_context = lambda method=None: forked
+    forkserver._forkserver.ensure_running = resource_tracker.ensure_running
+    multiprocessing.cpu_count = lambda: 1  # of a thread per core, each would wait for the others where others compute
     sys.argv = [name, *arguments]
     scripts = entry_points(group="console_scripts", name=name)
     if scripts:
