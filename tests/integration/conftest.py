@@ -15,7 +15,7 @@ def fold(planned: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     train = ("nnUNetv2_train", 903, "3d_fullres", 0, "-tr", TRAINER, "-p", PLANS, "-device", "cpu")
     log = tmp_path_factory.mktemp("fold") / "log.txt"
     process = start(*train, log=log)
-    wait_for(folder / "checkpoint_best.pth", log)
+    wait_for(folder / "checkpoint_best.pth", process, log)
     process.kill()
     process.join()
     assert not (folder / "checkpoint_final.pth").exists()

@@ -40,10 +40,11 @@ def run(name: str, *arguments: object) -> str:
     return output
 
 
-def wait_for(file: Path, log: Path) -> None:
-    """Return when the file is there; after two minutes show the log instead."""
+def wait_for(file: Path, process: BaseProcess, log: Path) -> None:
+    """Return when the process has written the file; if it ends without, or after two minutes, show the log instead."""
     end = time.monotonic() + 120
     while not file.exists():
+        assert process.is_alive(), log.read_text()
         assert time.monotonic() < end, log.read_text()
         time.sleep(0.01)
 

@@ -61,9 +61,9 @@ def test_twenty_kills_cost_nothing_but_time(planned: str, tmp_path: Path, monkey
     start("nnUNetv2_train", "--help", log=log).join()  # imports everything for all that follow
     begin = time.monotonic()
     process = start(*COMMAND, log=log)
-    wait_for(fold / "checkpoint_best.pth", log)
+    wait_for(fold / "checkpoint_best.pth", process, log)
     first_epoch = time.monotonic() - begin
-    wait_for(fold / "checkpoint_final.pth", log)
+    wait_for(fold / "checkpoint_final.pth", process, log)
     epoch = (time.monotonic() - begin - first_epoch) / (EPOCHS - 1)
     process.kill()
     process.join()

@@ -85,7 +85,7 @@ def trained_from(weights: Path, dataset: int, plans: Path, log: Path) -> dict[st
     final = Path(os.environ["nnUNet_results"]) / plans.parent.name / "__".join(names) / "fold_0/checkpoint_final.pth"
     train = ("nnUNetv2_train", dataset, "3d_fullres", 0, "-tr", CONTINUE, "-p", plans.stem, "-device", "cpu")
     process = start(*train, "-pretrained_weights", weights, log=log)
-    wait_for(final, log)
+    wait_for(final, process, log)
     process.kill()  # its validation is not needed
     process.join()
     return read_checkpoint(final, "it")["network_weights"]
