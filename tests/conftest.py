@@ -44,7 +44,7 @@ def tiny_dataset(nnunet_folders: Path) -> str:
 @pytest.fixture(scope="session")
 def planned(nnunet_folders: Path) -> str:
     """Name of a small dataset, 903, that nnU-Net's command has planned (nnUNetMISSUPlansCPU) and preprocessed."""
-    from commands import run
+    from forked import run
     from tiny_dataset import write_raw_dataset
 
     name = write_raw_dataset(nnunet_folders / "nnUNet_raw", dataset_id=903)

@@ -32,8 +32,9 @@ def inspect(
             if name == "bytes":
                 for part, size in value.items():
                     table.add_row(f"size of {part}", f"{size / 2**20:.2f} MiB")
-            elif name == "hyperparameters":
-                table.add_row(name, _text(value and ", ".join(f"{key} {setting}" for key, setting in value.items())))
+            elif isinstance(value, dict):
+                settings = ", ".join(f"{key} {_text(setting)}" for key, setting in value.items())
+                table.add_row(name.replace("_", " "), _text(settings or None))
             elif name != "name":
                 table.add_row(name.replace("_", " "), _text(value))
         console.print(table)
@@ -46,5 +47,5 @@ def _text(value: object) -> Text:
     if value is None:
         return Text("–")
     if isinstance(value, float):
-        return Text(f"{value:.4f}")
-    return Text(f"{value:,}" if isinstance(value, int) else printable(str(value)))
+        return Text(f"{value:.4g}")
+    return Text(f"{value:,}" if type(value) is int else printable(str(value)))

@@ -5,6 +5,7 @@ names as network, normalisation or activation. All three are checked here, where
 """
 
 import json
+import math
 import pickle
 import re
 import stat
@@ -14,6 +15,7 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from missu_nnunet.errors import InputError
@@ -46,6 +48,8 @@ class Inspection:
         fold: number of the fold, or ``all``.
         epochs: epochs done.
         best_ema_pseudo_dice: highest moving average of the validation's mean pseudo Dice.
+        last_epoch: what the last epoch logged (losses, pseudo Dice, learning rate), by the log's keys; ``None`` where
+            it was not finite.
         parameters: of the inference network; shared ones count once.
         bytes: size of the tensors in each part of the checkpoint.
         missu_version: version of missu-nnunet that wrote it.
@@ -60,6 +64,7 @@ class Inspection:
     fold: int | str | None
     epochs: int | None
     best_ema_pseudo_dice: float | None
+    last_epoch: dict[str, float | None]
     parameters: int
     bytes: dict[str, int]
     missu_version: str | None
@@ -197,11 +202,24 @@ def _inspect_checkpoint(checkpoint: dict[str, Any], name: str) -> Inspection:
         fold=init_args.get("fold"),
         epochs=checkpoint.get("current_epoch"),
         best_ema_pseudo_dice=None if best is None else float(best),
+        last_epoch=_last_logged(checkpoint.get("logging")),
         parameters=_count({key: value for key, value in weights.items() if not key.endswith(_BUFFERS)}),
         bytes={part: size for part, value in checkpoint.items() if (size := _bytes(value))},
         missu_version=missu.get("version"),
         hyperparameters=missu.get("hyperparameters"),
     )
+
+
+def _last_logged(log: Any) -> dict[str, float | None]:
+    """The last of what is logged as one number per epoch, without the clock's."""
+    if not isinstance(log, dict):
+        return {}
+    last = {str(key): values[-1] for key, values in log.items() if isinstance(values, list) and values}
+    return {
+        key: float(value) if math.isfinite(value) else None
+        for key, value in last.items()
+        if isinstance(value, float | np.floating) and not key.endswith("_timestamps")
+    }
 
 
 def _tensors(value: Any) -> list[Tensor]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import dataset_json, initialized, saved, tiny_plans, write_plans
+from checkpoints import dataset_json, initialized, saved, tiny_plans, train_epoch, write_plans
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from missu_nnunet.training.trainer import MISSUTrainer
@@ -27,6 +27,17 @@ def test_inspect_prints_what_a_checkpoint_holds(missu, checkpoint: Path) -> None
     assert done.returncode == 0
     for text in ("MISSUTrainer", "nnUNetPlans", "3d_fullres", "size of network_weights", "MiB", "w_kd 0.4"):
         assert text in done.stdout
+
+
+def test_inspect_prints_the_metrics_of_the_last_epoch(missu, nnunet_folders: Path, tmp_path: Path) -> None:
+    trainer = initialized(MISSUTrainer, tiny_plans(), dataset_json())
+    train_epoch(trainer)
+    code, output, _ = missu("inspect", saved(trainer, tmp_path / "missu.pth"))
+    assert code == 0
+    loss, dice = (float(trainer.logger.get_value(key, 0)) for key in ("train_losses", "mean_fg_dice"))
+    output = " ".join(output.split())
+    assert f"mean_fg_dice {dice:.4g}, " in output
+    assert f"train_losses {loss:.4g}, " in output
 
 
 def test_inspect_prints_json(missu, stock_checkpoint: Path) -> None:

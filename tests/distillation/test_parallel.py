@@ -1,11 +1,22 @@
-"""The training module under torch.compile and DistributedDataParallel."""
-
-from pathlib import Path
+"""The training module under torch.compile and with what nnU-Net does to it for several GPUs."""
 
 import pytest
 import torch
-from distributed_step import STRIDES_3D, total, train_step, training_module
-from torch import multiprocessing
+from random_plans import plain_arch_kwargs
+from torch import nn
+
+from missu_nnunet.architecture.configuration import missu_arch_kwargs
+from missu_nnunet.architecture.missu import MISSU
+from missu_nnunet.distillation.self_distillation import SelfDistillation
+from missu_nnunet.hyperparameters import Hyperparameters
+
+STRIDES_3D = [[1, 1, 1]] + [[2, 2, 2]] * 3
+
+
+def training_module(plan: dict, patch_size: tuple[int, ...], **changes: object) -> SelfDistillation:
+    torch.manual_seed(0)
+    network = MISSU(2, num_classes=3, deep_supervision=True, **missu_arch_kwargs(plan, patch_size))
+    return SelfDistillation(network.apply(network.initialize), 3, False, Hyperparameters(**changes))
 
 
 @pytest.mark.parametrize("changes", [{}, {"student": "posterior"}, {"teacher": "skip"}])
@@ -14,18 +25,20 @@ def test_compiles_without_graph_breaks_and_agrees_with_eager(
     strides: list[list[int]], patch_size: tuple[int, ...], changes: dict
 ) -> None:
     torch.compiler.reset()
-    module = training_module(strides, patch_size, **changes)
+    module = training_module(plain_arch_kwargs(strides), patch_size, **changes)
     compiled = torch.compile(module, fullgraph=True, backend="eager")
     x = torch.randn(2, 2, *patch_size)
     torch.testing.assert_close(tuple(compiled.train()(x)), tuple(module(x)))
     torch.testing.assert_close(compiled.eval()(x), module(x))
 
 
-def test_two_processes_have_the_gradients_of_one_on_the_joint_batch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("training", [True, False])
+def test_conversion_to_synchronised_batch_norm_leaves_results_unchanged(training: bool) -> None:
+    plan = plain_arch_kwargs(STRIDES_3D) | {"norm_op": nn.BatchNorm3d}
+    before, after = (training_module(plan, (16, 16, 24)) for _ in range(2))
+    after = nn.SyncBatchNorm.convert_sync_batchnorm(after)
+    assert any(isinstance(part, nn.SyncBatchNorm) for part in after.modules())
+    assert not any(isinstance(part, nn.BatchNorm3d) for part in after.modules())
     x = torch.randn(2, 2, 16, 16, 24)
-    multiprocessing.spawn(train_step, (str(tmp_path / "store"), x, str(tmp_path / "gradients.pt")), nprocs=2)
-    module = training_module(STRIDES_3D, (16, 16, 24)).train()
-    # Means of per-sample squares differ from the joint batch's in nothing: instance normalisation mixes no samples.
-    total(module(x)).backward()
-    for ours, theirs in zip(module.parameters(), torch.load(tmp_path / "gradients.pt"), strict=True):
-        torch.testing.assert_close(theirs, ours.grad, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(tuple(after.train(training)(x)), tuple(before.train(training)(x)), rtol=0, atol=0)
+    torch.testing.assert_close(after.state_dict(), before.state_dict(), rtol=0, atol=0)

@@ -6,16 +6,20 @@ makes nnU-Net's four integration datasets with its own generators, adds 3d_lowre
 integration tests do, and takes each through planning, training, validation, the choice of the best configuration,
 prediction, ensembling and postprocessing. Prints a table in Markdown. A step that fails does not stop the others; steps
 that are finished are skipped when the command is given again. What every step printed is kept in FOLDER/logs.
+
+The steps are nnU-Net's own entry points with their command lines, but in forked processes: importing everything anew
+for each of a hundred steps and its workers would take longer than what they do.
 """
 
 import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
+
+from forked import start
 
 SOURCE_ID = 4
 MODES = {  # dataset made by nnU-Net's generator → its label mode
@@ -26,6 +30,7 @@ MODES = {  # dataset made by nnU-Net's generator → its label mode
 }
 CONFIGURATIONS = ("2d", "3d_lowres", "3d_fullres", "3d_cascade_fullres")
 FOLDS = (0, 1)
+PROCESSES = {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 PLANS = "nnUNetPlans"  # the name that nnU-Net's script for 3d_lowres and the cascade looks for
 GENERATORS = "nnunetv2.dataset_conversion.datasets_for_integration_tests"
 ADD_CASCADE = "nnunetv2.tests.integration_tests.add_lowres_and_cascade"
@@ -40,6 +45,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--iterations", type=int, default=25, help="per epoch")
     options = parser.parse_args()
+    os.environ |= PROCESSES  # before nnU-Net is imported, which reads them then
     matrix = Matrix(options.folder, f"MISSUTrainer_{options.epochs}epochs_{options.iterations}iters")
     matrix.convert(options.task, options.cases)
     for dataset in MODES:
@@ -66,9 +72,8 @@ class Matrix:
         self.raw, self.preprocessed, self.results = (
             self.folder / name for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
         )
-        processes = {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1", "OMP_WAIT_POLICY": "PASSIVE"}
         folders = {path.name: str(path) for path in (self.raw, self.preprocessed, self.results)}
-        self.environment = os.environ | folders | processes
+        self.environment = os.environ | folders
         for path in (self.raw, self.preprocessed, self.results, self.folder / "logs"):
             path.mkdir(parents=True, exist_ok=True)
 
@@ -79,7 +84,7 @@ class Matrix:
             dataset = json.loads((task / "dataset.json").read_text())
             dataset["training"] = dataset["training"][:cases]
             # What is predicted is not scored: training images serve as well, and every copy of the task has them.
-            dataset["test"] = [case["image"] for case in dataset["training"][:4]]
+            dataset["test"] = [case["image"] for case in dataset["training"][:2]]
             dataset |= {"numTraining": len(dataset["training"]), "numTest": len(dataset["test"])}
             copies = [(file, file) for case in dataset["training"] for file in case.values()]
             copies += [(file, file.replace("imagesTr", "imagesTs")) for file in dataset["test"]]
@@ -88,25 +93,25 @@ class Matrix:
                 (source / copy).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(task / file, source / copy)
             (source / "dataset.json").write_text(json.dumps(dataset))
-        self.command("source", "all", "convert", "nnUNetv2_convert_MSD_dataset", "-i", source, "-np", 1)
+        self.step("source", "all", "convert", "nnUNetv2_convert_MSD_dataset", "-i", source, "-np", 1)
 
     def run(self, dataset: str, configurations: tuple[str, ...]) -> None:
         """Everything for one of nnU-Net's integration datasets; the source dataset must be in ``nnUNet_raw``."""
         number = int(dataset[7:10])
-        self.module(dataset, "all", "generate", f"{GENERATORS}.{dataset}")
-        self.command(dataset, "all", "fingerprint", "nnUNetv2_extract_fingerprint", "-d", number, "-np", 1)
+        self.step(dataset, "all", "generate", f"{GENERATORS}.{dataset}")
+        self.step(dataset, "all", "fingerprint", "nnUNetv2_extract_fingerprint", "-d", number, "-np", 1)
         plan = ("-d", number, "-pl", "MISSUPlannerCPU", "-overwrite_plans_name", PLANS)
-        self.command(dataset, "all", "plan", "nnUNetv2_plan_experiment", *plan)
-        self.module(dataset, "all", "add lowres and cascade", ADD_CASCADE, "-d", number)
+        self.step(dataset, "all", "plan", "nnUNetv2_plan_experiment", *plan)
+        self.step(dataset, "all", "add lowres and cascade", ADD_CASCADE, "-d", number)
         preprocessed = [configuration for configuration in configurations if configuration != "3d_cascade_fullres"]
         each = ("-np", *[1] * len(preprocessed))
         arguments = ("-d", number, "-plans_name", PLANS, "-c", *preprocessed, *each)
-        self.command(dataset, "all", "preprocess", "nnUNetv2_preprocess", *arguments)
+        self.step(dataset, "all", "preprocess", "nnUNetv2_preprocess", *arguments)
         self.write_splits(dataset)
         for configuration in configurations:
             self.train(dataset, number, configuration)
         best = ("-c", *configurations, "-tr", self.trainer, "-p", PLANS, "-f", *FOLDS, "-np", 1)
-        self.command(dataset, "all", "best", "nnUNetv2_find_best_configuration", number, *best)
+        self.step(dataset, "all", "best", "nnUNetv2_find_best_configuration", number, *best)
         for configuration in configurations:
             self.predict(dataset, number, configuration)
         self.ensemble(dataset, configurations)
@@ -124,8 +129,8 @@ class Matrix:
         command = ("nnUNetv2_train", number, configuration)
         options = ("-tr", self.trainer, "-p", PLANS, "-device", "cpu", "--npz")
         for fold in FOLDS:
-            self.command(dataset, configuration, f"train {fold}", *command, fold, *options)
-        self.command(dataset, configuration, "--val", *command, FOLDS[0], *options, "--val")
+            self.step(dataset, configuration, f"train {fold}", *command, fold, *options)
+        self.step(dataset, configuration, "--val", *command, FOLDS[0], *options, "--val")
 
     def predict(self, dataset: str, number: int, configuration: str) -> None:
         """Predict the test images with both folds; the cascade starts from the low resolution's prediction."""
@@ -134,13 +139,13 @@ class Matrix:
             options += ("-prev_stage_predictions", self.predictions(dataset, "3d_lowres"))
         folders = ("-i", self.raw / dataset / "imagesTs", "-o", self.predictions(dataset, configuration))
         arguments = ("-d", number, "-c", configuration, *folders, *options, "-npp", 1, "-nps", 1)
-        self.command(dataset, configuration, "predict", "nnUNetv2_predict", *arguments)
+        self.step(dataset, configuration, "predict", "nnUNetv2_predict", *arguments)
 
     def ensemble(self, dataset: str, configurations: tuple[str, ...]) -> None:
         """Average the probabilities of all configurations."""
         inputs = [self.predictions(dataset, configuration) for configuration in configurations]
         folders = ("-i", *inputs, "-o", self.predictions(dataset, "ensemble"))
-        self.command(dataset, "all", "ensemble", "nnUNetv2_ensemble", *folders, "-np", 1)
+        self.step(dataset, "all", "ensemble", "nnUNetv2_ensemble", *folders, "-np", 1)
 
     def postprocess(self, dataset: str) -> None:
         """Apply what nnU-Net found best to the predictions of the configuration, or the ensemble, it found best."""
@@ -155,32 +160,24 @@ class Matrix:
         files = ("-pp_pkl_file", best["postprocessing_file"], "-plans_json", best["some_plans_file"])
         dataset_json = ("-dataset_json", self.raw / dataset / "dataset.json")
         arguments = (*folders, *files, *dataset_json, "-np", 1)
-        self.command(dataset, "all", "postprocess", "nnUNetv2_apply_postprocessing", *arguments)
+        self.step(dataset, "all", "postprocess", "nnUNetv2_apply_postprocessing", *arguments)
 
     def predictions(self, dataset: str, name: str) -> Path:
         """Folder of the segmentations of the test images."""
         return self.folder / "predictions" / dataset / name
 
-    def command(self, dataset: str, configuration: str, step: str, name: str, *arguments: object) -> None:
-        """Run a command of this environment as a step."""
-        self.step(dataset, configuration, step, [str(Path(sys.executable).parent / name), *map(str, arguments)])
-
-    def module(self, dataset: str, configuration: str, step: str, name: str, *arguments: object) -> None:
-        """Run a module of nnU-Net that has no command."""
-        self.step(dataset, configuration, step, [sys.executable, "-m", name, *map(str, arguments)])
-
-    def step(self, dataset: str, configuration: str, step: str, line: list[str]) -> None:
-        """Run a step unless it is finished, and note whether it succeeded."""
+    def step(self, dataset: str, configuration: str, step: str, name: str, *arguments: object) -> None:
+        """Run a command of nnU-Net, or a module that has none, unless it is finished, and note whether it succeeded."""
         log = self.folder / "logs" / f"{dataset} {configuration} {step}.log"
         finished = log.with_suffix(".finished")
         if not finished.exists():
             begin = time.monotonic()
-            with log.open("w") as file:
-                print(*line, file=file, flush=True)
-                result = subprocess.run(line, stdout=file, stderr=subprocess.STDOUT, env=self.environment)
-            outcome = f"exit code {result.returncode}, {time.monotonic() - begin:.0f} s"
+            log.write_text(" ".join(map(str, (name, *arguments))) + "\n")
+            process = start(name, *arguments, log=log, environment=self.environment)
+            process.join()
+            outcome = f"exit code {process.exitcode}, {time.monotonic() - begin:.0f} s"
             print(f"{dataset} {configuration} {step}: {outcome}", file=sys.stderr, flush=True)
-            if result.returncode == 0:
+            if process.exitcode == 0:
                 finished.touch()
         self.passed[dataset, configuration, step] = finished.exists()
 

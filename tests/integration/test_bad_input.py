@@ -30,6 +30,7 @@ from missu_nnunet.files import PARTIAL
 DATASET = "Dataset903_Tiny"
 PLANS = "nnUNetMISSUPlansCPU"
 CASES = [f"case_{number}" for number in range(3)]
+READ_ONLY = Path("/sys")  # to root as well, whom permissions do not stop
 
 
 def write_labels(file: Path, labels: Sequence[int] = (0, 1, 2), spacing: float = 1.0) -> None:
@@ -290,6 +291,7 @@ EVALUATE: list[tuple[Arrange, str]] = [
         "text: no such folder, and it cannot be made",
     ),
     (lambda desk: [*desk.pair(str), "--csv", desk.folder], "cannot be written .Is a directory"),
+    (lambda desk: [*desk.pair(str), "--csv", READ_ONLY / "out.csv"], "/sys/out.csv: cannot be written"),
 ]
 
 COMPARE: list[tuple[Arrange, str]] = [
@@ -355,6 +357,8 @@ WEIGHTS: list[tuple[Arrange, str]] = [
         "its weights are not those of its plan's network",
     ),
     (lambda desk: ["export", desk.missu, desk.text() / "out.safetensors"], "a file is in its place"),
+    (lambda desk: ["adapt", desk.missu, READ_ONLY / "out", "--plans", desk.plans()], "/sys/out: cannot be written"),
+    (lambda desk: ["export", desk.missu, READ_ONLY / "out.onnx"], "/sys/out.onnx: cannot be written"),
 ]
 
 DEMO: list[tuple[Arrange, str]] = [
@@ -363,6 +367,7 @@ DEMO: list[tuple[Arrange, str]] = [
     (lambda desk: ["--out", desk.demo('{"seed": 1, "version": "0", "finished": []}')], "holds the demo of seed 1"),
     (lambda desk: ["--out", desk.text()], "exists and is not a demo's folder"),
     (lambda desk: ["--out", desk.text() / "demo"], "a file is in its place"),
+    (lambda desk: ["--out", READ_ONLY / "demo"], "/sys/demo: no such folder, and it cannot be made"),
 ]
 
 COMMANDS = {
@@ -479,7 +484,10 @@ class Workshop:
 
     def configuration(self, change: Callable[[Any], Any]) -> None:
         """Change the configuration of the plan."""
-        edit(self.preprocessed / f"{PLANS}.json", lambda plans: change(plans["configurations"]["3d_fullres"]))
+        self.plans(lambda plans: change(plans["configurations"]["3d_fullres"]))
+
+    def plans(self, change: Callable[[Any], Any]) -> None:
+        edit(self.preprocessed / f"{PLANS}.json", change)
 
     def splits(self, train: list[str], val: list[str]) -> None:
         (self.preprocessed / "splits_final.json").write_text(json.dumps([{"train": train, "val": val}]))
@@ -516,6 +524,13 @@ NNUNET: list[tuple[Callable[[Workshop], Any], Sequence[object], int, str]] = [
         "Could not find requested nnunet trainer MISSU",
     ),
     (lambda shop: shop.set("nnUNet_results", shop.desk.text()), TRAIN, 1, "NotADirectoryError|FileExistsError"),
+    (lambda shop: shop.set("nnUNet_results", READ_ONLY), TRAIN, 1, "PermissionError|Read-only file system"),
+    (
+        lambda shop: shop.plans(lambda plans: plans.update(dataset_name="Dataset908_Other")),
+        TRAIN,
+        1,
+        "Dataset908_Other",
+    ),
     (lambda shop: (shop.preprocessed / f"{PLANS}.json").unlink(), TRAIN, 1, "No such file or directory"),
     (lambda shop: cut(shop.preprocessed / f"{PLANS}.json"), TRAIN, 1, "JSONDecodeError"),
     (lambda shop: None, (*TRAIN, "-pretrained_weights", "no.pth"), 1, "No such file or directory: 'no.pth'"),

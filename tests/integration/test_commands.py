@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import PLANS, TRAINER, run, start
+from commands import PLANS, TRAINER, start
+from forked import run
 
 
 def test_training_goes_on_after_a_kill_with_the_teachers(fold: Path) -> None:

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from commands import run
+from forked import run
 
 N_CASES = 6
 

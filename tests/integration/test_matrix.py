@@ -34,7 +34,7 @@ def test_every_other_label_mode(matrix: Matrix, dataset: str) -> None:
 
 def test_a_failed_step_does_not_stop_the_others_and_shows(matrix: Matrix, tmp_path: Path) -> None:
     other = Matrix(tmp_path, matrix.trainer)
-    other.module(HARDEST, "2d", "predict", "no_such_module")
-    other.command(HARDEST, "all", "plan", "nnUNetv2_plan_experiment", "--help")
+    other.step(HARDEST, "2d", "predict", "no_such_module")
+    other.step(HARDEST, "all", "plan", "nnUNetv2_plan_experiment", "--help")
     assert other.passed == {(HARDEST, "2d", "predict"): False, (HARDEST, "all", "plan"): True}
     assert "failed" in other.table()

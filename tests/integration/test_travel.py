@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from checkpoints import DATASET, initialized, saved
-from commands import PLANS, run
-from forked_training import start_training, wait_for
+from commands import PLANS
+from commands import run as run_process
+from forked import run, start, wait_for
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from tiny_dataset import REGIONS, write_raw_dataset
 from torch import Tensor
@@ -54,10 +55,10 @@ def test_model_predicts_the_same_in_a_fresh_environment(
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("nnUNet_results", str(tmp_path / "there" / "results"))
     monkeypatch.chdir(tmp_path)
-    found = run(fresh / "python", "-c", "import missu_nnunet, nnunetv2; print(missu_nnunet, nnunetv2)")
+    found = run_process(fresh / "python", "-c", "import missu_nnunet, nnunetv2; print(missu_nnunet, nnunetv2)")
     assert found.count(str(fresh.parent)) == 2
-    run(fresh / "nnUNetv2_install_pretrained_model_from_zip", tmp_path / "model.zip")
-    run(fresh / "nnUNetv2_predict", *predict, "-o", tmp_path / "there")
+    run_process(fresh / "nnUNetv2_install_pretrained_model_from_zip", tmp_path / "model.zip")
+    run_process(fresh / "nnUNetv2_predict", *predict, "-o", tmp_path / "there")
     for case in ("case_000.nii.gz", "case_001.nii.gz"):
         here, there = (sitk.GetArrayFromImage(sitk.ReadImage(tmp_path / place / case)) for place in ("here", "there"))
         assert np.array_equal(here, there)
@@ -82,9 +83,9 @@ def trained_from(weights: Path, dataset: int, plans: Path, log: Path) -> dict[st
     """The network after one step of a training that began with the weights."""
     names = (CONTINUE, plans.stem, "3d_fullres")
     final = Path(os.environ["nnUNet_results"]) / plans.parent.name / "__".join(names) / "fold_0/checkpoint_final.pth"
-    train = (dataset, "3d_fullres", 0, "-tr", CONTINUE, "-p", plans.stem, "-device", "cpu")
-    process = start_training((*train, "-pretrained_weights", weights), log)
-    wait_for(final, log)
+    train = ("nnUNetv2_train", dataset, "3d_fullres", 0, "-tr", CONTINUE, "-p", plans.stem, "-device", "cpu")
+    process = start(*train, "-pretrained_weights", weights, log=log)
+    wait_for(final, process, log)
     process.kill()  # its validation is not needed
     process.join()
     return read_checkpoint(final, "it")["network_weights"]

@@ -36,10 +36,23 @@ def test_every_trainers_checkpoint_passes_and_is_described(
     assert (inspection.trainer, inspection.dataset, inspection.plans) == (name, DATASET, "nnUNetPlans")
     assert (inspection.configuration, inspection.fold, inspection.epochs) == ("3d_fullres", 0, 1)
     assert inspection.best_ema_pseudo_dice == pytest.approx(float(trainer._best_ema))
+    logged = trainer.logger.local_logger.my_fantastic_logging
+    assert inspection.last_epoch["mean_fg_dice"] == pytest.approx(float(logged["mean_fg_dice"][-1]))
+    assert {"train_losses", "val_losses", "ema_fg_dice", "lrs"} <= inspection.last_epoch.keys()
+    assert not [key for key in inspection.last_epoch if "timestamp" in key]
     network = trainer.network.network if hasattr(trainer.network, "network") else trainer.network
     assert inspection.parameters == sum(p.numel() for p in network.parameters())
     assert inspection.bytes["network_weights"] == 4 * inspection.parameters
     assert (inspection.hyperparameters is None) == (name == "nnUNetTrainer")
+
+
+def test_a_log_without_numbers_passes(missu_checkpoint: Path, tmp_path: Path) -> None:
+    content = torch.load(missu_checkpoint, weights_only=False)
+    for number, log in enumerate(({"a": ["text"], "b": [], "c": 3, "d": [10**400], 5: [float("nan")]}, "text")):
+        file = tmp_path / f"{number}.pth"
+        torch.save(content | {"logging": log}, file)
+        (inspection,) = inspect_file(file)
+        assert inspection.last_epoch == ({"5": None} if number == 0 else {})
 
 
 @pytest.fixture(scope="module")
