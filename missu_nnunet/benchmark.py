@@ -110,8 +110,7 @@ class _Run:
         device: torch.device,
     ) -> None:
         self.device = device
-        with torch.device("meta"):
-            inference = _inference_mode(build())
+        inference = _inference_mode(build().to("meta"))  # some of MONAI's cannot be built there
         self.macs = count_macs(inference, input_channels, list(patch_size))
         inference = inference.network if isinstance(inference, SelfDistillation) else inference
         self.parameters = sum(p.numel() for p in inference.parameters())

@@ -42,13 +42,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where nnU-Net's three folders and the logs go")
     parser.add_argument("--task", type=Path, required=True, help="Task04_Hippocampus of the Decathlon")
     parser.add_argument("--cases", type=int, help="only so many, the first ones")
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--iterations", type=int, default=25, help="per epoch")
+    parser.add_argument("--trainer", default="MISSUTrainer_2epochs_25iters")
+    parser.add_argument("--datasets", nargs="+", default=list(MODES), choices=list(MODES), metavar="DATASET")
     options = parser.parse_args()
     os.environ |= PROCESSES  # before nnU-Net is imported, which reads them then
-    matrix = Matrix(options.folder, f"MISSUTrainer_{options.epochs}epochs_{options.iterations}iters")
+    matrix = Matrix(options.folder, options.trainer)
     matrix.convert(options.task, options.cases)
-    for dataset in MODES:
+    for dataset in options.datasets:
         matrix.run(dataset, CONFIGURATIONS)
     print(matrix.table())
     sys.exit(not all(matrix.passed.values()))
