@@ -32,10 +32,10 @@ def test_inspect_prints_what_a_checkpoint_holds(missu, checkpoint: Path) -> None
 def test_inspect_prints_the_metrics_of_the_last_epoch(missu, nnunet_folders: Path, tmp_path: Path) -> None:
     trainer = initialized(MISSUTrainer, tiny_plans(), dataset_json())
     train_epoch(trainer)
-    code, output, _ = missu("inspect", saved(trainer, tmp_path / "missu.pth"))
-    assert code == 0
+    done = missu("inspect", saved(trainer, tmp_path / "missu.pth"))
+    assert done.returncode == 0
     loss, dice = (float(trainer.logger.get_value(key, 0)) for key in ("train_losses", "mean_fg_dice"))
-    output = " ".join(output.split())
+    output = " ".join(done.stdout.split())
     assert f"mean_fg_dice {dice:.4g}, " in output
     assert f"train_losses {loss:.4g}, " in output
 

@@ -32,7 +32,9 @@ def test_killed_program_is_told_as_by_a_shell_and_its_children_end() -> None:
 @pytest.mark.parametrize("death", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_program_and_its_children_die_with_the_holder(death: signal.Signals) -> None:
     code = (
-        f"import subprocess; subprocess.Popen({[*LEASH, 'sh', '-c', PARENT_AND_CHILD]}, stdin=subprocess.PIPE).wait()"
+        "import signal, subprocess\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored where the tests run in the background
+        f"subprocess.Popen({[*LEASH, 'sh', '-c', PARENT_AND_CHILD]}, stdin=subprocess.PIPE).wait()"
     )
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     processes = list(map(int, holder.stdout.readline().split()))
