@@ -17,8 +17,9 @@ REDUCTION = 4
 class LocalMultiScaleFusion(nn.Module):
     """Looks at a skip feature at several local scales, and predicts a segmentation from what it saw.
 
-    Channel reduction, parallel dilated convolutions, fusion by a 1³ convolution, normalisation, residual; an auxiliary
-    segmentation head on top. No dilation along an axis whose kernel is 1.
+    Channel reduction, parallel dilated convolutions, normalisation, fusion by a 1³ convolution, residual; an auxiliary
+    segmentation head on top. No dilation along an axis whose kernel is 1. The normalisation stands where there are
+    fewer channels than in the skip, and so does what the backward pass keeps of it.
 
     Args:
         channels: channels of the skip feature.
@@ -40,30 +41,29 @@ class LocalMultiScaleFusion(nn.Module):
     ) -> None:
         super().__init__()
         hidden = max(1, channels // REDUCTION)
-        self.kept_channels = hidden * (1 + len(dilations)) + 3 * channels
+        self.kept_channels = hidden * (1 + 2 * len(dilations)) + channels
         self.reduce = conv_op(channels, hidden, 1)
         self.branches = nn.ModuleList()
         for dilation in dilations:
             dilation_per_axis = [dilation if size > 1 else 1 for size in kernel_size]
             padding = [d * (size // 2) for d, size in zip(dilation_per_axis, kernel_size, strict=True)]
             self.branches.append(conv_op(hidden, hidden, kernel_size, padding=padding, dilation=dilation_per_axis))
-        self.fuse = conv_op(hidden * len(dilations), channels, 1)
-        self.norm = norm_op(channels, affine=True)
+        self.norm = norm_op(hidden * len(dilations), affine=True)
         self.nonlin = nn.LeakyReLU(inplace=True)
+        self.fuse = conv_op(hidden * len(dilations), channels, 1)
         self.head = conv_op(channels, num_classes, 1)
 
     def forward(self, skip: Tensor) -> tuple[Tensor, Tensor]:
         """Skip ``(B, C, D, H, W)`` → fused feature of the same shape, and logits ``(B, classes, D, H, W)``."""
         reduced = self.reduce(skip)
         scales = torch.cat([branch(reduced) for branch in self.branches], dim=1)
-        fused = skip + self.nonlin(self.norm(self.fuse(scales)))
+        fused = skip + self.fuse(self.nonlin(self.norm(scales)))
         return fused, self.head(fused)
 
     def compute_conv_feature_map_size(self, size: Sequence[int]) -> np.int64:
         """Size of what the backward pass keeps, in the unit of nnU-Net's memory estimates (half of what is kept).
 
-        Kept are the reduced skip, the branches' outputs, and three tensors as wide as the skip: the inputs of the
-        normalisation, of the non-linearity and of the head.
+        Kept are the reduced skip, the inputs of the normalisation and of the 1³ convolution behind it, and the head's.
 
         Args:
             size: voxels per axis at this level.
