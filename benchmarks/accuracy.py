@@ -115,7 +115,8 @@ class Study:
     def prepare(self) -> None:
         """Convert, plan with ``MISSUPlannerCPU``, preprocess, and write the plan of the other networks; once.
 
-        That is MISSU's with the network of nnU-Net's default planner: patch, batch, stages and widths are the same.
+        That is MISSU's with the network of nnU-Net's default planner: patch, batch, stages and the first stages' widths
+        are the same.
         """
         unet_plans = self.preprocessed / self.dataset / f"{UNET_PLANS}.json"
         if unet_plans.exists():
@@ -129,7 +130,8 @@ class Study:
         architecture = plans["configurations"][self.configuration]["architecture"]
         architecture["network_class_name"] = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
         kwargs = architecture["arch_kwargs"]
-        del kwargs["transformer"]
+        del kwargs["transformer"], kwargs["n_blocks_per_stage"]
+        kwargs["features_per_stage"][-1] = 2 * kwargs["features_per_stage"][-2]
         kwargs["n_conv_per_stage"] = [2] * kwargs["n_stages"]
         kwargs["n_conv_per_stage_decoder"] = [2] * (kwargs["n_stages"] - 1)
         unet_plans.write_text(json.dumps(plans | {"plans_name": UNET_PLANS}, indent=2) + "\n")

@@ -86,16 +86,24 @@ def missu_arch_kwargs(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) ->
     return kwargs
 
 
-def lean_arch_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """MISSU's arguments as its planners write them: with the convolutions left out that do not pay.
+def planned_arch_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """MISSU's arguments as its planners write them, where they are free to choose.
 
-    One convolution per decoder stage instead of two, as nnU-Net's residual presets have it; and in a plain encoder one
-    at the bottleneck, where the Transformer follows. Design choices by measurement, see ``docs/benchmarks.md``.
+    A plain encoder becomes a residual one of one block per stage, as many convolutions as nnU-Net's plain stages have
+    (the paper's encoder is residual); a decoder stage has one convolution instead of two, as in nnU-Net's residual
+    presets; and the bottleneck, where most parameters are, is at most one and a half times as wide as the stage before
+    instead of twice. Design choices by measurement, see ``docs/benchmarks.md``.
 
     Args:
         kwargs: MISSU's, of :func:`missu_arch_kwargs`.
     """
-    lean = kwargs | {"n_conv_per_stage_decoder": [1] * len(kwargs["n_conv_per_stage_decoder"])}
-    if "n_conv_per_stage" in kwargs:
-        lean["n_conv_per_stage"] = [*kwargs["n_conv_per_stage"][:-1], 1]
-    return lean
+    *widths, bottleneck = kwargs["features_per_stage"]
+    bottleneck = min(bottleneck, widths[-1] * 3 // 2)
+    planned = kwargs | {
+        "features_per_stage": [*widths, bottleneck],
+        "n_blocks_per_stage": kwargs.get("n_blocks_per_stage", [1] * kwargs["n_stages"]),
+        "n_conv_per_stage_decoder": [1] * len(kwargs["n_conv_per_stage_decoder"]),
+        "transformer": transformer_kwargs(bottleneck),
+    }
+    planned.pop("n_conv_per_stage", None)
+    return planned

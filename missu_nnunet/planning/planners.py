@@ -16,7 +16,7 @@ from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_en
 )
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
-from missu_nnunet.architecture.configuration import lean_arch_kwargs, missu_arch_kwargs
+from missu_nnunet.architecture.configuration import missu_arch_kwargs, planned_arch_kwargs
 from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.distillation.self_distillation import SelfDistillation
 from missu_nnunet.hyperparameters import Hyperparameters
@@ -39,7 +39,7 @@ class _PlansMISSU:
         arch_kwargs_req_import: Sequence[str],
     ) -> np.int64:
         """Feature-map elements of MISSU with its teachers attached, as ``MISSUTrainer`` trains it."""
-        kwargs = lean_arch_kwargs(missu_arch_kwargs(arch_kwargs, patch_size))
+        kwargs = planned_arch_kwargs(missu_arch_kwargs(arch_kwargs, patch_size))
         with torch.device("meta"):  # sizes are all that is asked for
             network = get_network_from_plans(
                 arch_class_name, kwargs, arch_kwargs_req_import, input_channels, output_channels, allow_init=False
@@ -48,11 +48,11 @@ class _PlansMISSU:
         return training.compute_conv_feature_map_size(patch_size)
 
     def get_plans_for_configuration(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """nnU-Net's plan of one configuration, with the stages, convolutions and Transformer of MISSU."""
+        """nnU-Net's plan of one configuration, with the stages, blocks and Transformer of MISSU."""
         plan = super().get_plans_for_configuration(*args, **kwargs)  # type: ignore[misc]
         architecture = plan["architecture"]
         missu_kwargs = missu_arch_kwargs(architecture["arch_kwargs"], plan["patch_size"])
-        architecture["arch_kwargs"] = lean_arch_kwargs(missu_kwargs)
+        architecture["arch_kwargs"] = planned_arch_kwargs(missu_kwargs)
         return plan
 
     def generate_data_identifier(self, configuration_name: str) -> str:
@@ -62,7 +62,7 @@ class _PlansMISSU:
 
 
 class MISSUPlanner(_PlansMISSU, ExperimentPlanner):
-    """Plain encoder, the memory target of nnU-Net's default planner (8 GB)."""
+    """One residual block per stage, the memory target of nnU-Net's default planner (8 GB)."""
 
     def __init__(self, *args: Any, plans_name: str = "nnUNetMISSUPlans", **kwargs: Any) -> None:
         super().__init__(*args, plans_name=plans_name, **kwargs)
@@ -70,7 +70,7 @@ class MISSUPlanner(_PlansMISSU, ExperimentPlanner):
 
 
 class MISSUPlannerM(_PlansMISSU, nnUNetPlannerResEncM):
-    """Residual encoder, the memory target of nnU-Net's ResEnc M (9 to 11 GB)."""
+    """The residual encoder and the memory target of nnU-Net's ResEnc M (9 to 11 GB)."""
 
     def __init__(self, *args: Any, plans_name: str = "nnUNetMISSUPlansM", **kwargs: Any) -> None:
         super().__init__(*args, plans_name=plans_name, **kwargs)
@@ -78,7 +78,7 @@ class MISSUPlannerM(_PlansMISSU, nnUNetPlannerResEncM):
 
 
 class MISSUPlannerL(_PlansMISSU, nnUNetPlannerResEncL):
-    """Residual encoder, the memory target of nnU-Net's ResEnc L (24 GB)."""
+    """The residual encoder and the memory target of nnU-Net's ResEnc L (24 GB)."""
 
     def __init__(self, *args: Any, plans_name: str = "nnUNetMISSUPlansL", **kwargs: Any) -> None:
         super().__init__(*args, plans_name=plans_name, **kwargs)
@@ -89,6 +89,6 @@ class MISSUPlannerCPU(MISSUPlanner):
     """Plans that a CPU can train in minutes: half the channels and a small patch. For demos, tests and studies."""
 
     def __init__(self, *args: Any, plans_name: str = "nnUNetMISSUPlansCPU", **kwargs: Any) -> None:
-        kwargs.setdefault("gpu_memory_target_in_gb", 0.07)
+        kwargs.setdefault("gpu_memory_target_in_gb", 0.08)
         super().__init__(*args, plans_name=plans_name, **kwargs)
         self.UNet_base_num_features = 16

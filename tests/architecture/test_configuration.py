@@ -7,8 +7,8 @@ from missu_nnunet.architecture.configuration import (
     MAX_REDUCTION,
     MAX_TOKENS,
     bottleneck_stage,
-    lean_arch_kwargs,
     missu_arch_kwargs,
+    planned_arch_kwargs,
     transformer_kwargs,
 )
 from missu_nnunet.errors import InputError
@@ -78,13 +78,17 @@ def test_a_plan_for_another_kind_of_network_is_refused() -> None:
 
 
 @given(plans())
-def test_lean_plans_leave_out_convolutions_and_nothing_else(plan: tuple[dict, tuple[int, ...]]) -> None:
+def test_what_the_planners_choose(plan: tuple[dict, tuple[int, ...]]) -> None:
     kwargs = missu_arch_kwargs(*plan)
-    lean = lean_arch_kwargs(kwargs)
-    changed = {key for key in kwargs if kwargs[key] != lean[key]}
-    assert changed <= {"n_conv_per_stage", "n_conv_per_stage_decoder"}
-    assert lean.keys() == kwargs.keys()
-    for key in changed:
-        assert len(lean[key]) == len(kwargs[key])
-        assert sum(lean[key]) < sum(kwargs[key])
-    assert lean_arch_kwargs(lean) == lean
+    planned = planned_arch_kwargs(kwargs)
+    assert planned["n_blocks_per_stage"] == kwargs.get("n_blocks_per_stage", [1] * kwargs["n_stages"])
+    assert "n_conv_per_stage" not in planned
+    assert planned["n_conv_per_stage_decoder"] == [1] * (kwargs["n_stages"] - 1)
+    *widths, bottleneck = planned["features_per_stage"]
+    assert widths == kwargs["features_per_stage"][:-1]
+    assert bottleneck == min(kwargs["features_per_stage"][-1], 1.5 * widths[-1])
+    assert planned["transformer"] == transformer_kwargs(bottleneck)
+    chosen = {"n_blocks_per_stage", "n_conv_per_stage", "n_conv_per_stage_decoder", "features_per_stage", "transformer"}
+    assert planned.keys() - chosen == kwargs.keys() - chosen
+    assert all(planned[key] == kwargs[key] for key in planned.keys() - chosen)
+    assert planned_arch_kwargs(planned) == planned
