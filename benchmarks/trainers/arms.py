@@ -1,7 +1,8 @@
 """The arms of the accuracy study, found by nnU-Net with ``nnUNet_extTrainer=benchmarks/trainers``.
 
-``<Arm>_<N>epochs_<K>iters_noTTA`` trains N epochs of K iterations, obeys ``MISSU_SEED``, and does not mirror at test
-time, which would take eight times as long and serves all arms alike. The arms are
+``<Arm>_<N>epochs_<K>iters_noTTA`` trains N epochs of K iterations, on the same batches in every arm of one
+``MISSU_SEED``, and does not mirror at test time, which would take eight times as long and serves all arms alike. The
+arms are
 
 - every MISSU trainer;
 - ``nnUNetTrainer``, and ``nnUNetTrainerAdamW`` with MISSU's optimiser and learning-rate schedule, so that the
@@ -13,6 +14,8 @@ import re
 from typing import Any
 
 import torch
+
+from missu_nnunet.training.random_state import seed_from_environment
 
 _NAME = re.compile(
     r"(?P<arm>nnUNetTrainer(AdamW)?|nnUNet_Primus_S_Trainer|MISSUTrainer[A-Za-z]*)"
@@ -30,13 +33,18 @@ def __getattr__(name: str) -> type:
         base = getattr(variants, name.removesuffix("_noTTA"))
     else:
         base = _short(match["arm"], int(match["epochs"]), int(match["iterations"]))
-    return type(name, (_without_mirroring(base),), {"__module__": __name__})
+    return type(name, (_comparable(base),), {"__module__": __name__})
 
 
-def _without_mirroring(base: Any) -> Any:
-    """``base`` without mirroring at test time."""
+def _comparable(base: Any) -> Any:
+    """``base`` with the batches of every other arm, and without mirroring at test time."""
 
     class Arm(base):
+        def initialize(self) -> None:
+            super().initialize()
+            # How many random numbers went into the first weights differs from network to network.
+            seed_from_environment(self.local_rank)
+
         def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple:  # noqa: N802, nnU-Net's name
             settings = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
             self.inference_allowed_mirroring_axes = None
@@ -50,7 +58,6 @@ def _short(arm: str, epochs: int, iterations: int) -> Any:
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
     from nnunetv2.training.nnUNetTrainer.primus.primus_trainers import nnUNet_Primus_S_Trainer
 
-    from missu_nnunet.training.random_state import seed_from_environment
     from missu_nnunet.training.trainer import MISSUTrainer
 
     base = nnUNet_Primus_S_Trainer if arm == "nnUNet_Primus_S_Trainer" else nnUNetTrainer
