@@ -56,6 +56,7 @@ SIGNATURES = [
     (nnUNetTrainer.initialize, "self", "trainer.py"),
     (nnUNetTrainer.on_train_start, "self", "trainer.py"),
     (nnUNetTrainer.train_step, "self batch", "trainer.py"),
+    (nnUNetTrainer.on_train_epoch_start, "self", "trainer.py"),
     (nnUNetTrainer.on_train_epoch_end, "self train_outputs", "trainer.py"),
     (nnUNetTrainer.save_checkpoint, "self filename", "trainer.py"),
     (nnUNetTrainer.load_checkpoint, "self filename_or_checkpoint", "trainer.py"),

@@ -64,7 +64,7 @@ class SelfDistillationLoss(nn.Module):
         segmentation_loss: nnU-Net's loss over the network's output and the target.
         auxiliary_loss: nnU-Net's loss of one resolution.
         w_aux: weight of the auxiliary heads.
-        w_kd: weight of the distillation term.
+        w_kd: weight of the distillation term; the trainer raises it.
         level_decay: weight of a skip level over that of the next finer one.
 
     Attributes:

@@ -91,7 +91,9 @@ class SelfDistillation(nn.Module):
         return loss
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> np.int64:
-        """Like the network's, with the fusion blocks and the distillation's two probability maps per level added.
+        """Like the network's, with the fusion blocks and, where features are distilled, two maps of each level added.
+
+        Posteriors are not counted, having few channels, as nnU-Net does not count logits.
 
         Args:
             input_size: the patch in voxels, without batch and channels.
@@ -103,7 +105,7 @@ class SelfDistillation(nn.Module):
             if self.fusion:
                 block = cast(LocalMultiScaleFusion, self.fusion[level - self.finest_level])
                 total += block.compute_conv_feature_map_size(sizes[level])
-            if self.hyperparameters.w_kd:
+            if self.hyperparameters.w_kd and self.hyperparameters.student == "features":
                 total += np.prod(sizes[level], dtype=np.int64) * encoder.output_channels[level]
         return total
 

@@ -13,7 +13,7 @@ class WarmupPolyLRScheduler(PolyLRScheduler):
     without a warm-up.
 
     Args:
-        optimizer: all its parameter groups get the same learning rate.
+        optimizer: a parameter group may have an entry ``lr_share``, by which its learning rate is multiplied.
         initial_lr: learning rate that the warm-up leads to.
         max_steps: epochs of the whole training.
         warmup_steps: epochs of the rise, or part of one.
@@ -45,5 +45,5 @@ class WarmupPolyLRScheduler(PolyLRScheduler):
         # The first step counts too: from a learning rate of 0 nothing would be learned.
         rise = (time + 1 / self.iterations) / self.warmup_steps if self.warmup_steps else 1.0
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate * min(1.0, rise)
+            group["lr"] = learning_rate * min(1.0, rise) * group.get("lr_share", 1.0)
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]

@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from missu_nnunet import __version__
 from missu_nnunet.architecture.configuration import MISSU_CLASS, missu_arch_kwargs
 from missu_nnunet.architecture.missu import MISSU
+from missu_nnunet.architecture.transformer import TransformerBottleneck
 from missu_nnunet.distillation.losses import SelfDistillationLoss
 from missu_nnunet.distillation.self_distillation import SelfDistillation
 from missu_nnunet.errors import InputError
@@ -137,8 +138,9 @@ class MISSUTrainer(nnUNetTrainer):
         """Optimiser over network and teachers, and the learning rate's schedule."""
         hp = self.hyperparameters
         options = {"amsgrad": True} if hp.optimizer == "Adam" else {}
+        groups = parameter_groups(self.network, hp.transformer_lr)
         optimizer = getattr(torch.optim, hp.optimizer)(
-            self.network.parameters(), lr=self.initial_lr, weight_decay=self.weight_decay, **options
+            groups, lr=self.initial_lr, weight_decay=self.weight_decay, **options
         )
         if self.grad_scaler is None:
             optimizer.register_step_pre_hook(skip_nonfinite_gradients)
@@ -176,6 +178,13 @@ class MISSUTrainer(nnUNetTrainer):
                 "images, or lower initial_lr, then continue with --c."
             )
         return outputs | {term: value.item() for term, value in self.loss.terms.items()}
+
+    def on_train_epoch_start(self) -> None:
+        """nnU-Net's, and the epoch's weight of the distillation term."""
+        super().on_train_epoch_start()
+        hp = self.hyperparameters
+        rise = (self.current_epoch + 1) / (hp.kd_warmup * self.num_epochs) if hp.kd_warmup else 1.0
+        self.loss.w_kd = hp.w_kd * min(1.0, rise)
 
     def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
         """Log the loss and its terms, averaged over the epoch's finite steps and the processes."""
@@ -263,6 +272,22 @@ class MISSUTrainer(nnUNetTrainer):
         super().on_train_start()
         if self.resumed_random_state is not None:
             restore_random_state(self.resumed_random_state)
+
+
+def parameter_groups(network: nn.Module, transformer_lr: float) -> list[dict[str, Any]]:
+    """An optimiser's parameter groups: the Transformer's, where there is one, learns at a share of the learning rate.
+
+    Args:
+        network: with or without a :class:`TransformerBottleneck` somewhere in it.
+        transformer_lr: that share, see :class:`WarmupPolyLRScheduler`.
+    """
+    bottlenecks = [module for module in network.modules() if isinstance(module, TransformerBottleneck)]
+    transformer = {parameter: None for bottleneck in bottlenecks for parameter in bottleneck.parameters()}
+    rest = [parameter for parameter in network.parameters() if parameter not in transformer]
+    groups: list[dict[str, Any]] = [{"params": rest}]
+    if transformer:
+        groups.append({"params": list(transformer), "lr_share": transformer_lr})
+    return groups
 
 
 def skip_nonfinite_gradients(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:

@@ -19,7 +19,7 @@ def training_module(plan: dict, patch_size: tuple[int, ...], **changes: object) 
     return SelfDistillation(network.apply(network.initialize), 3, False, Hyperparameters(**changes))
 
 
-@pytest.mark.parametrize("changes", [{}, {"student": "posterior"}, {"teacher": "skip"}])
+@pytest.mark.parametrize("changes", [{}, {"student": "features"}, {"teacher": "skip", "student": "features"}])
 @pytest.mark.parametrize(("strides", "patch_size"), [(STRIDES_3D, (16, 16, 24)), ([[1, 1]] + [[2, 2]] * 3, (32, 32))])
 def test_compiles_without_graph_breaks_and_agrees_with_eager(
     strides: list[list[int]], patch_size: tuple[int, ...], changes: dict

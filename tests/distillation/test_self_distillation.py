@@ -21,7 +21,7 @@ hyperparameters = st.builds(
     teacher=st.just("fusion"),
     student=st.sampled_from(["features", "posterior"]),
     finest_level=st.integers(0, 2),
-) | st.just(Hyperparameters(teacher="skip"))
+) | st.just(Hyperparameters(teacher="skip", student="features"))
 
 
 def attached(
@@ -94,7 +94,7 @@ def test_detached_teacher_learns_from_its_head_alone() -> None:
 
 
 def test_raw_skip_teaches_without_parameters() -> None:
-    module = attached(PLAN, PATCH, Hyperparameters(teacher="skip")).train()
+    module = attached(PLAN, PATCH, Hyperparameters(teacher="skip", student="features")).train()
     output = module(torch.randn(2, 2, *PATCH))
     assert output.auxiliary == []
     assert module.teacher_state_dict() == {}

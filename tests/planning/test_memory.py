@@ -1,3 +1,5 @@
+from typing import Any
+
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from hypothesis import given
@@ -16,12 +18,17 @@ from missu_nnunet.planning.memory import (
 )
 
 
-@given(plan=plans(), finest_level=st.integers(0, 1), distilled=st.booleans())
-def test_estimate_is_what_autograd_keeps(plan: tuple, finest_level: int, distilled: bool) -> None:
+@given(
+    plan=plans(),
+    finest_level=st.integers(0, 1),
+    student=st.sampled_from([None, "features", "posterior"]),  # None: no distillation
+)
+def test_estimate_is_what_autograd_keeps(plan: tuple, finest_level: int, student: Any) -> None:
     kwargs, patch_size = plan
     network = MISSU(1, num_classes=3, deep_supervision=True, **missu_arch_kwargs(kwargs, patch_size))
-    if distilled:
-        network = SelfDistillation(network, 3, False, Hyperparameters(finest_level=finest_level))
+    if student:
+        hp = Hyperparameters(finest_level=finest_level, student=student)
+        network = SelfDistillation(network, 3, False, hp)
     counted = count_activation_bytes(network, torch.randn(2, 1, *patch_size))
     estimated = estimate_activation_bytes(network, patch_size, batch_size=2, bytes_per_element=4)
     assert 0.85 < estimated / counted < 1.2

@@ -7,7 +7,8 @@ EPOCHS, ITERATIONS = 10, 4
 
 
 def scheduled(warmup_steps: float) -> tuple[torch.optim.Optimizer, WarmupPolyLRScheduler]:
-    optimizer = torch.optim.AdamW([{"params": [torch.nn.Parameter(torch.zeros(1))]} for _ in range(2)], lr=1.0)
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], **share} for share in ({}, {"lr_share": 0.25})]
+    optimizer = torch.optim.AdamW(groups, lr=1.0)
     return optimizer, WarmupPolyLRScheduler(optimizer, 1.0, EPOCHS, warmup_steps, ITERATIONS)
 
 
@@ -19,7 +20,8 @@ def learning_rates(warmup_steps: float, first_epoch: int = 0) -> list[float]:
         scheduler.step(epoch)
         for _ in range(ITERATIONS):
             first, second = (group["lr"] for group in optimizer.param_groups)
-            assert first == second == scheduler.get_last_lr()[0]
+            assert [first, second] == scheduler.get_last_lr()
+            assert second == first / 4  # its share
             rates.append(first)
             optimizer.step()
     return rates

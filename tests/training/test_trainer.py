@@ -172,6 +172,38 @@ def test_loss_terms_add_up(nnunet_folders: Path) -> None:
     assert terms["kd_loss"] > 0
 
 
+@pytest.mark.parametrize("name", ["MISSUTrainer", "MISSUTrainerNoDistillation", "MISSUTrainerNoTransformer"])
+def test_only_the_transformer_learns_at_a_share_of_the_learning_rate(name: str, nnunet_folders: Path) -> None:
+    trainer = synthetic_trainer(name, STRIDES_3D, [32, 16, 16], LABELS, nnunet_folders)
+    trainer.on_train_epoch_start()
+    names = {id(parameter): name for name, parameter in trainer.network.named_parameters()}
+    rates = {names[id(p)]: group["lr"] for group in trainer.optimizer.param_groups for p in group["params"]}
+    assert rates.keys() == set(names.values())
+    slow = {name for name, rate in rates.items() if rate < max(rates.values())}
+    assert slow == {name for name in rates if "bottleneck." in name}
+    if slow:
+        assert rates[min(slow)] == pytest.approx(max(rates.values()) * trainer.hyperparameters.transformer_lr)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("MISSUTrainer_4epochs", [0.1, 0.2, 0.3, 0.4]),
+        ("MISSUTrainerPaper_4epochs", [1.0] * 4),
+        ("MISSUTrainerAuxiliaryOnly_2epochs", [0.0] * 2),
+        ("MISSUTrainer_1epochs", [0.4]),
+    ],
+)
+def test_the_teachers_gain_weight_over_the_training(name: str, expected: list[float], nnunet_folders: Path) -> None:
+    trainer = synthetic_trainer(name, STRIDES_3D, [32, 16, 16], LABELS, nnunet_folders)
+    weights = []
+    for epoch in range(trainer.num_epochs):
+        trainer.current_epoch = epoch
+        trainer.on_train_epoch_start()
+        weights.append(trainer.loss.w_kd)
+    assert weights == pytest.approx(expected)
+
+
 def test_a_patch_too_small_for_a_transformer_is_refused(nnunet_folders: Path) -> None:
     from missu_nnunet.errors import InputError
 
