@@ -193,7 +193,8 @@ def without_plan(content: dict) -> None:
 def one_stage(configuration: dict) -> None:
     kwargs = configuration["architecture"]["arch_kwargs"]
     kwargs |= {"n_stages": 1, "strides": [[1, 1, 1]], "kernel_sizes": [[3, 3, 3]], "features_per_stage": [4]}
-    kwargs |= {"n_conv_per_stage": [2], "n_conv_per_stage_decoder": []}
+    blocks = "n_blocks_per_stage" if "n_blocks_per_stage" in kwargs else "n_conv_per_stage"
+    kwargs |= {blocks: [2], "n_conv_per_stage_decoder": []}
 
 
 def primus(configuration: dict) -> None:
