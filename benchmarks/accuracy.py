@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--configuration", default="3d_fullres")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="ARM")
     parser.add_argument("--runs", type=int, default=3, help="trainings per arm, each of its own fold and seed")
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--iterations", type=int, default=50, help="per epoch")
     options = parser.parse_args()
     study = Study(options.folder, options.task, options.configuration)

@@ -103,6 +103,8 @@ class Matrix:
         plan = ("-d", number, "-pl", "MISSUPlannerCPU", "-overwrite_plans_name", PLANS)
         self.step(dataset, "all", "plan", "nnUNetv2_plan_experiment", *plan)
         self.step(dataset, "all", "add lowres and cascade", ADD_CASCADE, "-d", number)
+        if self.passed[dataset, "all", "add lowres and cascade"]:
+            self.make_lowres_plain(dataset)
         preprocessed = [configuration for configuration in configurations if configuration != "3d_cascade_fullres"]
         each = ("-np", *[1] * len(preprocessed))
         arguments = ("-d", number, "-plans_name", PLANS, "-c", *preprocessed, *each)
@@ -116,6 +118,13 @@ class Matrix:
             self.predict(dataset, number, configuration)
         self.ensemble(dataset, configurations)
         self.postprocess(dataset)
+
+    def make_lowres_plain(self, dataset: str) -> None:
+        """nnU-Net's script names the convolutions of a plain encoder beside what it copied from 3d_fullres."""
+        file = self.preprocessed / dataset / f"{PLANS}.json"
+        plans = json.loads(file.read_text())
+        plans["configurations"]["3d_lowres"]["architecture"]["arch_kwargs"].pop("n_blocks_per_stage", None)
+        file.write_text(json.dumps(plans))
 
     def write_splits(self, dataset: str) -> None:
         """Two folds that cover all cases: the cascade needs the low resolution's prediction of every one."""
