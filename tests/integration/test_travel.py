@@ -96,7 +96,7 @@ def assert_one_step_apart(weights: dict[str, Tensor], pretrained: dict[str, Tens
     """An AdamW step moves no weight by more than the learning rate and a little decay; new ones are far away."""
     for key, weight in weights.items():
         if ".seg_layers." not in key:
-            assert (weight - pretrained[key]).abs().max() < 2 * Hyperparameters().initial_lr, key
+            assert (weight - pretrained[key]).abs().max() < 1.1 * Hyperparameters().initial_lr, key
 
 
 def test_training_starts_from_weights_adapted_to_another_dataset(fold: Path, other: Path, tmp_path: Path) -> None:
