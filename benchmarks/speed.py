@@ -29,7 +29,7 @@ from monai.networks.nets import UNETR, MedNeXtS, SegResNet, SwinUNETR
 from torch import nn
 from unet_plans import unet_plan
 
-from missu_nnunet.architecture.configuration import missu_arch_kwargs, planned_arch_kwargs
+from missu_nnunet.architecture.configuration import planned_arch_kwargs
 from missu_nnunet.benchmark import Cost, measure, plan_networks, ratio
 
 REFERENCE = "PlainConvUNet"
@@ -74,7 +74,7 @@ def machine(device: torch.device) -> str:
 def unets(patch: tuple[int, ...]) -> dict[str, Callable[[], nn.Module]]:
     """nnU-Net's U-Net and MISSU without and with self-distillation, each as its planner plans it."""
     kwargs, patch_size = unet_plan((1, 1, 1), patch, PATCHES[patch])
-    missu_kwargs = planned_arch_kwargs(missu_arch_kwargs(kwargs, patch_size))
+    missu_kwargs = planned_arch_kwargs(kwargs, patch_size)
     stock = plan_networks(kwargs, (), patch_size, CHANNELS, CLASSES)
     missu = plan_networks(missu_kwargs, (), patch_size, CHANNELS, CLASSES)
     return {REFERENCE: stock[REFERENCE]} | {name: missu[name] for name in missu if name.startswith("MISSU")}

@@ -86,8 +86,8 @@ def missu_arch_kwargs(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) ->
     return kwargs
 
 
-def planned_arch_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """MISSU's arguments as its planners write them, where they are free to choose.
+def planned_arch_kwargs(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) -> dict[str, Any]:
+    """MISSU's arguments as its planners write them: :func:`missu_arch_kwargs`'s, changed where a planner may choose.
 
     A plain encoder becomes a residual one of one block per stage, as many convolutions as nnU-Net's plain stages have
     (the paper's encoder is residual); a decoder stage has one convolution instead of two, as in nnU-Net's residual
@@ -95,8 +95,13 @@ def planned_arch_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
     instead of twice. Design choices by measurement, see ``docs/benchmarks.md``.
 
     Args:
-        kwargs: MISSU's, of :func:`missu_arch_kwargs`.
+        arch_kwargs: ``plan["architecture"]["arch_kwargs"]``, of a U-Net or of MISSU.
+        patch_size: the plan's patch in voxels.
+
+    Raises:
+        InputError: as :func:`missu_arch_kwargs`.
     """
+    kwargs = missu_arch_kwargs(arch_kwargs, patch_size)
     *widths, bottleneck = kwargs["features_per_stage"]
     bottleneck = min(bottleneck, widths[-1] * 3 // 2)
     planned = kwargs | {

@@ -16,7 +16,7 @@ from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_en
 )
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
-from missu_nnunet.architecture.configuration import missu_arch_kwargs, planned_arch_kwargs
+from missu_nnunet.architecture.configuration import planned_arch_kwargs
 from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.distillation.self_distillation import SelfDistillation
 from missu_nnunet.hyperparameters import Hyperparameters
@@ -39,7 +39,7 @@ class _PlansMISSU:
         arch_kwargs_req_import: Sequence[str],
     ) -> np.int64:
         """Feature-map elements of MISSU with its teachers attached, as ``MISSUTrainer`` trains it."""
-        kwargs = planned_arch_kwargs(missu_arch_kwargs(arch_kwargs, patch_size))
+        kwargs = planned_arch_kwargs(arch_kwargs, patch_size)
         with torch.device("meta"):  # sizes are all that is asked for
             network = get_network_from_plans(
                 arch_class_name, kwargs, arch_kwargs_req_import, input_channels, output_channels, allow_init=False
@@ -51,8 +51,7 @@ class _PlansMISSU:
         """nnU-Net's plan of one configuration, with the stages, blocks and Transformer of MISSU."""
         plan = super().get_plans_for_configuration(*args, **kwargs)  # type: ignore[misc]
         architecture = plan["architecture"]
-        missu_kwargs = missu_arch_kwargs(architecture["arch_kwargs"], plan["patch_size"])
-        architecture["arch_kwargs"] = planned_arch_kwargs(missu_kwargs)
+        architecture["arch_kwargs"] = planned_arch_kwargs(architecture["arch_kwargs"], plan["patch_size"])
         return plan
 
     def generate_data_identifier(self, configuration_name: str) -> str:

@@ -80,7 +80,7 @@ def test_a_plan_for_another_kind_of_network_is_refused() -> None:
 @given(plans())
 def test_what_the_planners_choose(plan: tuple[dict, tuple[int, ...]]) -> None:
     kwargs = missu_arch_kwargs(*plan)
-    planned = planned_arch_kwargs(kwargs)
+    planned = planned_arch_kwargs(*plan)
     assert planned["n_blocks_per_stage"] == kwargs.get("n_blocks_per_stage", [1] * kwargs["n_stages"])
     assert "n_conv_per_stage" not in planned
     assert planned["n_conv_per_stage_decoder"] == [1] * (kwargs["n_stages"] - 1)
@@ -91,4 +91,4 @@ def test_what_the_planners_choose(plan: tuple[dict, tuple[int, ...]]) -> None:
     chosen = {"n_blocks_per_stage", "n_conv_per_stage", "n_conv_per_stage_decoder", "features_per_stage", "transformer"}
     assert planned.keys() - chosen == kwargs.keys() - chosen
     assert all(planned[key] == kwargs[key] for key in planned.keys() - chosen)
-    assert planned_arch_kwargs(planned) == planned
+    assert planned_arch_kwargs(planned, plan[1]) == planned
