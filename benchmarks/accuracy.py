@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from unet_plans import unet_plan
 
 from missu_nnunet.evaluation.comparison import paired_statistics
 from missu_nnunet.evaluation.protocols import PROTOCOLS
@@ -37,6 +38,14 @@ ARMS = {
 }
 UNET_PLANS, MISSU_PLANS = "nnUNetPlansCPU", "nnUNetMISSUPlansCPU"
 METRICS = ("dice", "hd95")
+_TOPOLOGY = (
+    "n_stages",
+    "features_per_stage",
+    "kernel_sizes",
+    "strides",
+    "n_conv_per_stage",
+    "n_conv_per_stage_decoder",
+)
 
 Scores = dict[tuple[str, int], dict[str, tuple[float, ...]]]
 """(trainer, run) → case → its mean over the classes in each of ``METRICS``"""
@@ -115,8 +124,8 @@ class Study:
     def prepare(self) -> None:
         """Convert, plan with ``MISSUPlannerCPU``, preprocess, and write the plan of the other networks; once.
 
-        That is MISSU's with the network of nnU-Net's default planner: patch, batch, stages and the first stages' widths
-        are the same.
+        That has MISSU's patch, batch and first width, and from there on what nnU-Net plans for this patch: where MISSU
+        has its Transformer, nnU-Net may have further stages.
         """
         unet_plans = self.preprocessed / self.dataset / f"{UNET_PLANS}.json"
         if unet_plans.exists():
@@ -127,13 +136,13 @@ class Study:
         plan = ("-d", self.dataset[7:10], "-pl", "MISSUPlannerCPU", "-c", self.configuration, "-npfp", 1, "-np", 1)
         command("nnUNetv2_plan_and_preprocess", *plan)
         plans = json.loads(unet_plans.with_name(f"{MISSU_PLANS}.json").read_text())
-        architecture = plans["configurations"][self.configuration]["architecture"]
+        configuration = plans["configurations"][self.configuration]
+        architecture = configuration["architecture"]
         architecture["network_class_name"] = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
         kwargs = architecture["arch_kwargs"]
+        unet, _ = unet_plan(configuration["spacing"], configuration["patch_size"], kwargs["features_per_stage"][0])
         del kwargs["transformer"], kwargs["n_blocks_per_stage"]
-        kwargs["features_per_stage"][-1] = 2 * kwargs["features_per_stage"][-2]
-        kwargs["n_conv_per_stage"] = [2] * kwargs["n_stages"]
-        kwargs["n_conv_per_stage_decoder"] = [2] * (kwargs["n_stages"] - 1)
+        kwargs |= {key: unet[key] for key in _TOPOLOGY}
         unet_plans.write_text(json.dumps(plans | {"plans_name": UNET_PLANS}, indent=2) + "\n")
 
     def train(self, trainer: str, run: int) -> dict[str, tuple[float, ...]]:

@@ -2,10 +2,11 @@
 
     python benchmarks/phantoms.py FOLDER
 
-writes two tasks. In ``Task091_DistantCue`` (2D) discs look alike, and what class one has is told only by the marker at
-the other end of its row, a ring or a filled disc, further away than the convolutions see that MISSU keeps: a task for
-the Transformer. In ``Task092_FineEdges`` (3D) a wall of about two voxels around a lobed core has to be told from both
-sides under blur, partial volume and noise: a task for the distillation of fine detail. All follows from the seed.
+writes two tasks. In ``Task091_DistantCue`` (2D) discs look alike, and what class one has is told only by the marker of
+its row, a ring or a filled disc, 20 to 110 pixels away: most are further than the convolutions see that MISSU keeps. A
+task for the Transformer. In ``Task092_FineEdges`` (3D) a wall of about two voxels around a lobed core has to be told
+from both sides under blur, partial volume and noise: a task for the distillation of fine detail. All follows from the
+seed.
 """
 
 import argparse
@@ -30,7 +31,7 @@ def main() -> None:
     """Write both tasks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--cases", type=int, default=100)
+    parser.add_argument("--cases", type=int, default=150)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     tasks: dict[str, tuple[Callable[[np.random.Generator], Case], list[str]]] = {
@@ -42,13 +43,13 @@ def main() -> None:
 
 
 def distant_cue(rng: np.random.Generator) -> Case:
-    """Rows of discs; the marker at the far end of each row says which class its discs have."""
+    """Rows of discs; the marker of each row, near or far, says which class its discs have."""
     image, labels = np.zeros((SIDE, SIDE)), np.zeros((SIDE, SIDE), np.uint8)
     y, x = np.indices(image.shape)
     for row in range(ROWS):
         row_y = (row + 0.5) * SIDE / ROWS + rng.uniform(-2, 2)
         label = rng.integers(1, 3)
-        distance = np.hypot(y - row_y, x - rng.uniform(8, 12))
+        distance = np.hypot(y - row_y, x - rng.uniform(8, 72))
         marker = (distance < 5) & (distance > 3) if label == 1 else distance < 4  # the same area, nearly
         image[marker] = 1
         for _ in range(rng.integers(1, 3)):
