@@ -2,11 +2,11 @@
 
     python benchmarks/phantoms.py FOLDER
 
-writes two tasks. In ``Task091_DistantCue`` (2D) discs look alike, and what class one has is told only by the marker of
-its row, a ring or a filled disc, 20 to 110 pixels away: most are further than the convolutions see that MISSU keeps. A
-task for the Transformer. In ``Task092_FineEdges`` (3D) a wall of about two voxels around a lobed core has to be told
-from both sides under blur, partial volume and noise: a task for the distillation of fine detail. All follows from the
-seed.
+writes two tasks. In ``Task091_DistantCue`` (2D) discs look alike, and what class one has is told only by the dark
+marker of its row, a ring or filled: one half of the discs have it near, the other further away than the convolutions
+see that MISSU keeps. A task for the Transformer. In ``Task092_FineEdges`` (3D) a wall of about two voxels around a
+lobed core has to be told from both sides under blur, partial volume and noise: a task for the distillation of fine
+detail. All follows from the seed.
 """
 
 import argparse
@@ -23,6 +23,7 @@ Case = tuple[np.ndarray, np.ndarray]
 
 SIDE = 128  # pixels of a distant-cue image
 ROWS = 5
+NEAR, FAR = (12, 22), (50, 78)  # pixels from marker to disc; the convolutions that MISSU keeps see 32
 SHAPE = (36, 44, 36)  # voxels of a fine-edges image
 SUPERSAMPLING = 3
 
@@ -43,17 +44,19 @@ def main() -> None:
 
 
 def distant_cue(rng: np.random.Generator) -> Case:
-    """Rows of discs; the marker of each row, near or far, says which class its discs have."""
+    """Rows of discs; the marker at the start of each row says which class its discs have."""
     image, labels = np.zeros((SIDE, SIDE)), np.zeros((SIDE, SIDE), np.uint8)
     y, x = np.indices(image.shape)
     for row in range(ROWS):
         row_y = (row + 0.5) * SIDE / ROWS + rng.uniform(-2, 2)
+        marker_x = rng.uniform(8, 40)
         label = rng.integers(1, 3)
-        distance = np.hypot(y - row_y, x - rng.uniform(8, 72))
+        distance = np.hypot(y - row_y, x - marker_x)
         marker = (distance < 5) & (distance > 3) if label == 1 else distance < 4  # the same area, nearly
-        image[marker] = 1
+        image[marker] = -1
         for _ in range(rng.integers(1, 3)):
-            disc = np.hypot(y - row_y - rng.uniform(-3, 3), x - rng.uniform(92, 118)) < rng.uniform(4, 6)
+            disc_x = marker_x + rng.uniform(*(NEAR if rng.random() < 0.5 else FAR))
+            disc = np.hypot(y - row_y - rng.uniform(-3, 3), x - disc_x) < rng.uniform(4, 6)
             image[disc] = 1
             labels[disc] = label
     image = ndimage.gaussian_filter(image, 0.7) + rng.normal(scale=0.2, size=image.shape)
@@ -75,9 +78,9 @@ def fine_edges(rng: np.random.Generator) -> Case:
     wall = (radius < surface) & (radius >= surface - rng.uniform(1.6, 2))
     core = radius < surface - rng.uniform(3, 4)
     anatomy = wall * 1 + core * 2
-    intensity = np.array([0.0, 1.0, 0.7])[anatomy]
-    blurred = ndimage.gaussian_filter(intensity, 0.8 * SUPERSAMPLING)
-    image = _block_means(blurred) + rng.normal(scale=0.15, size=SHAPE)
+    intensity = np.array([0.0, 1.0, 0.8])[anatomy]
+    blurred = ndimage.gaussian_filter(intensity, 1.2 * SUPERSAMPLING)
+    image = _block_means(blurred) + rng.normal(scale=0.5, size=SHAPE)
     shares = np.stack([_block_means(anatomy == label) for label in range(3)])
     return image.astype(np.float32), shares.argmax(axis=0).astype(np.uint8)
 

@@ -4,26 +4,38 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from phantoms import SHAPE, SIDE, distant_cue, fine_edges, write_task
+from phantoms import FAR, NEAR, ROWS, SHAPE, SIDE, distant_cue, fine_edges, write_task
 from scipy import ndimage
-
-CUE_END = 80  # pixels; markers lie before, discs behind
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_discs_of_a_row_have_the_class_of_its_marker(seed: int) -> None:
     image, labels = (array[0] for array in distant_cue(np.random.default_rng(seed)))
-    assert not labels[:, :CUE_END].any()
-    markers, number = ndimage.label(ndimage.gaussian_filter(image, 1)[:, :CUE_END] > 0.35)
-    centres = np.array(ndimage.center_of_mass(markers, markers, range(1, number + 1)))
-    assert number >= 5
-    # Only the marker tells the class: a ring is dark in its middle, a filled disc is bright there.
     smooth = ndimage.gaussian_filter(image, 1)
-    for disc in range(1, ndimage.label(labels)[1] + 1):
-        y, _ = ndimage.center_of_mass(ndimage.label(labels)[0] == disc)
-        row = centres[np.abs(centres[:, 0] - y) < SIDE / 10]
-        middle = smooth[tuple(np.round(row.mean(axis=0)).astype(int))]
-        assert {1: middle < 0.5, 2: middle > 0.5}[labels[ndimage.label(labels)[0] == disc][0]]
+    blobs, number = ndimage.label(smooth < -0.35)
+    sizes = ndimage.sum_labels(np.ones_like(blobs), blobs, range(1, number + 1))
+    markers = np.array(ndimage.center_of_mass(-smooth, blobs, np.flatnonzero(sizes > 20) + 1))
+    assert len(markers) == ROWS
+    discs, _ = ndimage.label(labels)
+    for y, label in [
+        (np.argwhere(discs == disc)[:, 0].mean(), labels[discs == disc][0]) for disc in np.unique(discs)[1:]
+    ]:
+        (marker,) = markers[np.abs(markers[:, 0] - y) < SIDE / ROWS / 2]
+        # Only the marker tells the class: a ring has a hole in its middle, a filled disc does not.
+        middle = smooth[tuple(np.round(marker).astype(int))]
+        assert {1: middle > -0.5, 2: middle < -0.5}[label]
+
+
+def test_half_of_the_discs_have_their_marker_near() -> None:
+    near = []
+    for seed in range(40):
+        image, labels = (array[0] for array in distant_cue(np.random.default_rng(seed)))
+        discs, number = ndimage.label(labels)
+        dark = ndimage.gaussian_filter(image, 1) < -0.35
+        for y, x in ndimage.center_of_mass(labels, discs, range(1, number + 1)):
+            marker = np.flatnonzero(dark[int(y) - 6 : int(y) + 7].any(axis=0)).mean()
+            near.append(x - marker < np.mean([NEAR[1], FAR[0]]))
+    assert np.mean(near) == pytest.approx(0.5, abs=0.1)
 
 
 def test_discs_look_alike() -> None:
