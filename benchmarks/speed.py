@@ -2,6 +2,7 @@
 
     python benchmarks/speed.py networks             # MISSU and its peers on one patch
     python benchmarks/speed.py patches              # MISSU and nnU-Net's U-Net as the patch grows
+    python benchmarks/speed.py distillation         # a training step of MISSU with and without its teachers
     python benchmarks/speed.py start                # importing the package, and asking the command for help
     python benchmarks/speed.py predict MODEL MODEL --images FOLDER   # nnUNetv2_predict with two trained models
 
@@ -46,7 +47,7 @@ PATCHES = {  # patch → features of the first stage, as the CPU plans and nnU-N
 def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("networks", "patches", "start", "predict"))
+    parser.add_argument("what", choices=("networks", "patches", "distillation", "start", "predict"))
     parser.add_argument("models", type=Path, nargs="*", metavar="MODEL", help="folders of trained models (predict)")
     parser.add_argument("--images", type=Path, help="folder of images (predict)")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
@@ -58,6 +59,8 @@ def main() -> None:
         networks(options.device, options.rounds)
     elif options.what == "patches":
         patches(options.device, options.rounds)
+    elif options.what == "distillation":
+        distillation(options.device, options.rounds)
     elif options.what == "start":
         start(options.rounds)
     else:
@@ -93,7 +96,10 @@ def networks(device: torch.device, rounds: int) -> None:
         "MedNeXt-S": lambda: MedNeXtS(in_channels=CHANNELS, out_channels=CLASSES),
     }
     print(f"Patch {'×'.join(map(str, patch))}, {PATCHES[patch]} features in the first stage.\n")
-    print_costs(measure(unets(patch) | peers, CHANNELS, CLASSES, patch, 2, device, rounds))
+    costs = measure(unets(patch) | peers, CHANNELS, CLASSES, patch, 2, device, rounds)
+    print_costs(costs)
+    forward = {cost.name: cost.forward for cost in costs}
+    print(f"\nForward, MISSU ÷ SwinUNETR: {ratio(forward['MISSU'], forward['SwinUNETR'])}")
 
 
 def print_costs(costs: list[Cost]) -> None:
@@ -133,6 +139,23 @@ def patches(device: torch.device, rounds: int) -> None:
             f"{seconds:.3f}",
             ratio(missu.forward, unet.forward),
             f"{seconds / np.prod(patch) * 1e6:.2f}",
+        )
+        print("|", " | ".join(map(str, row)), "|", flush=True)
+
+
+def distillation(device: torch.device, rounds: int) -> None:
+    """Training steps of MISSU without and with self-distillation, two patches each."""
+    print("| patch | without [ms] | with [ms] | with ÷ without | without [MiB] | with [MiB] | with ÷ without |")
+    print("|---|---|---|---|---|---|---|")
+    for patch in ((32, 32, 32), (64, 64, 64)):
+        chosen = {name: build for name, build in unets(patch).items() if name != REFERENCE}
+        without, taught = measure(chosen, CHANNELS, CLASSES, patch, 2, device, rounds)
+        row = (
+            "×".join(map(str, patch)),
+            *(f"{np.median(cost.step) * 1000:.0f}" for cost in (without, taught)),
+            ratio(taught.step, without.step),
+            *(f"{cost.training_bytes / 2**20:.0f}" for cost in (without, taught)),
+            f"{taught.training_bytes / without.training_bytes:.2f}",
         )
         print("|", " | ".join(map(str, row)), "|", flush=True)
 
