@@ -147,7 +147,8 @@ class TransformerBottleneck(nn.Module):
         self.project_out = nn.Linear(embedding_dim, channels)
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                # Keeps the scale of a token at any width; the usual 0.02 does so for 2500 channels.
+                nn.init.trunc_normal_(module.weight, std=module.in_features**-0.5)
                 nn.init.zeros_(module.bias)
         nn.init.zeros_(self.project_out.weight)
 

@@ -22,6 +22,13 @@ def test_starts_as_the_identity_on_any_grid(grid: tuple[int, ...]) -> None:
     assert torch.equal(bottleneck(len(grid))(x), x)
 
 
+@pytest.mark.parametrize("channels", [32, 96, 320])
+def test_starts_with_linear_maps_that_keep_the_scale_of_a_token(channels: int) -> None:
+    module = bottleneck(embedding_dim=channels, num_heads=channels // 32, mlp_dim=2 * channels)
+    for layer in (module.blocks[0].attention.qkv, module.blocks[0].attention.out, module.blocks[1].mlp[0]):
+        assert layer(torch.randn(1000, channels)).std().item() == pytest.approx(1, abs=0.1)
+
+
 def test_one_set_of_weights_serves_every_grid() -> None:
     module = awake(bottleneck())
     for grid in [(2, 3, 4), (5, 4, 3)]:
