@@ -1,6 +1,7 @@
 """A tiny dataset that has gone through nnU-Net's own commands, for the tests of the commands that follow."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -19,5 +20,6 @@ def fold(planned: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     process.kill()
     process.join()
     assert not (folder / "checkpoint_final.pth").exists()
+    time.sleep(1)  # nnU-Net names a log by the second in which it starts
     run(*train, "--c")
     return folder
