@@ -35,13 +35,10 @@ from missu_nnunet.benchmark import Cost, measure, plan_networks, ratio
 
 REFERENCE = "PlainConvUNet"
 CHANNELS, CLASSES = 1, 3
-PATCHES = {  # patch → features of the first stage, as the CPU plans and nnU-Net's own have them
-    (32, 32, 32): 16,
-    (64, 64, 64): 32,
-    (96, 96, 96): 32,
-    (128, 128, 128): 32,
-    (160, 160, 160): 32,
-}
+FEATURES = 32
+"""Of the first stage, as nnU-Net plans it; ``MISSUPlannerCPU`` plans half of them."""
+PATCHES = ((32, FEATURES // 2), *((edge, FEATURES) for edge in (32, 64, 96, 128, 160)))
+"""Edge of a patch, features of its first stage."""
 
 
 def main() -> None:
@@ -74,9 +71,9 @@ def machine(device: torch.device) -> str:
     return f"{platform.machine()}, {torch.get_num_threads()} threads"
 
 
-def unets(patch: tuple[int, ...]) -> dict[str, Callable[[], nn.Module]]:
+def unets(patch: tuple[int, ...], features: int) -> dict[str, Callable[[], nn.Module]]:
     """nnU-Net's U-Net and MISSU without and with self-distillation, each as its planner plans it."""
-    kwargs, patch_size = unet_plan((1, 1, 1), patch, PATCHES[patch])
+    kwargs, patch_size = unet_plan((1, 1, 1), patch, features)
     missu_kwargs = planned_arch_kwargs(kwargs, patch_size)
     stock = plan_networks(kwargs, (), patch_size, CHANNELS, CLASSES)
     missu = plan_networks(missu_kwargs, (), patch_size, CHANNELS, CLASSES)
@@ -86,7 +83,7 @@ def unets(patch: tuple[int, ...]) -> dict[str, Callable[[], nn.Module]]:
 def networks(device: torch.device, rounds: int) -> None:
     """MISSU and its peers on a patch of 64³, two patches per training step."""
     patch = (64, 64, 64)
-    residual, _ = unet_plan((1, 1, 1), patch, PATCHES[patch], residual=True)
+    residual, _ = unet_plan((1, 1, 1), patch, FEATURES, residual=True)
     peers: dict[str, Callable[[], nn.Module]] = {
         "ResEnc-M": lambda: ResidualEncoderUNet(CHANNELS, num_classes=CLASSES, deep_supervision=True, **residual),
         "Primus-S": lambda: Primus(CHANNELS, 396, (8, 8, 8), CLASSES, 12, 6, patch, init_values=0.1),
@@ -95,8 +92,8 @@ def networks(device: torch.device, rounds: int) -> None:
         "SegResNet": lambda: SegResNet(in_channels=CHANNELS, out_channels=CLASSES, init_filters=32),
         "MedNeXt-S": lambda: MedNeXtS(in_channels=CHANNELS, out_channels=CLASSES),
     }
-    print(f"Patch {'×'.join(map(str, patch))}, {PATCHES[patch]} features in the first stage.\n")
-    costs = measure(unets(patch) | peers, CHANNELS, CLASSES, patch, 2, device, rounds)
+    print(f"Patch {'×'.join(map(str, patch))}, {FEATURES} features in the first stage.\n")
+    costs = measure(unets(patch, FEATURES) | peers, CHANNELS, CLASSES, patch, 2, device, rounds)
     print_costs(costs)
     forward = {cost.name: cost.forward for cost in costs}
     print(f"\nForward, MISSU ÷ SwinUNETR: {ratio(forward['MISSU'], forward['SwinUNETR'])}")
@@ -122,11 +119,12 @@ def print_costs(costs: list[Cost]) -> None:
 
 
 def patches(device: torch.device, rounds: int) -> None:
-    """Forward pass of MISSU and nnU-Net's U-Net from 32³ to 160³, and MISSU's time per voxel with 32 features."""
+    """Forward pass of MISSU and nnU-Net's U-Net from 32³ to 160³, and MISSU's time per voxel."""
     print("| patch | features | parameters | ÷ U-Net | GMAC | ÷ U-Net | forward [s] | ÷ U-Net | µs per voxel |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for patch, features in PATCHES.items():
-        chosen = {name: build for name, build in unets(patch).items() if name != "MISSU"}
+    for edge, features in PATCHES:
+        patch = (edge, edge, edge)
+        chosen = {name: build for name, build in unets(patch, features).items() if name != "MISSU"}
         unet, missu = measure(chosen, CHANNELS, CLASSES, patch, 1, device, rounds, training=False)
         seconds = np.median(missu.forward)
         row = (
@@ -147,8 +145,8 @@ def distillation(device: torch.device, rounds: int) -> None:
     """Training steps of MISSU without and with self-distillation, two patches each."""
     print("| patch | without [ms] | with [ms] | with ÷ without | without [MiB] | with [MiB] | with ÷ without |")
     print("|---|---|---|---|---|---|---|")
-    for patch in ((32, 32, 32), (64, 64, 64)):
-        chosen = {name: build for name, build in unets(patch).items() if name != REFERENCE}
+    for patch, features in (((32, 32, 32), FEATURES // 2), ((64, 64, 64), FEATURES)):
+        chosen = {name: build for name, build in unets(patch, features).items() if name != REFERENCE}
         without, taught = measure(chosen, CHANNELS, CLASSES, patch, 2, device, rounds)
         row = (
             "×".join(map(str, patch)),
