@@ -18,6 +18,8 @@ class Hyperparameters:
         student: what is distilled: the decoder's class posterior, from the teacher's auxiliary head, or its features,
             by their channel-wise softmax (the release; the raw skip has no head and cannot teach otherwise).
         w_aux: weight of the auxiliary heads' segmentation loss.
+        supervise_encoder: whether that loss reaches the encoder too, through the skip connections; otherwise it trains
+            the fusion blocks and their heads alone.
         w_kd: weight of the distillation term.
         kd_warmup: share of the training over which that weight rises linearly, epoch by epoch: teachers learn first.
         temperature: softens teacher and student; the term is multiplied by its square.
@@ -37,6 +39,7 @@ class Hyperparameters:
     teacher: Literal["fusion", "skip"] | None = "fusion"
     student: Literal["features", "posterior"] = "posterior"
     w_aux: float = 0.4
+    supervise_encoder: bool = False
     w_kd: float = 0.4
     kd_warmup: float = 1.0
     temperature: float = 1.0

@@ -69,7 +69,8 @@ class SelfDistillation(nn.Module):
         segmentation = self.decoder.segment(features)
         teachers, auxiliary = skips[self.finest_level : -1], []
         if self.fusion:
-            fused = [block(skip) for block, skip in zip(self.fusion, teachers, strict=True)]
+            seen = teachers if self.hyperparameters.supervise_encoder else [skip.detach() for skip in teachers]
+            fused = [block(skip) for block, skip in zip(self.fusion, seen, strict=True)]
             teachers, auxiliary = [feature for feature, _ in fused], [logits for _, logits in fused]
         distillation = self._distillation(teachers, auxiliary, features[self.finest_level :])
         return TrainingOutput(segmentation, auxiliary, distillation)

@@ -18,7 +18,7 @@ VARIANTS = {
     "NoDistillation": replace(MISSUTrainer.hyperparameters, teacher=None),
     "NoTransformer": replace(MISSUTrainer.hyperparameters, transformer=False),
     "NoFusion": replace(MISSUTrainer.hyperparameters, teacher="skip", student="features"),
-    "AuxiliaryOnly": replace(MISSUTrainer.hyperparameters, w_kd=0.0),
+    "AuxiliaryOnly": replace(MISSUTrainer.hyperparameters, w_kd=0.0, supervise_encoder=True),
     # The authors' release (shared weights of the levels 0.5 : 2 : 8 from coarse to fine), with the abstract's fusion
     # blocks, which the release lacks; w_aux is ours.
     "Paper": Hyperparameters(

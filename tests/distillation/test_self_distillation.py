@@ -20,6 +20,7 @@ hyperparameters = st.builds(
     st.just(DEFAULTS),
     teacher=st.just("fusion"),
     student=st.sampled_from(["features", "posterior"]),
+    supervise_encoder=st.booleans(),
     finest_level=st.integers(0, 2),
 ) | st.just(Hyperparameters(teacher="skip", student="features"))
 
@@ -91,6 +92,15 @@ def test_detached_teacher_learns_from_its_head_alone() -> None:
     module(torch.randn(2, 2, *PATCH)).distillation.backward()
     assert all(p.grad is None for p in module.fusion.parameters())
     assert module.network.decoder.stages[0].convs[0].conv.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("supervise_encoder", [False, True])
+def test_heads_train_the_encoder_only_where_asked(supervise_encoder: bool) -> None:
+    module = attached(PLAN, PATCH, Hyperparameters(supervise_encoder=supervise_encoder)).train()
+    total(TrainingOutput([], module(torch.randn(2, 2, *PATCH)).auxiliary, torch.zeros(()))).backward()
+    assert all(p.grad is not None for p in module.fusion.parameters())
+    reached = {name.split(".")[0] for name, p in module.network.named_parameters() if p.grad is not None}
+    assert reached == ({"encoder"} if supervise_encoder else set())
 
 
 def test_raw_skip_teaches_without_parameters() -> None:

@@ -42,7 +42,7 @@ def test_ablations_change_one_thing() -> None:
     assert changes["NoDistillation"] == {"teacher": None}
     assert changes["NoTransformer"] == {"transformer": False}
     assert changes["NoFusion"] == {"teacher": "skip", "student": "features"}
-    assert changes["AuxiliaryOnly"] == {"w_kd": 0.0}
+    assert changes["AuxiliaryOnly"] == {"w_kd": 0.0, "supervise_encoder": True}
 
 
 @pytest.mark.parametrize(
