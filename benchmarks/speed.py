@@ -37,8 +37,8 @@ REFERENCE = "PlainConvUNet"
 CHANNELS, CLASSES = 1, 3
 FEATURES = 32
 """Of the first stage, as nnU-Net plans it; ``MISSUPlannerCPU`` plans half of them."""
-PATCHES = ((32, FEATURES // 2), *((edge, FEATURES) for edge in (32, 64, 96, 128, 160)))
-"""Edge of a patch, features of its first stage."""
+PATCHES = (((32, 32, 32), FEATURES // 2), *(((edge, edge, edge), FEATURES) for edge in (32, 64, 96, 128, 160)))
+"""With the features of the first stage."""
 
 
 def main() -> None:
@@ -122,8 +122,7 @@ def patches(device: torch.device, rounds: int) -> None:
     """Forward pass of MISSU and nnU-Net's U-Net from 32³ to 160³, and MISSU's time per voxel."""
     print("| patch | features | parameters | ÷ U-Net | GMAC | ÷ U-Net | forward [s] | ÷ U-Net | µs per voxel |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for edge, features in PATCHES:
-        patch = (edge, edge, edge)
+    for patch, features in PATCHES:
         chosen = {name: build for name, build in unets(patch, features).items() if name != "MISSU"}
         unet, missu = measure(chosen, CHANNELS, CLASSES, patch, 1, device, rounds, training=False)
         seconds = np.median(missu.forward)

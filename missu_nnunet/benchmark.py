@@ -110,10 +110,7 @@ class _Run:
         device: torch.device,
     ) -> None:
         self.device = device
-        inference = _inference_mode(build().to("meta"))  # some of MONAI's cannot be built there
-        self.macs = count_macs(inference, input_channels, list(patch_size))
-        inference = inference.network if isinstance(inference, SelfDistillation) else inference
-        self.parameters = sum(p.numel() for p in inference.parameters())
+        self.parameters, self.macs = inference_size(build, input_channels, patch_size)
         self.network = build().to(device)
         self.optimizer = torch.optim.AdamW(self.network.parameters())
         self.scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
@@ -161,6 +158,20 @@ class _Run:
     def _synchronize(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+
+def inference_size(build: Callable[[], nn.Module], input_channels: int, patch_size: Sequence[int]) -> tuple[int, int]:
+    """Parameters of a network at inference, and multiply-accumulate operations of a forward pass of one patch.
+
+    Args:
+        build: builds the network.
+        input_channels: image channels.
+        patch_size: in voxels.
+    """
+    network = _inference_mode(build().to("meta"))  # some of MONAI's cannot be built there
+    macs = count_macs(network, input_channels, list(patch_size))
+    network = network.network if isinstance(network, SelfDistillation) else network
+    return sum(parameter.numel() for parameter in network.parameters()), macs
 
 
 def _inference_mode(network: nn.Module) -> nn.Module:
