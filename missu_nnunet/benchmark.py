@@ -25,8 +25,8 @@ from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.distillation.losses import SelfDistillationLoss
 from missu_nnunet.distillation.self_distillation import SelfDistillation
 from missu_nnunet.hyperparameters import Hyperparameters
+from missu_nnunet.nnunet.plans import read_plan
 from missu_nnunet.planning.memory import count_activation_bytes
-from missu_nnunet.planning.plans_file import read_plan
 from missu_nnunet.planning.summary import count_macs
 
 UNET_CLASSES = {

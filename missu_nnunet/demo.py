@@ -17,7 +17,7 @@ from pathlib import Path
 from missu_nnunet import __version__
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import make_folder, write_json
-from missu_nnunet.nnunet_command import nnunet_command
+from missu_nnunet.nnunet.command import nnunet_command
 
 EPOCHS = 5
 _TRAINER = f"MISSUTrainer_{EPOCHS}epochs_40iters"

@@ -35,9 +35,18 @@ def test_what_nnunet_and_type_checkers_look_for_is_installed(file: str) -> None:
     assert file in installed_files()
 
 
-def test_every_package_of_the_checkout_is_installed() -> None:
-    library = Path(__file__).parents[1] / "missu_nnunet"
-    modules = {f"missu_nnunet/{file.relative_to(library).as_posix()}" for file in library.rglob("*.py")}
+@pytest.mark.parametrize(
+    ("folder", "package"),
+    [
+        ("missu_nnunet", "missu_nnunet"),
+        ("trainers", "nnunetv2/training/nnUNetTrainer/missu"),
+        ("plans", "nnunetv2/experiment_planning/missu"),
+    ],
+)
+def test_every_module_of_the_checkout_is_installed(folder: str, package: str) -> None:
+    source = Path(__file__).parents[1] / folder
+    modules = {f"{package}/{file.relative_to(source).as_posix()}" for file in source.rglob("*.py")}
+    assert modules
     assert modules <= set(installed_files())
 
 

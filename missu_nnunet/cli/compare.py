@@ -52,9 +52,9 @@ def compare(
 
     Each metric adds comparisons, and the correction for their number.
     """
-    from missu_nnunet.datasets.raw import find_dataset, read_dataset
     from missu_nnunet.evaluation.comparison import compare_arms
     from missu_nnunet.evaluation.results import gather_results, write_comparison_csv, write_comparison_json
+    from missu_nnunet.nnunet.dataset import find_dataset, read_dataset
     from missu_nnunet.parallel import default_workers
 
     if len(arms) < 2:

@@ -118,8 +118,8 @@ def msd(
     from tempfile import TemporaryDirectory
 
     from missu_nnunet.datasets.msd import MD5, MIRROR, check_integrity, find_task, plan_msd, task_number, unpack
-    from missu_nnunet.datasets.raw import raw_folder
     from missu_nnunet.files import PARTIAL, make_folder
+    from missu_nnunet.nnunet.dataset import raw_folder
     from missu_nnunet.parallel import default_workers
 
     path = Path(source)
@@ -173,7 +173,7 @@ def verify(
     from rich.table import Table
 
     from missu_nnunet.datasets import verify as checks
-    from missu_nnunet.datasets.raw import find_dataset, read_dataset
+    from missu_nnunet.nnunet.dataset import find_dataset, read_dataset
     from missu_nnunet.parallel import default_workers
 
     raw = read_dataset(find_dataset(dataset))
@@ -214,7 +214,7 @@ def _write_dataset(
     """Write the plan into nnUNet_raw, unless another dataset has its ID."""
     from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
 
-    from missu_nnunet.datasets.raw import raw_folder
+    from missu_nnunet.nnunet.dataset import raw_folder
 
     parent = raw_folder()
     if others := [name for name in find_candidate_datasets(dataset_id) if name != plan.name]:

@@ -36,8 +36,8 @@ def evaluate(
     workers: Workers = None,
 ) -> None:
     """Score predicted segmentations, per case and class or region: mean ± standard deviation and median."""
-    from missu_nnunet.datasets.raw import find_dataset, read_dataset
     from missu_nnunet.evaluation.folders import evaluate_folders
+    from missu_nnunet.nnunet.dataset import find_dataset, read_dataset
     from missu_nnunet.parallel import default_workers
 
     rules, wanted = parse_scoring(protocol, metrics)

@@ -42,7 +42,7 @@ def inspect(
 
 def _text(value: object) -> Text:
     """The value as plain text: what a stranger wrote is neither markup nor a word to the terminal."""
-    from missu_nnunet.weights.checkpoint import printable
+    from missu_nnunet.nnunet.checkpoint import printable
 
     if value is None:
         return Text("–")

@@ -41,7 +41,7 @@ def predict(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    from missu_nnunet.datasets.raw import read_dataset
+    from missu_nnunet.nnunet.dataset import read_dataset
     from missu_nnunet.prediction.cases import predict_cases
     from missu_nnunet.prediction.inputs import find_cases
     from missu_nnunet.prediction.model import default_device, load_model

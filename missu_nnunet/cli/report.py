@@ -67,8 +67,8 @@ def report(
         raise InputError(
             f"{error.name} is not installed, which the report needs: pip install 'missu-nnunet[report]'"
         ) from error
-    from missu_nnunet.datasets.raw import find_dataset, read_dataset
     from missu_nnunet.evaluation.results import gather_results
+    from missu_nnunet.nnunet.dataset import find_dataset, read_dataset
     from missu_nnunet.parallel import default_workers
 
     check_output(output)

@@ -23,9 +23,9 @@ import SimpleITK as sitk
 from scipy.ndimage import center_of_mass
 
 from missu_nnunet.datasets.images import Grid, grid_difference, is_nifti, nifti_voxels, read_header, read_image
-from missu_nnunet.datasets.raw import RawDataset, test_set, training_cases
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import whole_file
+from missu_nnunet.nnunet.dataset import RawDataset, test_set, training_cases
 from missu_nnunet.parallel import map_cases
 
 Folds = Sequence[Mapping[str, Sequence[str]]]

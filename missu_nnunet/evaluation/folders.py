@@ -14,11 +14,11 @@ import numpy as np
 import SimpleITK as sitk
 
 from missu_nnunet.datasets.images import FILE_ENDINGS, grid_difference, read_image
-from missu_nnunet.datasets.raw import RawDataset
 from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.metrics import MaskPair
 from missu_nnunet.evaluation.protocols import Classes, Protocol
 from missu_nnunet.files import whole_file, write_json
+from missu_nnunet.nnunet.dataset import RawDataset
 from missu_nnunet.parallel import map_cases
 
 Scores = dict[str, dict[str, float]]

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from missu_nnunet.datasets.images import FILE_ENDINGS
-from missu_nnunet.datasets.raw import RawDataset, read_dataset
 from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.comparison import Comparisons, FloatArray
 from missu_nnunet.evaluation.folders import Scores, evaluate_folders, some, stem, without_nan
 from missu_nnunet.evaluation.protocols import Protocol
 from missu_nnunet.files import whole_file, write_json
+from missu_nnunet.nnunet.dataset import RawDataset, read_dataset
 
 Arm = dict[str, Scores]
 """case → its scores"""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from missu_nnunet.experiments.events import Event
 from missu_nnunet.experiments.experiment import Arm, Experiment, results_folder
-from missu_nnunet.experiments.fold_state import mean_dice
-from missu_nnunet.experiments.logged_command import BusyError, LoggedCommand, locked_log
+from missu_nnunet.nnunet.command import BusyError, LoggedCommand, locked_log
+from missu_nnunet.nnunet.fold import mean_dice
 
 
 @dataclass(frozen=True)

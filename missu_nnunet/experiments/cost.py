@@ -12,10 +12,10 @@ from pathlib import Path
 
 from missu_nnunet.experiments.events import duration
 from missu_nnunet.experiments.experiment import Arm, Experiment, results_folder
-from missu_nnunet.experiments.fold_state import is_trained, progress
-from missu_nnunet.experiments.logged_command import LoggedCommand, locked_log
 from missu_nnunet.experiments.timing import Timing, read_timing
 from missu_nnunet.experiments.training import Training
+from missu_nnunet.nnunet.command import LoggedCommand, locked_log
+from missu_nnunet.nnunet.fold import is_trained, progress
 
 LOADER_BOUND = 0.2
 """A training that waits for its data longer than this share of its time is worth a word."""

@@ -8,8 +8,8 @@ from collections.abc import Generator, Sequence
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.experiments.events import Event
-from missu_nnunet.experiments.logged_command import BusyError, LoggedCommand
 from missu_nnunet.experiments.training import Training, dice_text, outcome
+from missu_nnunet.nnunet.command import BusyError, LoggedCommand
 
 
 def device_groups(gpus: int | None) -> list[tuple[str, ...]]:

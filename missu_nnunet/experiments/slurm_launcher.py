@@ -17,9 +17,9 @@ from missu_nnunet.errors import InputError
 from missu_nnunet.experiments.accumulation import Accumulation, accumulate
 from missu_nnunet.experiments.events import Event
 from missu_nnunet.experiments.experiment import Experiment
-from missu_nnunet.experiments.fold_state import delete_checkpoints
 from missu_nnunet.experiments.slurm_queue import active_jobs, read_jobs, write_jobs
 from missu_nnunet.experiments.training import Training, outcome
+from missu_nnunet.nnunet.fold import delete_checkpoints
 
 Result = TypeVar("Result")
 

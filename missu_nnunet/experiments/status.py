@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 
 from missu_nnunet.experiments.events import duration
-from missu_nnunet.experiments.fold_state import is_trained, progress, validation_dice
 from missu_nnunet.experiments.training import Training
+from missu_nnunet.nnunet.fold import is_trained, progress, validation_dice
 
 
 def training_status(training: Training, cluster_states: Mapping[str, str]) -> tuple[str, str]:

@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from missu_nnunet.experiments import fold_state
 from missu_nnunet.experiments.events import Event, duration
-from missu_nnunet.experiments.logged_command import LoggedCommand, is_locked, locked_log
+from missu_nnunet.nnunet import fold as fold_state
+from missu_nnunet.nnunet.command import LoggedCommand, is_locked, locked_log
 
 
 @dataclass(frozen=True)

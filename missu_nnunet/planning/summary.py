@@ -14,8 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from missu_nnunet.architecture.configuration import MISSU_CLASS, missu_arch_kwargs
 from missu_nnunet.distillation.self_distillation import SelfDistillation
 from missu_nnunet.hyperparameters import Hyperparameters
+from missu_nnunet.nnunet.plans import malformed_plan_named, read_plan
 from missu_nnunet.planning.memory import estimate_training_bytes
-from missu_nnunet.planning.plans_file import malformed_plan_named, read_plan
 
 
 @dataclass(frozen=True)

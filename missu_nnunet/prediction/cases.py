@@ -19,9 +19,9 @@ from nnunetv2.inference.export_prediction import export_prediction_from_logits
 from numpy.typing import NDArray
 
 from missu_nnunet.datasets.images import FILE_ENDINGS, check_whole
-from missu_nnunet.datasets.raw import RawDataset
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL, whole_file, write_json
+from missu_nnunet.nnunet.dataset import RawDataset
 from missu_nnunet.prediction.inputs import Cases
 from missu_nnunet.prediction.overlays import save_prediction_overlay
 from missu_nnunet.prediction.predictor import ObservedPredictor

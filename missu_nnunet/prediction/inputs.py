@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from missu_nnunet.datasets.images import FILE_ENDINGS, grid_difference, read_header
-from missu_nnunet.datasets.raw import RawDataset
 from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.folders import some
+from missu_nnunet.nnunet.dataset import RawDataset
 
 Cases = dict[str, list[Path]]
 """case → its files, by channel"""

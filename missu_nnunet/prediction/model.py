@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from missu_nnunet.errors import InputError
+from missu_nnunet.nnunet.checkpoint import read_checkpoint
 from missu_nnunet.prediction.predictor import ObservedPredictor
-from missu_nnunet.weights.checkpoint import read_checkpoint
 
 
 def load_model(

@@ -100,7 +100,7 @@ def _read_fold(fold: Path) -> TrainingRun:
 
 def _describe(file: Path) -> dict[str, Any]:
     """A checkpoint without its tensors, with the number of the network's parameters instead."""
-    from missu_nnunet.weights.checkpoint import read_checkpoint
+    from missu_nnunet.nnunet.checkpoint import read_checkpoint
 
     checkpoint = read_checkpoint(file, str(file))
     parameters = sum(value.numel() for value in checkpoint["network_weights"].values())

@@ -23,10 +23,10 @@ from missu_nnunet.distillation.losses import SelfDistillationLoss
 from missu_nnunet.distillation.self_distillation import SelfDistillation
 from missu_nnunet.errors import InputError
 from missu_nnunet.hyperparameters import Hyperparameters
+from missu_nnunet.nnunet.checkpoint import write_checkpoint
 from missu_nnunet.training.logger import LOSS_TERMS, SelfDistillationLogger
 from missu_nnunet.training.lr_schedule import WarmupPolyLRScheduler
 from missu_nnunet.training.random_state import random_state, restore_random_state, seed_from_environment
-from missu_nnunet.weights.checkpoint import write_checkpoint
 
 MAX_NONFINITE_STEPS = 10
 """So many non-finite losses in a row stop a training."""

@@ -13,8 +13,8 @@ from missu_nnunet import __version__
 from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import whole_file
-from missu_nnunet.planning.plans_file import malformed_plan_named
-from missu_nnunet.weights.checkpoint import check_is_new, read_checkpoint
+from missu_nnunet.nnunet.checkpoint import check_is_new, read_checkpoint
+from missu_nnunet.nnunet.plans import malformed_plan_named
 from missu_nnunet.weights.network import build_network, trainer_for
 
 OPSET = 18

@@ -24,9 +24,9 @@ from torch import Tensor
 from missu_nnunet import __version__
 from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.errors import InputError
-from missu_nnunet.planning.plans_file import malformed_plan_named, read_plan
+from missu_nnunet.nnunet.checkpoint import check_is_new, read_checkpoint, write_checkpoint
+from missu_nnunet.nnunet.plans import malformed_plan_named, read_plan
 from missu_nnunet.training.trainer import MISSUTrainer
-from missu_nnunet.weights.checkpoint import check_is_new, read_checkpoint, write_checkpoint
 from missu_nnunet.weights.network import build_network, trainer_for
 
 _ENCODER_STAGE = re.compile(r"encoder\.stages\.(\d+)\.")

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from missu_nnunet.datasets.raw import read_dataset
 from missu_nnunet.datasets.verify import save_pictures, verify
 from missu_nnunet.errors import InputError
+from missu_nnunet.nnunet.dataset import read_dataset
 
 SHAPE = (6, 8, 20)
 

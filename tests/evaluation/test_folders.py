@@ -10,10 +10,10 @@ import SimpleITK as sitk
 from nnunetv2.evaluation.evaluate_predictions import compute_metrics_on_folder
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
-from missu_nnunet.datasets.raw import read_dataset
 from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.folders import evaluate_folders
 from missu_nnunet.evaluation.protocols import BRATS, NNUNET
+from missu_nnunet.nnunet.dataset import read_dataset
 
 SPACING = (0.8, 0.8, 2.5)
 

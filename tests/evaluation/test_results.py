@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from missu_nnunet.datasets.raw import read_dataset
 from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.folders import evaluate_folders
 from missu_nnunet.evaluation.protocols import NNUNET
 from missu_nnunet.evaluation.results import arm_names, gather_results
+from missu_nnunet.nnunet.dataset import read_dataset
 
 LABELS = {"background": 0, "head": 1, "tail": 2}
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from missu_nnunet.experiments import logged_command
-from missu_nnunet.experiments.logged_command import BusyError, locked_log
 from missu_nnunet.experiments.training import Training
+from missu_nnunet.nnunet import command
+from missu_nnunet.nnunet.command import BusyError, locked_log
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_gpus_are_nnunets_default_device(gpus: int, options: list[str]) -> None:
 
 
 def test_a_fold_is_trained_by_one_process_at_a_time(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logged_command, "_PATIENCE", 0.3)
+    monkeypatch.setattr(command, "_PATIENCE", 0.3)
     with locked_log(training.log) as log:
         process = subprocess.Popen(["sleep", "60"], stdout=log)
     assert training.is_running()  # for as long as the process has the log

@@ -14,7 +14,7 @@ import torch
 from forked import start, wait_for
 
 from missu_nnunet.files import PARTIAL
-from missu_nnunet.weights.checkpoint import read_checkpoint
+from missu_nnunet.nnunet.checkpoint import read_checkpoint
 
 EPOCHS = 10
 TRAINER = f"MISSUTrainer_{EPOCHS}epochs_2iters"

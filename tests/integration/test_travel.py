@@ -20,7 +20,7 @@ from tiny_dataset import REGIONS, write_raw_dataset
 from torch import Tensor
 
 from missu_nnunet.hyperparameters import Hyperparameters
-from missu_nnunet.weights.checkpoint import read_checkpoint
+from missu_nnunet.nnunet.checkpoint import read_checkpoint
 from missu_nnunet.weights.inspection import inspect_file
 
 REPOSITORY = Path(__file__).parents[2]

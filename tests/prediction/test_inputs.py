@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from missu_nnunet.datasets.raw import RawDataset
 from missu_nnunet.errors import InputError
+from missu_nnunet.nnunet.dataset import RawDataset
 from missu_nnunet.prediction.inputs import find_cases
 
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.errors import InputError
+from missu_nnunet.nnunet.checkpoint import read_checkpoint
 from missu_nnunet.training import variants
 from missu_nnunet.training.trainer import MISSUTrainer
-from missu_nnunet.weights.checkpoint import read_checkpoint
 from missu_nnunet.weights.inspection import inspect_file
 from missu_nnunet.weights.transfer import adapt, from_nnunet, with_input_channels
 

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from missu_nnunet.datasets.raw import find_dataset, read_dataset
 from missu_nnunet.errors import InputError
+from missu_nnunet.nnunet.dataset import find_dataset, read_dataset
 
 
 @pytest.fixture

@@ -1,10 +1,14 @@
-"""A command whose output goes to a log, one at a time for each log, and which dies with the process that started it."""
+"""nnU-Net's commands, run from here: output goes to a log, one command at a time for each log.
+
+A command dies with the process that started it.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -13,10 +17,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from missu_nnunet.nnunet_command import nnunet_command
+from missu_nnunet.errors import InputError
 
 _PATIENCE = 15.0
 """Seconds to wait for a command whose starter was killed a moment ago, and which is being killed."""
+
+
+def nnunet_command(name: str) -> str:
+    """The path of a command, such as ``nnUNetv2_train``, beside this Python, not whichever is first on the PATH.
+
+    Raises:
+        InputError: it is not there.
+    """
+    folder = Path(sys.executable).parent
+    command = shutil.which(name, path=str(folder))
+    if command is None:
+        raise InputError(
+            f"{name}: not found in {folder}; install nnU-Net there: {sys.executable} -m pip install nnunetv2"
+        )
+    return command
 
 
 class BusyError(RuntimeError):
@@ -41,7 +60,7 @@ class LoggedCommand:
         log.flush()
         path = program if os.path.isabs(program) else nnunet_command(program)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "missu_nnunet.experiments.leash", path, *arguments],
+            [sys.executable, "-m", "missu_nnunet.nnunet.leash", path, *arguments],
             stdin=subprocess.PIPE,  # closes when this process ends, however it does
             stdout=log,
             stderr=subprocess.STDOUT,

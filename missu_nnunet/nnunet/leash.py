@@ -1,6 +1,6 @@
 """Run a program that must not outlive the process that started it, however that one ends.
 
-``python -m missu_nnunet.experiments.leash PROGRAM …`` with a pipe as standard input: when the pipe closes, which the
+``python -m missu_nnunet.nnunet.leash PROGRAM …`` with a pipe as standard input: when the pipe closes, which the
 kernel does for a killed process too, the program and all that it started are killed. What the program leaves behind at
 its own end, such as the loader processes of a training that was killed, goes as well. The exit code is the program's.
 """

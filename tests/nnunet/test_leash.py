@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-LEASH = [sys.executable, "-m", "missu_nnunet.experiments.leash"]
+LEASH = [sys.executable, "-m", "missu_nnunet.nnunet.leash"]
 # A program with a child of its own; both write their process IDs.
 PARENT_AND_CHILD = "sleep 60 & echo $! $$; wait"
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from missu_nnunet.experiments.fold_state import (
+from missu_nnunet.nnunet.fold import (
     Progress,
     can_continue,
     is_finished,

@@ -7,7 +7,7 @@ import torch
 from full_disk import largest_file
 
 from missu_nnunet.errors import InputError
-from missu_nnunet.weights.checkpoint import check_is_new, check_plans, read_checkpoint, write_checkpoint
+from missu_nnunet.nnunet.checkpoint import check_is_new, check_plans, read_checkpoint, write_checkpoint
 
 
 class Runs:

@@ -1,0 +1,1 @@
+"""All that is known of nnU-Net's files and commands: folders, folds, logs, datasets, plans, checkpoints."""
