@@ -1,0 +1,30 @@
+"""What nnU-Net's preprocessing left of each case, as far as it is needed here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from batchgenerators.utilities.file_and_folder_operations import load_pickle
+
+
+def unlabelled_cases(folder: Path, cases: Iterable[str]) -> list[str]:
+    """Those of the cases that have no label at all: every voxel of their label map was the ignore label.
+
+    nnU-Net's preprocessing notes for each case where its labelled voxels lie, under ``class_locations``; where the
+    dataset has an ignore label, an entry counts all labels, the background's among them. A case without foreground
+    is therefore told from one that nobody labelled, and a dataset without an ignore label has no unlabelled case.
+
+    The trainer needs them: an unlabelled case can be learnt from and cannot be validated on.
+
+    Args:
+        folder: of a configuration, ``nnUNet_preprocessed/DATASET/PLANS_CONFIGURATION``.
+        cases: their names, such as ``dataset.identifiers``.
+    """
+    return [case for case in cases if _is_unlabelled(load_pickle(str(folder / f"{case}.pkl"))["class_locations"])]
+
+
+def _is_unlabelled(class_locations: dict[int | tuple[int, ...], list]) -> bool:
+    # nnU-Net's key of all labelled voxels begins with -1, its label of what it cropped away as empty.
+    labelled = [found for key, found in class_locations.items() if isinstance(key, tuple) and key[0] == -1]
+    return bool(labelled) and not any(len(found) for found in labelled)
