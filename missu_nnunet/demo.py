@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from missu_nnunet import __version__
+from missu_nnunet.datasets.phantom import LABELS
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import make_folder, write_json
 from missu_nnunet.nnunet.command import nnunet_command
@@ -31,6 +32,7 @@ _DATASET = f"Dataset{_DATASET_ID}_Phantom"
 _NUM_TRAINING = 20
 _NUM_TEST = 4
 
+_STRUCTURES = {name: value for name, value in LABELS.items() if value != 0}
 _MARKER = "missu-demo.json"
 
 
@@ -181,30 +183,33 @@ class Demo:
 
     def draw_overlays(self) -> None:
         """Draw each held-out case with its reference and prediction."""
-        from missu_nnunet.datasets.phantom import LABELS
-        from missu_nnunet.evaluation.overlays import save_overlay
+        from missu_nnunet.datasets.images import read_image
+        from missu_nnunet.datasets.phantom import CHANNELS
+        from missu_nnunet.pictures.comparisons import save_comparison
 
         self.overlays.mkdir(exist_ok=True)
-        structures = {name: value for name, value in LABELS.items() if value != 0}
-        for prediction in sorted(self.predictions.glob("*.nii.gz")):
-            case = prediction.name.removesuffix(".nii.gz")
-            save_overlay(
-                self.raw / "imagesTs" / f"{case}_0000.nii.gz",
-                self.phantoms / "labelsTs" / prediction.name,
-                prediction,
-                structures,
+        for case, dice in self.dice().items():
+            save_comparison(
+                f"{case}: mean foreground Dice {sum(dice.values()) / len(dice):.3f}",
+                {
+                    name: read_image(self.raw / "imagesTs" / f"{case}_{channel:04d}.nii.gz")
+                    for channel, name in enumerate(CHANNELS)
+                },
+                read_image(self.phantoms / "labelsTs" / f"{case}.nii.gz"),
+                read_image(self.predictions / f"{case}.nii.gz"),
+                {name: (value,) for name, value in _STRUCTURES.items()},
+                {name: f"(Dice {value:.3f})" for name, value in dice.items()},
                 self.overlays / f"{case}.png",
             )
 
-    def dice(self) -> dict[str, list[float]]:
-        """Dice of each structure in each held-out case, from nnU-Net's evaluation."""
-        from missu_nnunet.datasets.phantom import LABELS
-
+    def dice(self) -> dict[str, dict[str, float]]:
+        """Dice of each structure in each held-out case, from nnU-Net's evaluation: case → structure → Dice."""
         cases = json.loads((self.predictions / "summary.json").read_text())["metric_per_case"]
         return {
-            name: [case["metrics"][str(value)]["Dice"] for case in cases]
-            for name, value in LABELS.items()
-            if value != 0
+            Path(case["prediction_file"]).name.removesuffix(".nii.gz"): {
+                name: case["metrics"][str(value)]["Dice"] for name, value in _STRUCTURES.items()
+            }
+            for case in cases
         }
 
     def _read_marker(self) -> list[str] | None:

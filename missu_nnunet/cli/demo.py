@@ -74,7 +74,8 @@ def _show_training(console: Console, lines: Iterator[str]) -> None:
                 progress.update(task, advance=1, description=f"mean pseudo Dice {dice:.3f}")
 
 
-def _print_dice(console: Console, dice: dict[str, list[float]]) -> None:
+def _print_dice(console: Console, cases: dict[str, dict[str, float]]) -> None:
+    dice = {name: [scores[name] for scores in cases.values()] for name in next(iter(cases.values()))}
     table = Table(title="Dice of the held-out cases")
     for column in ("structure", "mean", "lowest", "highest"):
         table.add_column(column, justify="left" if column == "structure" else "right")

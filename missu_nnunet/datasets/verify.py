@@ -22,11 +22,13 @@ import numpy as np
 import SimpleITK as sitk
 from scipy.ndimage import center_of_mass
 
-from missu_nnunet.datasets.images import Grid, grid_difference, is_nifti, nifti_voxels, read_header, read_image
+from missu_nnunet.datasets.images import grid_difference, is_nifti, nifti_voxels, read_header, read_image
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import whole_file
 from missu_nnunet.nnunet.dataset import RawDataset, test_set, training_cases
 from missu_nnunet.parallel import map_cases
+from missu_nnunet.pictures.dataset_cases import DatasetCase, save_dataset_cases
+from missu_nnunet.pictures.orientation import orientation_code
 
 Folds = Sequence[Mapping[str, Sequence[str]]]
 """nnU-Net's splits: for each fold the cases of "train" and "val"."""
@@ -101,7 +103,8 @@ def verify(dataset: RawDataset, patient_pattern: str | None = None, workers: int
 def save_pictures(dataset: RawDataset, findings: Sequence[Finding], folder: Path, limit: int = 5) -> list[Path]:
     """A picture of each case of the visible findings, `limit` of each, above one of a case without findings.
 
-    Images are drawn as nnU-Net sees them, in the order of their voxels; letters tell the directions of the header.
+    Images are drawn as nnU-Net sees them, which does not turn them, with the marks of their own headers
+    (:func:`missu_nnunet.pictures.dataset_cases.save_dataset_cases`).
     """
     training, test = training_cases(dataset), test_set(dataset)
     titles: dict[str, list[str]] = {}
@@ -112,14 +115,15 @@ def save_pictures(dataset: RawDataset, findings: Sequence[Finding], folder: Path
     typical = next((case for case in training if case not in suspicious), None)
     pictures = []
     for case, title in titles.items():
-        rows: list[tuple[str, Path, Path | None]] = []
+        drawn = []
         for name in filter(None, (case, typical)):
             images, label = training.get(name, (test.get(name, []), None))
             if images and images[0].is_file():
-                rows.append((name, images[0], label if label and label.is_file() else None))
-        if rows and rows[0][0] == case:
+                drawn.append(_case_to_draw(name, images[0], label if label and label.is_file() else None))
+        if drawn and drawn[0].name == case:
             pictures.append(folder / f"{case}.png")
-            _draw(rows, title, pictures[-1])
+            with whole_file(pictures[-1]) as partial:
+                save_dataset_cases(drawn, dataset.regions, "\n".join(title), partial)
     return pictures
 
 
@@ -154,7 +158,7 @@ def _read_case(job: _Job) -> _Facts:
             hashes.append(hashlib.sha1(f"{content.shape}".encode() + content.tobytes()).hexdigest())
         if difference := grid_difference(channels[0], image):
             find("error", "grid", f"channels differ in {difference}: resample them to one grid")
-    orientation = _orientation(channels[0])
+    orientation = orientation_code(channels[0])
     if job.label is None:
         return _Facts(tuple(findings), orientation, tuple(hashes))
 
@@ -181,14 +185,6 @@ def _read_case(job: _Job) -> _Facts:
 def _read_values(path: Path) -> np.ndarray:
     """An image's voxels."""
     return nifti_voxels(path) if is_nifti(path) else sitk.GetArrayFromImage(read_image(path))
-
-
-def _orientation(image: Grid) -> str | None:
-    """Where the axes x, y, z point to, "LPS"; nothing for 2D images."""
-    if image.GetDimension() != 3:
-        return None
-    code: str = sitk.DICOMOrientImageFilter_GetOrientationFromDirectionCosines(image.GetDirection())
-    return code
 
 
 def _sides(segmentation: np.ndarray, image: sitk.Image, labels: Iterable[int]) -> dict[int, float]:
@@ -381,47 +377,17 @@ def _join(values: Iterable[object]) -> str:
     return ", ".join(map(str, values))
 
 
-OPPOSITE = dict(zip("LRPASI", "RLAPIS", strict=True))
-
-
-def _draw(rows: Sequence[tuple[str, Path, Path | None]], title: Sequence[str], output: Path) -> None:
-    """Three planes of each image, labels over it, through the slices that show most of the labels."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4 * len(rows) + 0.4 * len(title)), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle("\n".join(title), fontsize=9, wrap=True)
-    for (name, image_file, label_file), axes in zip(rows, figure.subplots(len(rows), 3, squeeze=False), strict=True):
-        image = read_image(image_file)
-        values = _read_values(image_file).astype(np.float32)
-        values = values.reshape((1,) * (3 - values.ndim) + values.shape)
-        labels = np.zeros(values.shape, np.uint8)
-        if label_file:
-            labels = _labels_as_paired(label_file, image).reshape(values.shape)
-        finite = values[np.isfinite(values)]
-        low, high = np.percentile(finite, (0.5, 99.5)) if finite.size else (0, 1)
-        code = _orientation(image)
-        spacing = (*image.GetSpacing(), 1.0)[2::-1]
-        axes[0].set_ylabel(name)
-        for axis, plane in enumerate(axes):
-            others = [other for other in range(3) if other != axis]
-            counts = np.count_nonzero(labels, axis=tuple(others))
-            index = int(np.argmax(counts)) if counts.any() else values.shape[axis] // 2
-            aspect = spacing[others[0]] / spacing[others[1]]
-            origin: Literal["upper", "lower"] = "lower" if axis else "upper"
-            plane.imshow(np.take(values, index, axis), cmap="gray", vmin=low, vmax=high, aspect=aspect, origin=origin)
-            over = np.ma.masked_equal(np.take(labels, index, axis), 0)
-            plane.imshow(
-                over, cmap="tab10", vmin=1, vmax=10, alpha=0.45, aspect=aspect, origin=origin, interpolation="nearest"
-            )
-            plane.set(xticks=[], yticks=[], title=f"slice {index} of axis {'zyx'[axis]}")
-            if code:
-                row, column = (code[2 - other] for other in others)
-                arrow = "↑" if origin == "lower" else "↓"
-                plane.set_xlabel(f"{OPPOSITE[column]} → {column}, {OPPOSITE[row]} {arrow} {row}")
-    with whole_file(output) as partial:
-        figure.savefig(partial, format="png", dpi=80)
+def _case_to_draw(name: str, image_file: Path, label_file: Path | None) -> DatasetCase:
+    """The case with the values that NaN were before SimpleITK read them."""
+    header = read_image(image_file)
+    values = _read_values(image_file).astype(np.float32)
+    image = sitk.GetImageFromArray(values, isVector=header.GetNumberOfComponentsPerPixel() > 1)
+    image.CopyInformation(header)
+    labels = None
+    if label_file:
+        labels = sitk.GetImageFromArray(_labels_as_paired(label_file, header))
+        labels.CopyInformation(header)
+    return DatasetCase(name, image, labels)
 
 
 def _labels_as_paired(label_file: Path, image: sitk.Image) -> np.ndarray:

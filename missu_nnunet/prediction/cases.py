@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -18,12 +18,12 @@ import torch
 from nnunetv2.inference.export_prediction import export_prediction_from_logits
 from numpy.typing import NDArray
 
-from missu_nnunet.datasets.images import FILE_ENDINGS, check_whole
+from missu_nnunet.datasets.images import FILE_ENDINGS, check_whole, read_image
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL, whole_file, write_json
 from missu_nnunet.nnunet.dataset import RawDataset
+from missu_nnunet.pictures.predictions import save_prediction
 from missu_nnunet.prediction.inputs import Cases
-from missu_nnunet.prediction.overlays import save_prediction_overlay
 from missu_nnunet.prediction.predictor import ObservedPredictor
 
 Given = TypeVar("Given")
@@ -75,8 +75,8 @@ def predict_cases(
             preprocessed = _one_ahead(pool, partial(_preprocess, predictor), cases.values())
             started = time.monotonic()
             for case, (data, properties) in zip(cases, preprocessed, strict=True):
-                image = cases[case][0] if overlays else None
-                volumes[case] = _predict_case(predictor, case, data, properties, dataset, output, image)
+                images = cases[case] if overlays else []
+                volumes[case] = _predict_case(predictor, case, data, properties, dataset, output, images)
                 yield PredictedCase(case, volumes[case], time.monotonic() - started)
                 started = time.monotonic()
         _write_volumes(volumes, output / "volumes.csv")
@@ -117,11 +117,11 @@ def _predict_case(
     properties: dict[str, Any],
     dataset: RawDataset,
     output: Path,
-    image: Path | None,
+    images: Sequence[Path],
 ) -> dict[str, ClassVolume]:
     """Write the case's files: all of them into a folder beside, then each to its place, the segmentation last.
 
-    With its `image` also a picture.
+    With its `images`, by channel, also a picture.
     """
     logits = predictor.predict_logits_from_preprocessed_data(data)
     beside = output / f"{PARTIAL}{case}"
@@ -146,8 +146,9 @@ def _predict_case(
             ending = dataset.file_ending if dataset.file_ending in FILE_ENDINGS else ".nii.gz"
             sitk.WriteImage(uncertainty, str(beside / f"uncertainty{ending}"), True)
             moves.append((f"uncertainty{ending}", output / "uncertainty" / f"{case}{ending}"))
-        if image:
-            save_prediction_overlay(case, image, segmentation, uncertainty, dataset.regions, beside / "overlay.png")
+        if images:
+            channels = {name: read_image(file) for name, file in zip(dataset.channels, images, strict=False)}
+            save_prediction(case, channels, segmentation, uncertainty, dataset.regions, beside / "overlay.png")
             moves.append(("overlay.png", output / "overlays" / f"{case}.png"))
         others = [file.name for file in beside.iterdir() if file.name.startswith(case) and file.name != name]
         moves += [(file, output / file) for file in (*others, name)]

@@ -20,7 +20,9 @@ from missu_nnunet.evaluation.comparison import number
 from missu_nnunet.evaluation.folders import some
 from missu_nnunet.evaluation.metrics import LARGER_IS_BETTER
 from missu_nnunet.evaluation.results import Results, model_folder
-from missu_nnunet.evaluation.slices import Volume, grey, oriented, voxels
+from missu_nnunet.pictures.colours import Volume
+from missu_nnunet.pictures.orientation import Geometry, oriented, oriented_labels
+from missu_nnunet.pictures.slices import grey, window
 
 _WHOLE_VOXELS = 2_000_000  # larger volumes are cropped to what was segmented
 _MARGIN = 16
@@ -36,21 +38,21 @@ class ShownCase:
 
 @dataclass(frozen=True)
 class CaseVolumes:
-    """A case's voxels, (z, y, x) in LPS orientation, of a 2D case (1, y, x).
+    """A case's turned voxels, (z, y, x), of a 2D case (1, y, x).
 
     Attributes:
         channels: name → grey values from 0 to 255; empty where no image was found.
+        windows: name → the image's values that are black and white.
         reference: labels.
         predictions: arm → labels.
-        spacing: mm per voxel along (z, y, x).
-        cropped: whether this is less than the image.
+        geometry: where all of them lie.
     """
 
     channels: dict[str, Volume]
+    windows: dict[str, tuple[float, float]]
     reference: Volume
     predictions: dict[str, Volume]
-    spacing: tuple[float, float, float]
-    cropped: bool
+    geometry: Geometry
 
 
 def choose_cases(results: Results, wanted: Sequence[str]) -> list[ShownCase]:
@@ -111,22 +113,23 @@ def read_case(results: Results, case: str, images: Sequence[Path], channel_names
     """
     reference_file = next(iter(results.files.values()))[case][1]
     reference_image = read_image(reference_file)
-    channels = {}
+    channels, windows = {}, {}
     for index, file in enumerate(_channel_files(case, images)):
         image = read_image(file)
         if difference := grid_difference(image, reference_image):
             raise InputError(f"{file}: {difference} of image and reference differ; name other --images FOLDER")
         name = channel_names[index] if index < len(channel_names) else f"channel {index}"
-        channels[name] = grey(voxels(image))
-    reference = voxels(reference_image)
-    predictions = {arm: voxels(read_image(files[case][0])) for arm, files in results.files.items()}
+        values, _ = oriented(image)
+        channels[name], windows[name] = grey(values), window(values)
+    reference, geometry = oriented_labels(reference_image)
+    predictions = {arm: oriented_labels(read_image(files[case][0]))[0] for arm, files in results.files.items()}
     box = _box([reference, *predictions.values()])
     return CaseVolumes(
         channels={name: channel[box] for name, channel in channels.items()},
-        reference=reference[box].astype(np.uint8),
-        predictions={arm: prediction[box].astype(np.uint8) for arm, prediction in predictions.items()},
-        spacing=oriented(reference_image).GetSpacing()[::-1],
-        cropped=reference[box].shape != reference.shape,
+        windows=windows,
+        reference=reference[box],
+        predictions={arm: prediction[box] for arm, prediction in predictions.items()},
+        geometry=geometry.cropped(box),
     )
 
 

@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 from missu_nnunet.evaluation.comparison import Comparison, FloatArray, number
 from missu_nnunet.evaluation.metrics import UNITS
 from missu_nnunet.evaluation.results import Results
-from missu_nnunet.evaluation.slices import class_colours
+from missu_nnunet.pictures.colours import class_colours
 from missu_nnunet.report.training_curves import CURVES, TrainingRun
 
 ARM_COLOURS = ("#3B7DD8", "#D0671B", "#2B8C5C", "#9B62C9", "#C2456B", "#7F7F2A")

@@ -155,7 +155,8 @@ function drawPlane({ axis, canvas, slider, output }) {
   const y = axis === 0 ? position[rowAxis] : rows - 1 - position[rowAxis];
   if (shape[0] > 1) drawCross(context, ((position[columnAxis] + 0.5) / columns) * canvas.width, ((y + 0.5) / rows) * canvas.height, density);
   slider.value = position[axis];
-  output.textContent = `${position[axis] + 1} of ${shape[axis]}`;
+  output.textContent = `${content.numbers[axis][position[axis]]} of ${content.sizes[axis]}`;
+  if (content.marks[axis]) drawMarks(context, content.marks[axis], density);
 }
 
 function drawCross(context, x, y, density) {
@@ -168,6 +169,24 @@ function drawCross(context, x, y, density) {
     context.lineTo(x1, y1);
   }
   context.stroke();
+}
+
+// The directions at the sides, as in the still pictures.
+function drawMarks(context, [left, right, top, bottom], density) {
+  const { width, height } = context.canvas, size = 14 * density;
+  context.font = `600 ${size}px sans-serif`;
+  context.lineWidth = 3 * density;
+  context.strokeStyle = "#000000";
+  context.fillStyle = "#ffffff";
+  for (const [letter, x, y, align, baseline] of [
+    [left, size / 3, height / 2, "left", "middle"], [right, width - size / 3, height / 2, "right", "middle"],
+    [top, width / 2, size / 3, "center", "top"], [bottom, width / 2, height - size / 3, "center", "bottom"],
+  ]) {
+    context.textAlign = align;
+    context.textBaseline = baseline;
+    context.strokeText(letter, x, y);
+    context.fillText(letter, x, y);
+  }
 }
 
 const drawPlanes = () => shown && planes.filter(({ figure }) => !figure.hidden).forEach(drawPlane);

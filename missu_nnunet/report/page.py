@@ -19,11 +19,10 @@ from plotly.offline import get_plotlyjs
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.comparison import OVERALL, Comparison, Comparisons, compare_arms, number, p_value
-from missu_nnunet.evaluation.overlays import DIFFERENCES
 from missu_nnunet.evaluation.results import Results, model_folder
-from missu_nnunet.evaluation.slices import IGNORED, class_colours, label_colours
 from missu_nnunet.files import whole_file
 from missu_nnunet.nnunet.dataset import read_dataset
+from missu_nnunet.pictures.colours import DIFFERENCES, IGNORED, class_colours, difference_colours, label_colours
 from missu_nnunet.report.cases import ShownCase, choose_cases, image_folders, read_case
 from missu_nnunet.report.charts import (
     ARM_COLOURS,
@@ -34,7 +33,7 @@ from missu_nnunet.report.charts import (
     training_charts,
 )
 from missu_nnunet.report.facts import arm_facts, dataset_name, versions
-from missu_nnunet.report.slices import PlaneRow, difference_colours, plane_rows
+from missu_nnunet.report.stills import PictureRow, picture_rows
 from missu_nnunet.report.training_curves import read_training
 from missu_nnunet.report.viewer import viewer_case
 
@@ -45,7 +44,7 @@ class PicturedCase:
 
     shown: ShownCase
     scores: dict[str, str]
-    rows: list[PlaneRow]
+    rows: list[PictureRow]
     has_image: bool
 
 
@@ -216,7 +215,7 @@ def _pictures(
             )
             for arm, scores in arrays.items()
         }
-        rows = plane_rows(shown.name, volumes, results.labels, results.ignore)
+        rows = picture_rows(shown.name, volumes, results.labels, results.ignore)
         pictured.append(PicturedCase(shown, scores, rows, bool(volumes.channels)))
         viewer.append(viewer_case(f"{shown.name}: {', '.join(shown.reasons)}", volumes, results.labels))
     return pictured, viewer

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from scipy.ndimage import gaussian_filter
 from skimage.measure import marching_cubes
 
-from missu_nnunet.evaluation.slices import Volume, class_colours
+from missu_nnunet.pictures.colours import Volume, class_colours
 from missu_nnunet.report.cases import CaseVolumes
 
 _VOXELS = 4_000_000  # of all channels of a case; more are thinned out
@@ -30,19 +30,30 @@ def viewer_case(title: str, volumes: CaseVolumes, labels: Mapping[str, Sequence[
     """
     step = _step(volumes)
     segmentations = {"reference": volumes.reference, **volumes.predictions}
-    flat = len(volumes.reference) == 1
+    geometry = volumes.geometry
+    flat = len(geometry.planes) == 1
     return {
         "title": title,
         "shape": [len(range(0, size, step)) for size in volumes.reference.shape],
-        "spacing": [size * step for size in volumes.spacing],
+        "spacing": [size * step for size in geometry.spacing],
         "step": step,
-        "cropped": volumes.cropped,
-        "channels": [{"name": name, "data": _packed(volume, step)} for name, volume in volumes.channels.items()],
+        "cropped": volumes.reference.shape != geometry.shape,
+        # The file's numbers of the slices, and the letters at the sides: left, right, top, bottom.
+        "numbers": [
+            [geometry.slice_number(axis, index) for index in range(0, size, step)]
+            for axis, size in enumerate(volumes.reference.shape)
+        ],
+        "sizes": geometry.shape,
+        "marks": [geometry.marks(axis) for axis in range(3)],
+        "channels": [
+            {"name": name, "window": volumes.windows[name], "data": _packed(volume, step)}
+            for name, volume in volumes.channels.items()
+        ],
         "segmentations": [
             {
                 "name": name,
                 "data": _packed(volume, step),
-                "surfaces": [] if flat else _surfaces(volume, volumes.spacing, labels),
+                "surfaces": [] if flat else _surfaces(volume, geometry.spacing, labels),
             }
             for name, volume in segmentations.items()
         ],

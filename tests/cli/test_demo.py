@@ -146,12 +146,18 @@ def test_interrupted_training_continues(tmp_path: Path) -> None:
     assert train.output is None  # nothing of it is removed
 
 
-def test_dice_is_read_by_structure(tmp_path: Path) -> None:
+def test_dice_is_read_by_case_and_structure(tmp_path: Path) -> None:
     demo = Demo(tmp_path, seed=0)
-    cases = [{"metrics": {str(value): {"Dice": value / 10 + case} for value in (1, 2, 3)}} for case in (0, 0.5)]
+    cases = [
+        {"prediction_file": f"p_{case}.nii.gz", "metrics": {str(value): {"Dice": value + case} for value in (1, 2, 3)}}
+        for case in (0, 10)
+    ]
     demo.predictions.mkdir()
     (demo.predictions / "summary.json").write_text(json.dumps({"metric_per_case": cases}))
-    assert demo.dice() == {"nucleus": [0.1, 0.6], "shell": [0.2, 0.7], "vessel": [pytest.approx(0.3), 0.8]}
+    assert demo.dice() == {
+        "p_0": {"nucleus": 1, "shell": 2, "vessel": 3},
+        "p_10": {"nucleus": 11, "shell": 12, "vessel": 13},
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,102 @@
+"""Slices of a turned volume as pictures: grey, with labels in colour and the sides marked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import to_rgb
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from missu_nnunet.pictures.colours import Volume
+from missu_nnunet.pictures.orientation import Marks
+
+
+def window(values: NDArray[Any]) -> tuple[float, float]:
+    """The lowest and the highest of the middle 99 % of the finite values."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return 0.0, 1.0
+    low, high = np.percentile(finite, (0.5, 99.5))
+    return float(low), float(high)
+
+
+def grey(values: NDArray[Any]) -> Volume:
+    """The middle 99 % of the values, as 0 to 255; what is not a number is 0."""
+    low, high = window(values)
+    scaled = (values.astype(np.float32) - low) * (255 / max(high - low, 1e-12))
+    return np.clip(np.nan_to_num(scaled), 0, 255).round().astype(np.uint8)
+
+
+def fullest_slice(labels: Volume, axis: int, wanted: Sequence[int]) -> int:
+    """The slice with the largest shares of the wanted labels; the middle one where there is none of them."""
+    others = tuple(other for other in range(3) if other != axis)
+    profiles = [profile for label in wanted if (profile := (labels == label).sum(axis=others)).any()]
+    if not profiles:
+        return labels.shape[axis] // 2
+    return int(np.argmax(sum(profile / profile.sum() for profile in profiles)))
+
+
+def cut(volume: NDArray[Any], axis: int, index: int) -> NDArray[Any]:
+    """A slice of a turned volume: anterior or superior up."""
+    plane = np.take(volume, index, axis)
+    return plane if axis == 0 else plane[::-1]
+
+
+def size_in_pixels(plane: NDArray[Any], spacing: Sequence[float], side: int) -> tuple[int, int]:
+    """Width and height of a slice whose longer side takes `side` pixels; `spacing` is that of rows and columns."""
+    height, width = plane.shape[0] * spacing[0], plane.shape[1] * spacing[1]
+    scale = side / max(height, width)
+    return max(round(width * scale), 1), max(round(height * scale), 1)
+
+
+def coloured(
+    grey: Volume, labels: Volume | None, palette: Mapping[int, str], size: tuple[int, int], marks: Marks | None = None
+) -> Image.Image:
+    """A slice, with its labels filled transparently and outlined.
+
+    Args:
+        grey: (rows, columns).
+        labels: likewise.
+        palette: label → colour; others are not drawn.
+        size: width and height in pixels.
+        marks: what the picture's sides show.
+    """
+    picture = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC).convert("RGB"), float)
+    if labels is not None:
+        enlarged = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
+        outline = _outline(enlarged)
+        for label, colour in palette.items():
+            mask = enlarged == label
+            opacity = np.where(outline, 1.0, 0.4)[mask][:, None]
+            picture[mask] = (1 - opacity) * picture[mask] + opacity * 255 * np.array(to_rgb(colour))
+    drawn = Image.fromarray(picture.round().astype(np.uint8))
+    if marks:
+        draw_marks(drawn, marks)
+    return drawn
+
+
+def draw_marks(picture: Image.Image, marks: Marks) -> None:
+    """Write the letters at the middle of the picture's sides."""
+    width, height = picture.size
+    size = max(max(width, height) / 17, 9)
+    places = {
+        "lm": ((size / 4, height / 2), marks.left),
+        "rm": ((width - size / 4, height / 2), marks.right),
+        "ma": ((width / 2, size / 6), marks.top),
+        "md": ((width / 2, height - size / 6), marks.bottom),
+    }
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size)
+    for anchor, (position, letter) in places.items():
+        draw.text(position, letter, "white", font, anchor, stroke_width=max(1, size / 12), stroke_fill="black")
+
+
+def _outline(labels: Volume) -> NDArray[np.bool_]:
+    """Pixels beside another label."""
+    outline = np.zeros(labels.shape, bool)
+    for axis in (0, 1):
+        for step in (1, -1):
+            outline |= np.roll(labels, step, axis) != labels
+    return outline

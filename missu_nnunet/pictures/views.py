@@ -1,0 +1,151 @@
+"""Which slices of a case to draw, and on which of its channels each label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import binary_dilation, find_objects
+
+from missu_nnunet.pictures.colours import Volume, difference_colours, difference_map
+from missu_nnunet.pictures.orientation import Geometry, Marks
+from missu_nnunet.pictures.slices import coloured, cut, fullest_slice, size_in_pixels
+
+_CLEARLY_BETTER = 1.5  # how many times the contrast a label must have in another channel than the others' to be moved
+_RING = 2  # voxels around a label that it is to stand out from
+
+
+@dataclass(frozen=True)
+class View:
+    """One slice of a case on one of its channels.
+
+    Attributes:
+        channel: its name; empty where the case has one channel or no image.
+        plane: "axial", "coronal", "sagittal", or of a 2D case "image".
+        axis: the array axis that the plane cuts.
+        index: where, in what is shown of the image.
+        number: the slice's number in the file, from 1; None of a 2D case.
+        marks: what the sides show.
+        background: the channel's slice, 0 to 255.
+        labels: what is to be seen on this channel.
+        size: width and height in pixels.
+    """
+
+    channel: str
+    plane: str
+    axis: int
+    index: int
+    number: int | None
+    marks: Marks | None
+    background: Volume
+    labels: tuple[int, ...]
+    size: tuple[int, int]
+
+    @property
+    def title(self) -> str:
+        """The plane, the slice's number and the channel, such as "axial 31, T2"."""
+        where = self.plane if self.number is None else f"{self.plane} {self.number}"
+        return f"{where}, {self.channel}" if self.channel else where
+
+    def image(self) -> Image.Image:
+        """The channel alone."""
+        return coloured(self.background, None, {}, self.size, self.marks)
+
+    def segmentation(self, volume: Volume, palette: Mapping[int, str]) -> Image.Image:
+        """The channel with the view's labels of a segmentation, (z, y, x); `palette` is label → colour."""
+        shown = {label: colour for label, colour in palette.items() if label in self.labels}
+        return coloured(self.background, self.cut(volume), shown, self.size, self.marks)
+
+    def difference(self, reference: Volume, prediction: Volume, ignore: int | None) -> Image.Image:
+        """The channel with what the prediction has of the view's labels where the reference has something else."""
+        truth, guess = self.cut(reference), self.cut(prediction)
+        found = difference_map(truth, guess, ignore)
+        found[~(np.isin(truth, self.labels) | np.isin(guess, self.labels))] = 0
+        return coloured(self.background, found, difference_colours(), self.size, self.marks)
+
+    def cut(self, volume: NDArray[Any]) -> NDArray[Any]:
+        """The slice of another volume of the case."""
+        return cut(volume, self.axis, self.index)
+
+
+def views(
+    channels: Mapping[str, Volume],
+    segmentation: Volume,
+    geometry: Geometry,
+    labels: Iterable[int],
+    side: int,
+    ignore: int | None = None,
+) -> list[View]:
+    """Three planes, of a 2D case one, of each channel that some label is best seen on.
+
+    A plane goes through the slice that shows most of the segmentation. Without channels, it is drawn on grey.
+
+    Args:
+        channels: name → grey values, (z, y, x).
+        segmentation: labels, likewise, that the slices are chosen by.
+        geometry: of both.
+        labels: the labels to draw.
+        side: pixels of the pictures' longer side.
+        ignore: the ignore label, which is drawn on every channel.
+    """
+    found = []
+    wanted = [label for label in labels if label != ignore]
+    for channel, shown in labels_by_channel(channels, segmentation, wanted).items():
+        background = channels.get(channel, np.full_like(segmentation, 50, np.uint8))
+        for axis, plane in enumerate(geometry.planes):
+            index = fullest_slice(segmentation, axis, shown)
+            grey = cut(background, axis, index)
+            view = View(
+                channel=channel if len(channels) > 1 else "",
+                plane=plane,
+                axis=axis,
+                index=index,
+                number=geometry.slice_number(axis, index) if len(geometry.planes) > 1 else None,
+                marks=geometry.marks(axis),
+                background=grey,
+                labels=shown if ignore is None else (*shown, ignore),
+                size=size_in_pixels(grey, geometry.plane_spacing(axis), side),
+            )
+            found.append(view)
+    return found
+
+
+def labels_by_channel(
+    channels: Mapping[str, Volume], segmentation: Volume, labels: Sequence[int]
+) -> dict[str, tuple[int, ...]]:
+    """channel → the labels to look at there: all on the one with the best contrast, unless another is clearly better.
+
+    Contrast is the difference of the means in a label and around it by their standard deviation. Labels that are not
+    there stay with the others.
+    """
+    if len(channels) < 2:
+        return {next(iter(channels), ""): tuple(labels)}
+    contrasts = {label: _contrasts(channels, segmentation == label) for label in labels}
+    main = int(np.argmax(np.sum(list(contrasts.values()), axis=0)))
+    found: dict[str, tuple[int, ...]] = {}
+    for label, by_channel in contrasts.items():
+        best = int(np.argmax(by_channel))
+        name = list(channels)[best if by_channel[best] > _CLEARLY_BETTER * by_channel[main] else main]
+        found[name] = (*found.get(name, ()), label)
+    return {name: found[name] for name in channels if name in found}
+
+
+def _contrasts(channels: Mapping[str, Volume], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """How well the mask is told from its surroundings on each channel."""
+    boxes = find_objects(mask.astype(np.uint8))
+    if not boxes:
+        return np.zeros(len(channels))
+    box = tuple(slice(max(part.start - _RING, 0), part.stop + _RING) for part in boxes[0])
+    inside = mask[box]
+    around = binary_dilation(inside, iterations=_RING) & ~inside
+    if not around.any():
+        return np.zeros(len(channels))
+    found = []
+    for channel in channels.values():
+        first, second = channel[box][inside].astype(float), channel[box][around].astype(float)
+        found.append(abs(first.mean() - second.mean()) / (np.sqrt((first.var() + second.var()) / 2) + 1))
+    return np.array(found)
