@@ -33,7 +33,7 @@ ARMS = {
     "MISSUTrainerNoDistillation": "no teachers, no auxiliary heads",
     "MISSUTrainerNoTransformer": "bottleneck as the encoder made it",
     "MISSUTrainerNoFusion": "the raw skip teaches",
-    "MISSUTrainerAuxiliaryOnly": "auxiliary heads supervise the encoder, no distillation",
+    "MISSUTrainerFusion": "fusion blocks teach",
     "nnUNet_Primus_S_Trainer": "Primus-S",
 }
 UNET_PLANS, MISSU_PLANS = "nnUNetPlansCPU", "nnUNetMISSUPlansCPU"

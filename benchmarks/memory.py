@@ -16,8 +16,6 @@ from unet_plans import unet_plan
 
 from missu_nnunet.architecture.configuration import missu_arch_kwargs
 from missu_nnunet.architecture.missu import MISSU
-from missu_nnunet.distillation.self_distillation import SelfDistillation
-from missu_nnunet.hyperparameters import Hyperparameters
 from missu_nnunet.planning.memory import count_activation_bytes, estimate_activation_bytes
 
 BATCH_SIZE = 2
@@ -42,10 +40,7 @@ def main() -> None:
         plan_kwargs, patch_size = unet_plan(spacing, patch, features, residual)
         kwargs = missu_arch_kwargs(plan_kwargs, patch_size)
         missu = MISSU(1, num_classes=3, deep_supervision=True, **kwargs)
-        networks: dict[str, Any] = {
-            "MISSU": missu,
-            "MISSU in training": SelfDistillation(missu, 3, False, Hyperparameters()),
-        }
+        networks: dict[str, Any] = {"MISSU": missu}
         if not residual:
             networks = {
                 "PlainConvUNet": PlainConvUNet(1, num_classes=3, deep_supervision=True, **plan_kwargs)

@@ -31,7 +31,7 @@ from torch import nn
 from unet_plans import unet_plan
 
 from missu_nnunet.architecture.configuration import planned_arch_kwargs
-from missu_nnunet.benchmark import Cost, measure, plan_networks, ratio
+from missu_nnunet.benchmark import TAUGHT, Cost, measure, plan_networks, ratio
 
 REFERENCE = "PlainConvUNet"
 CHANNELS, CLASSES = 1, 3
@@ -123,7 +123,7 @@ def patches(device: torch.device, rounds: int) -> None:
     print("| patch | features | parameters | ÷ U-Net | GMAC | ÷ U-Net | forward [s] | ÷ U-Net | µs per voxel |")
     print("|---|---|---|---|---|---|---|---|---|")
     for patch, features in PATCHES:
-        chosen = {name: build for name, build in unets(patch, features).items() if name != "MISSU"}
+        chosen = {name: build for name, build in unets(patch, features).items() if name != TAUGHT}
         unet, missu = measure(chosen, CHANNELS, CLASSES, patch, 1, device, rounds, training=False)
         seconds = np.median(missu.forward)
         row = (
@@ -141,7 +141,7 @@ def patches(device: torch.device, rounds: int) -> None:
 
 
 def distillation(device: torch.device, rounds: int) -> None:
-    """Training steps of MISSU without and with self-distillation, two patches each."""
+    """Training steps of MISSU without and with its teacher, which is there where labels are missing; two patches."""
     print("| patch | without [ms] | with [ms] | with ÷ without | without [MiB] | with [MiB] | with ÷ without |")
     print("|---|---|---|---|---|---|---|")
     for patch, features in (((32, 32, 32), FEATURES // 2), ((64, 64, 64), FEATURES)):

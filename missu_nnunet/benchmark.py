@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from missu_nnunet.architecture.configuration import MISSU_CLASS, missu_arch_kwargs
 from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.distillation.losses import SelfDistillationLoss
-from missu_nnunet.distillation.self_distillation import SelfDistillation
+from missu_nnunet.distillation.moving_average import MovingAverage
 from missu_nnunet.hyperparameters import Hyperparameters
 from missu_nnunet.nnunet.plans import read_plan
 from missu_nnunet.planning.memory import count_activation_bytes
@@ -34,6 +34,9 @@ UNET_CLASSES = {
     "n_blocks_per_stage": "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet",
 }
 """nnU-Net's U-Nets, by the argument that tells their plans apart."""
+
+TAUGHT = "MISSU, labels missing"
+"""The network whose training step has the moving average for a teacher."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def measure(
         training: also measure training steps: forward, nnU-Net's loss, backward, AdamW.
     """
     runs = {
-        name: _Run(build, input_channels, num_classes, patch_size, batch_size, device)
+        name: _Run(build, input_channels, num_classes, patch_size, batch_size, device, taught=name == TAUGHT)
         for name, build in networks.items()
     }
     times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in networks}
@@ -108,13 +111,16 @@ class _Run:
         patch_size: Sequence[int],
         batch_size: int,
         device: torch.device,
+        taught: bool,
     ) -> None:
         self.device = device
         self.parameters, self.macs = inference_size(build, input_channels, patch_size)
         self.network = build().to(device)
         self.optimizer = torch.optim.AdamW(self.network.parameters())
         self.scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
-        self.loss = SelfDistillationLoss(_deeply_supervised, _LOSS, **_weights(self.network))
+        hp = Hyperparameters()
+        self.loss = SelfDistillationLoss(_deeply_supervised, _LOSS, False, hp.w_kd, hp.w_aux, hp.level_decay)
+        self.teacher = MovingAverage(cast(MISSU, self.network), hp.average_decay) if taught else None
         self.batch = torch.randn(batch_size, input_channels, *patch_size, device=device)
         self.target = torch.randint(num_classes, (batch_size, 1, *patch_size), device=device).float()
 
@@ -141,11 +147,17 @@ class _Run:
 
     def _step(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
+        batch: Tensor = self.batch
+        target: Tensor | list[Tensor] = self.target
         with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
-            loss = self.loss(self.network(self.batch), self.target)
+            if self.teacher is not None:
+                batch, target, self.loss.posterior = self.teacher.teach(batch, target, regions=False)
+            loss = self.loss(self.network(batch), target)
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if self.teacher is not None:
+            self.teacher.update_parameters(self.network)
 
     def _timed(self, work: Callable[[], object]) -> float:
         self._synchronize()
@@ -170,7 +182,6 @@ def inference_size(build: Callable[[], nn.Module], input_channels: int, patch_si
     """
     network = _inference_mode(build().to("meta"))  # some of MONAI's cannot be built there
     macs = count_macs(network, input_channels, list(patch_size))
-    network = network.network if isinstance(network, SelfDistillation) else network
     return sum(parameter.numel() for parameter in network.parameters()), macs
 
 
@@ -206,12 +217,6 @@ def _deeply_supervised(output: Tensor | Sequence[Tensor], target: Any) -> Tensor
         0.5**level * _LOSS(logits, F.interpolate(target, size=logits.shape[2:])) for level, logits in enumerate(output)
     ]
     return torch.stack(losses[:-1] or losses).sum()
-
-
-def _weights(network: nn.Module) -> dict[str, float]:
-    """The weights of the training-only terms: those of a network with teachers, else the defaults."""
-    hp = network.hyperparameters if isinstance(network, SelfDistillation) else Hyperparameters()
-    return {"w_aux": hp.w_aux, "w_kd": hp.w_kd, "level_decay": hp.level_decay}
 
 
 @dataclass(frozen=True)
@@ -294,8 +299,6 @@ def plan_networks(
     unet_class = next(name for argument, name in UNET_CLASSES.items() if argument in arch_kwargs)
     return {
         unet_class.rpartition(".")[2]: lambda: build(unet_class, unet_kwargs),
-        "MISSU, no distillation": lambda: build(MISSU_CLASS, missu_kwargs),
-        "MISSU": lambda: SelfDistillation(
-            cast(MISSU, build(MISSU_CLASS, missu_kwargs)), num_classes, False, Hyperparameters()
-        ),
+        "MISSU": lambda: build(MISSU_CLASS, missu_kwargs),
+        TAUGHT: lambda: build(MISSU_CLASS, missu_kwargs),
     }

@@ -18,6 +18,7 @@ from nnunetv2.inference.export_prediction import export_prediction_from_logits
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian, compute_steps_for_sliding_window
 from nnunetv2.run.run_training import get_trainer_from_args
+from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.training.logging.nnunet_logger import LocalLogger, MetaLogger
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
@@ -56,7 +57,6 @@ SIGNATURES = [
     (nnUNetTrainer.initialize, "self", "trainer.py"),
     (nnUNetTrainer.on_train_start, "self", "trainer.py"),
     (nnUNetTrainer.train_step, "self batch", "trainer.py"),
-    (nnUNetTrainer.on_train_epoch_start, "self", "trainer.py"),
     (nnUNetTrainer.on_train_epoch_end, "self train_outputs", "trainer.py"),
     (nnUNetTrainer.save_checkpoint, "self filename", "trainer.py"),
     (nnUNetTrainer.load_checkpoint, "self filename_or_checkpoint", "trainer.py"),
@@ -64,6 +64,7 @@ SIGNATURES = [
     (nnUNetTrainer._get_deep_supervision_scales, "self", "trainer.py"),
     (nnUNetTrainer._build_loss, "self", "trainer.py"),
     (nnUNetTrainer.do_split, "self", "trainer.py"),
+    (nnUNetTrainer.get_tr_and_val_datasets, "self", "trainer.py"),
     (PolyLRScheduler.__init__, "self optimizer initial_lr max_steps exponent current_step", "lr_schedule.py"),
     (PolyLRScheduler.step, "self current_step", "lr_schedule.py"),
     (MetaLogger.log, "self key value step", "trainer.py"),
@@ -132,8 +133,9 @@ SOURCES = [
     (nnUNetTrainer.initialize, "self.build_network_architecture(", "trainer.py attaches the teachers there"),
     (nnUNetTrainer.initialize, "self.configure_optimizers()", "trainer.py makes the optimiser after the teachers"),
     (nnUNetTrainer.save_checkpoint, "torch.save(checkpoint, filename)", "trainer.py hands a buffer over"),
-    (nnUNetTrainer.save_checkpoint, "mod.state_dict()", "self_distillation.py answers with the inference network's"),
-    (nnUNetTrainer.set_deep_supervision_enabled, "mod.decoder.deep_supervision", "self_distillation.py has a decoder"),
+    (nnUNetTrainer.save_checkpoint, "mod.state_dict()", "skip_distillation.py answers with the inference network's"),
+    (nnUNetTrainer.set_deep_supervision_enabled, "mod.decoder.deep_supervision", "skip_distillation.py has a decoder"),
+    (nnUNetDataLoader.__init__, "self.indices = data.identifiers", "trainer.py repeats labelled cases there"),
     (nnUNetTrainer.on_train_start, "self.get_dataloaders()", "trainer.py restores the random state after it"),
     (ExperimentPlanner.get_plans_for_configuration, "self.static_estimate_VRAM_usage(", "planners.py estimates there"),
     (

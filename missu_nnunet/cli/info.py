@@ -34,7 +34,6 @@ def info(
     facts.add_row("Transformer", f"behind stage {len(summary.stages) - 1}, {summary.tokens} tokens; {transformer}")
     facts.add_row("stages of the plan that gave way to it", str(dropped))
     facts.add_row("parameters at inference", f"{summary.parameters:,}")
-    facts.add_row("parameters in training only", f"{summary.training_parameters:,}")
     facts.add_row("multiply-accumulates per patch", f"{summary.macs / 1e9:.2f} G")
     facts.add_row("training memory under AMP (estimate)", f"{summary.training_bytes / 2**30:.2f} GiB")
     console.print(facts)

@@ -9,44 +9,46 @@ from torch.nn import functional as F
 
 
 class TrainingOutput(NamedTuple):
-    """What the network and its training-only parts return together, in training.
+    """What the network and the teachers of its skip connections return together, in training.
 
     Attributes:
         segmentation: logits ``(B, classes, D, H, W)``, a list of them (finest first) with deep supervision.
         auxiliary: logits of the fusion blocks' heads, finest first; empty where the raw skip teaches.
-        distillation: the distillation term, a scalar.
+        teachers: the features that teach, detached, finest first.
+        students: the decoder's features of the same levels and shapes.
     """
 
     segmentation: Tensor | list[Tensor]
     auxiliary: list[Tensor]
-    distillation: Tensor
+    teachers: list[Tensor]
+    students: list[Tensor]
 
 
-def softmax_kl(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
-    """Kullback–Leibler divergence between channel-wise softmaxes, averaged per voxel, times the squared temperature.
+def softmax_kl(teacher: Tensor, student: Tensor) -> Tensor:
+    """Kullback–Leibler divergence between the channel-wise softmaxes of features, averaged per voxel (the release's).
 
-    Serves features, as in the authors' release, and the logits of exclusive classes. Computed in float32 whatever
-    autocast chose, since logits of half precision overflow in the exponential.
+    Computed in float32 whatever autocast chose, since features of half precision overflow in the exponential.
 
     Args:
         teacher: ``(B, C, D, H, W)``; receives no gradient.
         student: the same shape.
-        temperature: above 0; softens both distributions.
     """
-    log_teacher = F.log_softmax(teacher.detach().float() / temperature, dim=1)
-    log_student = F.log_softmax(student.float() / temperature, dim=1)
-    divergence = F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(dim=1)
-    return divergence.mean() * temperature**2
+    log_teacher = F.log_softmax(teacher.detach().float(), dim=1)
+    log_student = F.log_softmax(student.float(), dim=1)
+    return F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(dim=1).mean()
 
 
-def sigmoid_kl(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
-    """Like :func:`softmax_kl` for the logits of overlapping regions: one Bernoulli distribution per channel, summed."""
-    teacher = teacher.detach().float() / temperature
-    student = student.float() / temperature
-    posterior = teacher.sigmoid()
-    cross_entropy = F.binary_cross_entropy_with_logits(student, posterior, reduction="none")
-    entropy = F.binary_cross_entropy_with_logits(teacher, posterior, reduction="none")
-    return (cross_entropy - entropy).sum(dim=1).mean() * temperature**2
+def consistency(posterior: Tensor, logits: Tensor, regions: bool) -> Tensor:
+    """Cross-entropy between a teacher's probabilities and a student's, averaged per voxel, in float32.
+
+    Args:
+        posterior: the teacher's, ``(B, classes, D, H, W)``.
+        logits: the student's, of the same shape.
+        regions: whether classes are overlapping regions (sigmoid) rather than exclusive (softmax).
+    """
+    if regions:
+        return F.binary_cross_entropy_with_logits(logits.float(), posterior)
+    return F.cross_entropy(logits.float(), posterior)
 
 
 def level_weights(n_levels: int, decay: float) -> list[float]:
@@ -56,18 +58,21 @@ def level_weights(n_levels: int, decay: float) -> list[float]:
 
 
 class SelfDistillationLoss(nn.Module):
-    """Segmentation loss + ``w_aux`` × auxiliary heads' loss + ``w_kd`` × distillation term.
+    """Segmentation loss + ``w_kd`` × distillation term + ``w_aux`` × auxiliary heads' loss.
 
-    Also takes what the network returns by itself; the segmentation loss is then all there is.
+    The distillation term is the consistency with :attr:`posterior` where the trainer has put one there, and the
+    divergence of the skip connections' features where the network returns a :class:`TrainingOutput`.
 
     Args:
         segmentation_loss: nnU-Net's loss over the network's output and the target.
         auxiliary_loss: nnU-Net's loss of one resolution.
+        regions: whether classes are overlapping regions.
+        w_kd: weight of the distillation term.
         w_aux: weight of the auxiliary heads.
-        w_kd: weight of the distillation term; the trainer raises it.
         level_decay: weight of a skip level over that of the next finer one.
 
     Attributes:
+        posterior: the moving average's probabilities ``(B, classes, D, H, W)`` of the batch, or None.
         terms: the unweighted terms of the latest call, detached, for the log.
     """
 
@@ -75,30 +80,44 @@ class SelfDistillationLoss(nn.Module):
         self,
         segmentation_loss: Callable[[Tensor | list[Tensor], Tensor | list[Tensor]], Tensor],
         auxiliary_loss: Callable[[Tensor, Tensor], Tensor],
-        w_aux: float,
+        regions: bool,
         w_kd: float,
+        w_aux: float,
         level_decay: float,
     ) -> None:
         super().__init__()
         self.segmentation_loss = segmentation_loss
         self.auxiliary_loss = auxiliary_loss
-        self.w_aux = w_aux
+        self.regions = regions
         self.w_kd = w_kd
+        self.w_aux = w_aux
         self.level_decay = level_decay
+        self.posterior: Tensor | None = None
         self.terms: dict[str, Tensor] = {}
 
     def forward(self, output: TrainingOutput | Tensor | list[Tensor], target: Tensor | list[Tensor]) -> Tensor:
         """Network or training output and nnU-Net's target (a list, finest first, with deep supervision) → scalar."""
         if not isinstance(output, TrainingOutput):
-            output = TrainingOutput(output, [], torch.zeros(()))
+            output = TrainingOutput(output, [], [], [])
         segmentation = self.segmentation_loss(output.segmentation, target)
-        auxiliary = self._auxiliary(output.auxiliary, target[0] if isinstance(target, list) else target)
+        distillation = self._distillation(output)
+        auxiliary = self._auxiliary(output.auxiliary, _finest(target))
         self.terms = {
             "seg_loss": segmentation.detach(),
+            "kd_loss": distillation.detach(),
             "aux_loss": auxiliary.detach(),
-            "kd_loss": output.distillation.detach(),
         }
-        return segmentation + self.w_aux * auxiliary + self.w_kd * output.distillation
+        return segmentation + self.w_kd * distillation + self.w_aux * auxiliary
+
+    def _distillation(self, output: TrainingOutput) -> Tensor:
+        finest = _finest(output.segmentation)
+        if self.posterior is not None:
+            return consistency(self.posterior, finest, self.regions)
+        loss = torch.zeros((), device=finest.device)
+        weights = level_weights(len(output.students), self.level_decay)
+        for weight, teacher, student in zip(weights, output.teachers, output.students, strict=True):
+            loss = loss + weight * softmax_kl(teacher, student)
+        return loss
 
     def _auxiliary(self, auxiliary: list[Tensor], target: Tensor) -> Tensor:
         """Loss of the heads against the finest target, which is brought to each head's grid by its nearest voxels."""
@@ -107,3 +126,7 @@ class SelfDistillationLoss(nn.Module):
             level_target = F.interpolate(target.float(), size=logits.shape[2:], mode="nearest-exact").to(target.dtype)
             loss = loss + weight * self.auxiliary_loss(logits, level_target)
         return loss
+
+
+def _finest(levels: Tensor | list[Tensor]) -> Tensor:
+    return levels[0] if isinstance(levels, list) else levels

@@ -31,7 +31,7 @@ def estimate_activation_bytes(
     """Bytes that autograd keeps for the backward pass of one training step.
 
     Args:
-        network: MISSU, or MISSU with its teachers attached.
+        network: MISSU, or a U-Net of nnU-Net's.
         patch_size: in voxels.
         batch_size: patches per step.
         bytes_per_element: 2 under AMP, 4 without.

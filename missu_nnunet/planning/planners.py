@@ -1,7 +1,7 @@
 """Planners that write plans for MISSU.
 
 nnU-Net's own planners decide patch, batch and topology; these name MISSU as the network, spell its Transformer out, and
-budget the memory of a self-distilling training.
+budget its memory in training.
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,6 @@ from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
 from missu_nnunet.architecture.configuration import planned_arch_kwargs
 from missu_nnunet.architecture.missu import MISSU
-from missu_nnunet.distillation.self_distillation import SelfDistillation
-from missu_nnunet.hyperparameters import Hyperparameters
 
 
 class _PlansMISSU:
@@ -38,14 +36,13 @@ class _PlansMISSU:
         arch_kwargs: dict[str, Any],
         arch_kwargs_req_import: Sequence[str],
     ) -> np.int64:
-        """Feature-map elements of MISSU with its teachers attached, as ``MISSUTrainer`` trains it."""
+        """Feature-map elements that a training of MISSU keeps; its teacher, the moving average, keeps none."""
         kwargs = planned_arch_kwargs(arch_kwargs, patch_size)
         with torch.device("meta"):  # sizes are all that is asked for
             network = get_network_from_plans(
                 arch_class_name, kwargs, arch_kwargs_req_import, input_channels, output_channels, allow_init=False
             )
-            training = SelfDistillation(network, output_channels, regions=False, hyperparameters=Hyperparameters())
-        return training.compute_conv_feature_map_size(patch_size)
+        return network.compute_conv_feature_map_size(patch_size)
 
     def get_plans_for_configuration(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """nnU-Net's plan of one configuration, with the stages, blocks and Transformer of MISSU."""

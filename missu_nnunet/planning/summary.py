@@ -12,8 +12,6 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from missu_nnunet.architecture.configuration import MISSU_CLASS, missu_arch_kwargs
-from missu_nnunet.distillation.self_distillation import SelfDistillation
-from missu_nnunet.hyperparameters import Hyperparameters
 from missu_nnunet.nnunet.plans import malformed_plan_named, read_plan
 from missu_nnunet.planning.memory import estimate_training_bytes
 
@@ -32,7 +30,6 @@ class Summary:
         transformer: the Transformer's keyword arguments.
         tokens: tokens that attention runs over.
         parameters: of the inference network.
-        training_parameters: of the fusion blocks and their heads, gone at inference.
         macs: multiply-accumulate operations of one forward pass of one patch, at inference.
         training_bytes: estimated memory of a training step under AMP, see :mod:`missu_nnunet.planning.memory`.
     """
@@ -46,7 +43,6 @@ class Summary:
     transformer: dict[str, Any]
     tokens: int
     parameters: int
-    training_parameters: int
     macs: int
     training_bytes: int
 
@@ -78,7 +74,6 @@ def summarise(plans_file: Path, configuration: str) -> Summary:
             network = get_network_from_plans(
                 MISSU_CLASS, kwargs, manager.network_arch_init_kwargs_req_import, input_channels, num_classes, False
             )
-            training = SelfDistillation(network, num_classes, regions=False, hyperparameters=Hyperparameters())
     sizes = -(-np.array(patch_size) // np.cumprod(kwargs["strides"], axis=0))
     return Summary(
         plans_name=plans_manager.plans_name,
@@ -95,7 +90,6 @@ def summarise(plans_file: Path, configuration: str) -> Summary:
         transformer=kwargs["transformer"],
         tokens=int(np.prod(sizes[-1])),
         parameters=sum(p.numel() for p in network.parameters()),
-        training_parameters=sum(p.numel() for p in training.fusion.parameters()),
         macs=count_macs(network, input_channels, patch_size),
-        training_bytes=estimate_training_bytes(training, patch_size, manager.batch_size, bytes_per_element=2),
+        training_bytes=estimate_training_bytes(network, patch_size, manager.batch_size, bytes_per_element=2),
     )

@@ -7,7 +7,7 @@ from matplotlib import pyplot as plt
 from nnunetv2.training.logging.nnunet_logger import LocalLogger
 from PIL import Image
 
-LOSS_TERMS = {"seg_loss": "segmentation", "aux_loss": "auxiliary heads", "kd_loss": "distillation"}
+LOSS_TERMS = {"seg_loss": "segmentation", "kd_loss": "distillation", "aux_loss": "auxiliary heads"}
 """Keys of the log, and what the plot calls them."""
 
 

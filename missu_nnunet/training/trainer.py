@@ -1,12 +1,14 @@
 """``MISSUTrainer``: nnU-Net's trainer with MISSU as network and its self-distillation in training."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
@@ -20,12 +22,16 @@ from missu_nnunet.architecture.configuration import MISSU_CLASS, missu_arch_kwar
 from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.architecture.transformer import TransformerBottleneck
 from missu_nnunet.distillation.losses import SelfDistillationLoss
-from missu_nnunet.distillation.self_distillation import SelfDistillation
+from missu_nnunet.distillation.moving_average import MovingAverage
+from missu_nnunet.distillation.skip_distillation import SkipDistillation
 from missu_nnunet.errors import InputError
+from missu_nnunet.files import write_json
 from missu_nnunet.hyperparameters import Hyperparameters
 from missu_nnunet.nnunet.checkpoint import write_checkpoint
+from missu_nnunet.nnunet.preprocessed import unlabelled_cases
 from missu_nnunet.training.logger import LOSS_TERMS, SelfDistillationLogger
 from missu_nnunet.training.lr_schedule import WarmupPolyLRScheduler
+from missu_nnunet.training.missing_labels import balanced, cross_validation_splits
 from missu_nnunet.training.random_state import random_state, restore_random_state, seed_from_environment
 
 MAX_NONFINITE_STEPS = 10
@@ -35,8 +41,10 @@ MAX_NONFINITE_STEPS = 10
 class MISSUTrainer(nnUNetTrainer):
     """Trains MISSU on any nnU-Net plan for a U-Net, or on a plan of ``MISSUPlanner``.
 
-    The fusion blocks exist in this class only: what it saves as ``network_weights``, and what nnU-Net builds to
-    predict, is the inference network. Variants change :attr:`hyperparameters` and nothing else.
+    Where the dataset has an ignore label, the network's moving average teaches it: it labels the patches of a batch,
+    and the network must give the same labels where boxes of the patches were exchanged. Teachers exist in this class
+    only: what it saves as ``network_weights``, and what nnU-Net builds to predict, is the inference network. Variants
+    change :attr:`hyperparameters` and nothing else.
     """
 
     hyperparameters = Hyperparameters()
@@ -53,6 +61,7 @@ class MISSUTrainer(nnUNetTrainer):
         seed_from_environment(self.local_rank)
         self.resumed_random_state: dict[str, Any] | None = None
         self.nonfinite_steps = 0  # in a row
+        self.moving_average: MovingAverage | None = None
         hp = self.hyperparameters
         self.initial_lr = hp.initial_lr
         self.weight_decay = hp.weight_decay
@@ -99,15 +108,15 @@ class MISSUTrainer(nnUNetTrainer):
         num_output_channels: int,
         enable_deep_supervision: bool = True,
     ) -> nn.Module:
-        """The inference network with the teachers attached."""
+        """The inference network with the teachers of its skip connections attached."""
         network = type(self).build_network_architecture(
             plans_manager, configuration_manager, num_input_channels, num_output_channels, enable_deep_supervision
         )
-        return SelfDistillation(network, num_output_channels, self.label_manager.has_regions, self.hyperparameters)
+        return SkipDistillation(network, num_output_channels, fusion=self.hyperparameters.teacher == "fusion")
 
     def initialize(self) -> None:
-        """Build network, optimiser and loss; the teachers are attached before nnU-Net compiles or optimises."""
-        if self.hyperparameters.teacher is not None:
+        """Build network, optimiser and loss; the skips' teachers are attached before nnU-Net compiles or optimises."""
+        if self.hyperparameters.teacher in ("fusion", "skip"):
             # nnU-Net's initialize() builds through this name; the predictor asks the class, and gets the plain network.
             self.build_network_architecture = self._build_training_network  # type: ignore[method-assign, assignment]
         super().initialize()
@@ -131,8 +140,8 @@ class MISSUTrainer(nnUNetTrainer):
         """nnU-Net's loss as segmentation and auxiliary loss, and the distillation term."""
         loss = super()._build_loss()
         auxiliary_loss = loss.loss if isinstance(loss, DeepSupervisionWrapper) else loss
-        hp = self.hyperparameters
-        return SelfDistillationLoss(loss, auxiliary_loss, hp.w_aux, hp.w_kd, hp.level_decay)
+        hp, regions = self.hyperparameters, self.label_manager.has_regions
+        return SelfDistillationLoss(loss, auxiliary_loss, regions, hp.w_kd, hp.w_aux, hp.level_decay)
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, WarmupPolyLRScheduler]:
         """Optimiser over network and teachers, and the learning rate's schedule."""
@@ -147,20 +156,61 @@ class MISSUTrainer(nnUNetTrainer):
         length = (self.num_epochs, hp.warmup * self.num_epochs, self.num_iterations_per_epoch)
         return optimizer, WarmupPolyLRScheduler(optimizer, self.initial_lr, *length)
 
+    @property
+    def teaches_missing_labels(self) -> bool:
+        """Whether the moving average teaches: only where labels are missing has it anything to say."""
+        return self.hyperparameters.teacher == "average" and self.label_manager.has_ignore_label
+
+    def _unlabelled(self, cases: Sequence[str]) -> set[str]:
+        """Those of the cases that nobody labelled."""
+        folder = Path(self.preprocessed_dataset_folder)
+        return set(unlabelled_cases(folder, cases)) if self.label_manager.has_ignore_label else set()
+
     def do_split(self) -> tuple[list[str], list[str]]:
-        """nnU-Net's training and validation cases of the fold.
+        """nnU-Net's training and validation cases of the fold; cases that nobody labelled are training cases.
+
+        Where nnU-Net would make the folds, labelled cases alone are distributed over them.
 
         Raises:
-            InputError: if there are none of either.
+            InputError: if there are no labelled cases of either, or too few to make folds.
         """
-        training, validation = super().do_split()
-        for purpose, cases in (("training", training), ("validation", validation)):
-            if not len(cases):
-                file = Path(self.preprocessed_dataset_folder_base) / "splits_final.json"
+        file = Path(self.preprocessed_dataset_folder_base) / "splits_final.json"
+        dataset_class = infer_dataset_class(self.preprocessed_dataset_folder)
+        cases = dataset_class.get_identifiers(self.preprocessed_dataset_folder)
+        unlabelled = self._unlabelled(cases)
+        if unlabelled and self.fold != "all" and not file.exists():
+            if len(cases) - len(unlabelled) < 2:
                 raise InputError(
-                    f"{file}: fold {self.fold} has no {purpose} case; correct the file, or remove it and nnU-Net makes "
-                    "another"
+                    f"{file.parent}: {len(cases) - len(unlabelled)} of {len(cases)} cases are labelled, but "
+                    "cross-validation needs two; label more, or train fold all"
                 )
+            write_json(cross_validation_splits(cases, unlabelled), file)
+        training, validation = super().do_split()
+        sets = {
+            "training": [*training, *sorted(unlabelled.intersection(validation).difference(training))],
+            "validation": [case for case in validation if case not in unlabelled],
+        }
+        for purpose, chosen in sets.items():
+            if not unlabelled.issuperset(chosen):
+                continue
+            raise InputError(
+                f"{file}: fold {self.fold} has no {'labelled ' if unlabelled else ''}{purpose} case; correct the file, "
+                "or remove it and another is made"
+            )
+        return sets["training"], sets["validation"]
+
+    def get_tr_and_val_datasets(self) -> tuple[Any, Any]:
+        """nnU-Net's datasets; labelled cases are half of what is drawn, or all, where there is no teacher for others.
+
+        Cases that nobody labelled have no loss of their own.
+        """
+        training, validation = super().get_tr_and_val_datasets()
+        cases = training.identifiers
+        unlabelled = self._unlabelled(cases)
+        if unlabelled:
+            self.print_to_log_file(f"{len(unlabelled)} of {len(cases)} training cases have no label")
+            taught = balanced(cases, unlabelled)
+            training.identifiers = taught if self.teaches_missing_labels else [c for c in cases if c not in unlabelled]
         return training, validation
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -169,7 +219,14 @@ class MISSUTrainer(nnUNetTrainer):
         Raises:
             RuntimeError: after ``MAX_NONFINITE_STEPS`` non-finite losses in a row; checkpoints stay as they are.
         """
+        if self.teaches_missing_labels:
+            if self.moving_average is None:  # not before: pre-trained weights are loaded after initialize()
+                self.moving_average = self._new_moving_average()
+            batch = self._taught(batch, self.moving_average)
         outputs = super().train_step(batch)
+        self.loss.posterior = None
+        if self.moving_average is not None:
+            self.moving_average.update_parameters(self._unwrapped_network())
         self.nonfinite_steps = 0 if np.isfinite(outputs["loss"]) else self.nonfinite_steps + 1
         if self.nonfinite_steps == MAX_NONFINITE_STEPS:
             raise RuntimeError(
@@ -179,12 +236,13 @@ class MISSUTrainer(nnUNetTrainer):
             )
         return outputs | {term: value.item() for term, value in self.loss.terms.items()}
 
-    def on_train_epoch_start(self) -> None:
-        """nnU-Net's, and the epoch's weight of the distillation term."""
-        super().on_train_epoch_start()
-        hp = self.hyperparameters
-        rise = (self.current_epoch + 1) / (hp.kd_warmup * self.num_epochs) if hp.kd_warmup else 1.0
-        self.loss.w_kd = hp.w_kd * min(1.0, rise)
+    def _taught(self, batch: dict[str, Any], teacher: MovingAverage) -> dict[str, Any]:
+        """The batch with boxes of its patches exchanged; the loss learns what the teacher says of it."""
+        data = batch["data"].to(self.device, non_blocking=True)
+        with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
+            data, target, posterior = teacher.teach(data, batch["target"], self.label_manager.has_regions)
+        self.loss.posterior = posterior
+        return batch | {"data": data, "target": target}
 
     def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
         """Log the loss and its terms, averaged over the epoch's finite steps and the processes."""
@@ -207,9 +265,12 @@ class MISSUTrainer(nnUNetTrainer):
         network = self.network.module if isinstance(self.network, DistributedDataParallel) else self.network
         return network._orig_mod if isinstance(network, OptimizedModule) else network
 
+    def _new_moving_average(self) -> MovingAverage:
+        return MovingAverage(cast(MISSU, self._unwrapped_network()), self.hyperparameters.average_decay)
+
     def save_checkpoint(self, filename: str) -> None:
-        """nnU-Net's checkpoint with an entry ``missu`` beside its own: hyper-parameters, the teachers' weights and
-        the random state.
+        """nnU-Net's checkpoint with an entry ``missu`` beside its own: hyper-parameters, the teachers and the random
+        state.
 
         Written beside and renamed, so that a process killed while it writes leaves the checkpoint before whole.
         """
@@ -220,11 +281,12 @@ class MISSUTrainer(nnUNetTrainer):
         buffer.seek(0)
         checkpoint = torch.load(buffer, map_location="cpu", weights_only=False)
         network = self._unwrapped_network()
+        teacher = network.fusion if isinstance(network, SkipDistillation) else self.moving_average
         checkpoint["missu"] = {
             "version": __version__,
             "hyperparameters": asdict(self.hyperparameters),
             "random_state": random_state(),
-            "teacher_weights": network.teacher_state_dict() if isinstance(network, SelfDistillation) else {},
+            "teacher_weights": {} if teacher is None else teacher.state_dict(),
         }
         write_checkpoint(checkpoint, Path(filename))
 
@@ -239,8 +301,11 @@ class MISSUTrainer(nnUNetTrainer):
         network = self._unwrapped_network()
         state = self._check_fits(network, filename_or_checkpoint)["missu"]
         super().load_checkpoint(filename_or_checkpoint)
-        if isinstance(network, SelfDistillation):
-            network.load_teacher_state_dict(state["teacher_weights"])
+        if isinstance(network, SkipDistillation):
+            network.fusion.load_state_dict(state["teacher_weights"])
+        if self.teaches_missing_labels:
+            self.moving_average = self._new_moving_average()
+            self.moving_average.load_state_dict(state["teacher_weights"])
         self.resumed_random_state = state["random_state"]
 
     def _check_fits(self, network: nn.Module, filename: str) -> dict[str, Any]:

@@ -17,15 +17,12 @@ VARIANTS = {
     "": MISSUTrainer.hyperparameters,
     "NoDistillation": replace(MISSUTrainer.hyperparameters, teacher=None),
     "NoTransformer": replace(MISSUTrainer.hyperparameters, transformer=False),
-    "NoFusion": replace(MISSUTrainer.hyperparameters, teacher="skip", student="features"),
-    "AuxiliaryOnly": replace(MISSUTrainer.hyperparameters, w_kd=0.0, supervise_encoder=True),
+    "Fusion": replace(MISSUTrainer.hyperparameters, teacher="fusion"),
+    "NoFusion": replace(MISSUTrainer.hyperparameters, teacher="skip"),
     # The authors' release (shared weights of the levels 0.5 : 2 : 8 from coarse to fine), with the abstract's fusion
     # blocks, which the release lacks; w_aux is ours.
     "Paper": Hyperparameters(
-        student="features",
-        w_kd=1.0,
-        kd_warmup=0.0,
-        finest_level=0,
+        teacher="fusion",
         level_decay=0.25,
         optimizer="Adam",
         initial_lr=2e-4,

@@ -23,7 +23,7 @@ def missu(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_table_states_what_the_plan_gives(plans_file: Path) -> None:
     result = missu("info", plans_file, "-c", "3d_fullres")
     assert result.returncode == 0, result.stderr
-    for text in ("nnUNetMISSUPlansCPU 3d_fullres", "tokens", "parameters in training only", "GiB"):
+    for text in ("nnUNetMISSUPlansCPU 3d_fullres", "tokens", "parameters", "GiB"):
         assert text in result.stdout
 
 
@@ -40,7 +40,6 @@ def test_json_agrees_with_the_plan(plans_file: Path, configuration: str) -> None
     for size in summary["stages"][-1]["size"]:
         tokens *= size
     assert summary["tokens"] == tokens
-    assert 0 < summary["training_parameters"] < 0.1 * summary["parameters"]
 
 
 @pytest.mark.parametrize(

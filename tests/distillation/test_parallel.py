@@ -7,25 +7,24 @@ from torch import nn
 
 from missu_nnunet.architecture.configuration import missu_arch_kwargs
 from missu_nnunet.architecture.missu import MISSU
-from missu_nnunet.distillation.self_distillation import SelfDistillation
-from missu_nnunet.hyperparameters import Hyperparameters
+from missu_nnunet.distillation.skip_distillation import SkipDistillation
 
 STRIDES_3D = [[1, 1, 1]] + [[2, 2, 2]] * 3
 
 
-def training_module(plan: dict, patch_size: tuple[int, ...], **changes: object) -> SelfDistillation:
+def training_module(plan: dict, patch_size: tuple[int, ...], fusion: bool = True) -> SkipDistillation:
     torch.manual_seed(0)
     network = MISSU(2, num_classes=3, deep_supervision=True, **missu_arch_kwargs(plan, patch_size))
-    return SelfDistillation(network.apply(network.initialize), 3, False, Hyperparameters(**changes))
+    return SkipDistillation(network.apply(network.initialize), 3, fusion)
 
 
-@pytest.mark.parametrize("changes", [{}, {"student": "features"}, {"teacher": "skip", "student": "features"}])
+@pytest.mark.parametrize("fusion", [True, False])
 @pytest.mark.parametrize(("strides", "patch_size"), [(STRIDES_3D, (16, 16, 24)), ([[1, 1]] + [[2, 2]] * 3, (32, 32))])
 def test_compiles_without_graph_breaks_and_agrees_with_eager(
-    strides: list[list[int]], patch_size: tuple[int, ...], changes: dict
+    strides: list[list[int]], patch_size: tuple[int, ...], fusion: bool
 ) -> None:
     torch.compiler.reset()
-    module = training_module(plain_arch_kwargs(strides), patch_size, **changes)
+    module = training_module(plain_arch_kwargs(strides), patch_size, fusion)
     compiled = torch.compile(module, fullgraph=True, backend="eager")
     x = torch.randn(2, 2, *patch_size)
     torch.testing.assert_close(tuple(compiled.train()(x)), tuple(module(x)))

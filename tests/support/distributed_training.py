@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from checkpoints import dataset_json, initialized, tiny_plans
+from checkpoints import LABELS, dataset_json, initialized, tiny_plans
 from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as nnunet
 from torch import Tensor, distributed
 from torch.nn.parallel import DistributedDataParallel
 
+from missu_nnunet.distillation import cutmix
 from missu_nnunet.training.logger import LOSS_TERMS
 from missu_nnunet.training.trainer import MISSUTrainer
 
@@ -40,7 +41,7 @@ def made_batch() -> Batch:
 
 def trained(batch: Batch) -> tuple[MISSUTrainer, dict[str, Any]]:
     """A trainer after an epoch of two steps, and what came of it."""
-    trainer = initialized(MISSUTrainerOnCPU, tiny_plans(), dataset_json())
+    trainer = initialized(MISSUTrainerOnCPU, tiny_plans(), dataset_json(labels=LABELS | {"ignore": 3}))
     trainer.on_train_epoch_start()
     trainer.on_train_epoch_end([trainer.train_step(batch) for _ in range(2)])
     with torch.no_grad():
@@ -52,6 +53,7 @@ def trained(batch: Batch) -> tuple[MISSUTrainer, dict[str, Any]]:
     return trainer, {
         "gradients": gradients,
         "weights": weights(trainer),
+        "average": list(trainer.moving_average.module.parameters()),
         "log": {key: float(trainer.logger.get_value(key, 0)) for key in logged},
     }
 
@@ -63,6 +65,7 @@ def weights(trainer: MISSUTrainer) -> list[Tensor]:
 def train_in_parallel(rank: int, environment: dict[str, str], folder: Path, batch: Batch) -> None:
     """Train on this process's half of the batch; what came of it goes to ``folder``."""
     os.environ.update(environment)
+    cutmix.MIXED_SHARE = 0.0  # compared with one process that has two patches, where each of these has one
     torch.set_num_threads(1)
     nnunet.DDP = lambda network, device_ids: DistributedDataParallel(network)
     distributed.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=2)
@@ -77,6 +80,7 @@ def train_in_parallel(rank: int, environment: dict[str, str], folder: Path, batc
     trainer.current_epoch = 1
     trainer.on_train_epoch_start()
     trainer.on_train_epoch_end([trainer.train_step(mine)])
+    result |= {"average after NaN": list(trainer.moving_average.module.parameters())}
     result |= {"weights after NaN": weights(trainer), "non-finite": trainer.nonfinite_steps}
 
     distributed.barrier()

@@ -5,13 +5,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from PIL import Image
 from random_plans import plain_arch_kwargs
-from tiny_dataset import LABELS, REGIONS
+from tiny_dataset import LABELS, REGIONS, write_raw_dataset
 
+from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL
 from missu_nnunet.training import variants
 from missu_nnunet.training.logger import LOSS_TERMS
@@ -23,22 +25,6 @@ LABEL_MODES = {
     "ignore": LABELS | {"ignore": 3},
     "regions and ignore": REGIONS | {"ignore": 3},
 }
-
-
-@pytest.fixture(scope="module")
-def preprocessed(tiny_dataset: str) -> tuple[dict, dict]:
-    """``(plans, dataset_json)`` of the tiny dataset, planned for MISSU and preprocessed."""
-    from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess_dataset
-
-    from missu_nnunet.planning.planners import MISSUPlannerCPU
-
-    planner = MISSUPlannerCPU(tiny_dataset)
-    planner.UNet_base_num_features = 4
-    planner.plan_experiment()
-    preprocess_dataset(901, planner.plans_identifier, configurations=["3d_fullres"], num_processes=[1])
-    folder = Path(os.environ["nnUNet_preprocessed"]) / tiny_dataset
-    plans = json.loads((folder / f"{planner.plans_identifier}.json").read_text())
-    return plans, json.loads((folder / "dataset.json").read_text())
 
 
 def trainer_of(
@@ -162,14 +148,18 @@ def test_cascade_feeds_the_previous_stage_into_the_network(nnunet_folders: Path)
     assert np.isfinite(trainer.train_step(batch_for(trainer))["loss"])
 
 
-def test_loss_terms_add_up(nnunet_folders: Path) -> None:
-    trainer = synthetic_trainer("MISSUTrainer", STRIDES_3D, [32, 16, 16], LABELS, nnunet_folders)
+@pytest.mark.parametrize(
+    ("name", "mode", "distilled"),
+    [("MISSUTrainer", "labels", False), ("MISSUTrainer", "ignore", True), ("MISSUTrainerPaper", "labels", True)],
+)
+def test_loss_terms_add_up(name: str, mode: str, distilled: bool, nnunet_folders: Path) -> None:
+    trainer = synthetic_trainer(name, STRIDES_3D, [32, 16, 16], LABEL_MODES[mode], nnunet_folders)
     trainer.network.train()
     terms = trainer.train_step(batch_for(trainer))
     hp = trainer.hyperparameters
     total = terms["seg_loss"] + hp.w_aux * terms["aux_loss"] + hp.w_kd * terms["kd_loss"]
     assert float(terms["loss"]) == pytest.approx(total, rel=1e-5)
-    assert terms["kd_loss"] > 0
+    assert (terms["kd_loss"] > 0) is distilled
 
 
 @pytest.mark.parametrize("name", ["MISSUTrainer", "MISSUTrainerNoDistillation", "MISSUTrainerNoTransformer"])
@@ -185,36 +175,87 @@ def test_only_the_transformer_learns_at_a_share_of_the_learning_rate(name: str, 
         assert rates[min(slow)] == pytest.approx(max(rates.values()) * trainer.hyperparameters.transformer_lr)
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("MISSUTrainer_4epochs", [0.1, 0.2, 0.3, 0.4]),
-        ("MISSUTrainerPaper_4epochs", [1.0] * 4),
-        ("MISSUTrainerAuxiliaryOnly_2epochs", [0.0] * 2),
-        ("MISSUTrainer_1epochs", [0.4]),
-    ],
-)
-def test_the_teachers_gain_weight_over_the_training(name: str, expected: list[float], nnunet_folders: Path) -> None:
-    trainer = synthetic_trainer(name, STRIDES_3D, [32, 16, 16], LABELS, nnunet_folders)
-    weights = []
-    for epoch in range(trainer.num_epochs):
-        trainer.current_epoch = epoch
-        trainer.on_train_epoch_start()
-        weights.append(trainer.loss.w_kd)
-    assert weights == pytest.approx(expected)
+def test_the_average_teaches_where_labels_are_missing_alone(nnunet_folders: Path) -> None:
+    for mode, taught in {"labels": False, "ignore": True, "regions and ignore": True}.items():
+        trainer = synthetic_trainer("MISSUTrainer", STRIDES_3D, [32, 16, 16], LABEL_MODES[mode], nnunet_folders)
+        trainer.network.train()
+        batch = batch_for(trainer)
+        before = batch["data"].clone()
+        trainer.train_step(batch)
+        assert (trainer.moving_average is not None) is taught
+        assert torch.equal(batch["data"], before)
+        if taught:  # the first update takes the network as it is
+            weights = zip(trainer.moving_average.module.parameters(), trainer.network.parameters(), strict=True)
+            assert all(torch.equal(average, weight) for average, weight in weights)
+
+
+def test_validation_has_no_teacher(nnunet_folders: Path) -> None:
+    trainer = synthetic_trainer("MISSUTrainer", STRIDES_3D, [32, 16, 16], LABEL_MODES["ignore"], nnunet_folders)
+    trainer.network.train()
+    trainer.train_step(batch_for(trainer))
+    trainer.network.eval()
+    with torch.no_grad():
+        trainer.validation_step(batch_for(trainer))
+    assert trainer.loss.terms["kd_loss"] == 0
 
 
 def test_a_patch_too_small_for_a_transformer_is_refused(nnunet_folders: Path) -> None:
-    from missu_nnunet.errors import InputError
-
     with pytest.raises(InputError, match="too small"):
         synthetic_trainer("MISSUTrainer", [[1, 1, 1]], [4, 4, 4], LABELS, nnunet_folders)
 
 
 @pytest.fixture(scope="module")
-def finished(preprocessed: tuple[dict, dict]) -> MISSUTrainer:
-    """A training that ran through, on real files."""
-    trainer = trainer_of("MISSUTrainer_2epochs_2iters", *preprocessed)
+def sparse(nnunet_folders: Path) -> tuple[dict, dict]:
+    """``(plans, dataset_json)`` of six cases, of which the last three have no label."""
+    from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprint_dataset, preprocess_dataset
+
+    from missu_nnunet.planning.planners import MISSUPlannerCPU
+
+    name = write_raw_dataset(nnunet_folders / "nnUNet_raw", 906, labels=LABEL_MODES["ignore"])
+    for case in (3, 4, 5):
+        file = nnunet_folders / "nnUNet_raw" / name / "labelsTr" / f"case_{case:03d}.nii.gz"
+        sitk.WriteImage(sitk.ReadImage(str(file)) * 0 + 3, str(file))
+    extract_fingerprint_dataset(906, num_processes=1)
+    planner = MISSUPlannerCPU(name)
+    planner.UNet_base_num_features = 4
+    planner.plan_experiment()
+    preprocess_dataset(906, planner.plans_identifier, configurations=["3d_fullres"], num_processes=[1])
+    folder = nnunet_folders / "nnUNet_preprocessed" / name
+    plans = json.loads((folder / f"{planner.plans_identifier}.json").read_text())
+    return plans, json.loads((folder / "dataset.json").read_text())
+
+
+def test_cases_without_a_label_are_learned_from_and_never_validated_on(sparse: tuple[dict, dict]) -> None:
+    trainer = trainer_of("MISSUTrainer", *sparse)
+    splits = Path(trainer.preprocessed_dataset_folder_base) / "splits_final.json"
+    missing = {"case_003", "case_004", "case_005"}
+    for made_by_nnunet in (False, True):
+        if made_by_nnunet:  # as after a training of stock nnU-Net
+            entry = {"train": ["case_000", "case_001", "case_003", "case_004"], "val": ["case_002", "case_005"]}
+            splits.write_text(json.dumps([entry]))
+        training, validation = trainer.do_split()
+        assert missing < set(training)
+        assert len(validation) == 1
+        assert not missing.intersection(validation)
+        assert len({*training, *validation}) == 6
+    splits.write_text(json.dumps([{"train": sorted(missing), "val": ["case_000"]}]))
+    with pytest.raises(InputError, match="no labelled training case"):
+        trainer.do_split()
+    splits.unlink()
+
+
+def test_without_a_teacher_cases_without_a_label_are_left_out(sparse: tuple[dict, dict]) -> None:
+    for name, drawn in (("MISSUTrainer", 3 + 2 * 2), ("MISSUTrainerNoDistillation", 2)):
+        trainer = trainer_of(name, *sparse)
+        training, validation = trainer.get_tr_and_val_datasets()
+        assert len(training.identifiers) == drawn
+        assert len(validation.identifiers) == 1
+
+
+@pytest.fixture(scope="module")
+def finished(sparse: tuple[dict, dict]) -> MISSUTrainer:
+    """A training that ran through with a teacher, on real files."""
+    trainer = trainer_of("MISSUTrainer_2epochs_2iters", *sparse)
     trainer.run_training()
     return trainer
 
@@ -224,13 +265,13 @@ def checkpoint_of(trainer: nnUNetTrainer, name: str = "checkpoint_final.pth") ->
 
 
 def test_checkpoint_holds_the_inference_network_and_the_teachers_beside_it(
-    finished: MISSUTrainer, preprocessed: tuple[dict, dict]
+    finished: MISSUTrainer, sparse: tuple[dict, dict]
 ) -> None:
     checkpoint = checkpoint_of(finished)
-    alone = trainer_of("MISSUTrainerNoDistillation_2epochs_2iters", *preprocessed)
+    alone = trainer_of("MISSUTrainerNoDistillation_2epochs_2iters", *sparse)
     alone.initialize()
     assert checkpoint["network_weights"].keys() == alone.network.state_dict().keys()
-    assert checkpoint["missu"]["teacher_weights"].keys() == finished.network.fusion.state_dict().keys()
+    assert checkpoint["missu"]["teacher_weights"]["n_averaged"] == 4
     assert checkpoint["missu"]["hyperparameters"]["w_kd"] == finished.hyperparameters.w_kd
     assert not list(Path(finished.output_folder).glob(f"{PARTIAL}*"))
 
@@ -248,8 +289,8 @@ def test_progress_png_is_nnunets_figure_with_a_panel_below(finished: MISSUTraine
         assert image.height > image.width * 54 / 30
 
 
-def test_training_goes_on_where_it_stopped(finished: MISSUTrainer, preprocessed: tuple[dict, dict]) -> None:
-    resumed = trainer_of("MISSUTrainer_2epochs_2iters", *preprocessed, continue_training=True)
+def test_training_goes_on_where_it_stopped(finished: MISSUTrainer, sparse: tuple[dict, dict]) -> None:
+    resumed = trainer_of("MISSUTrainer_2epochs_2iters", *sparse, continue_training=True)
     resumed.load_checkpoint(str(Path(finished.output_folder) / "checkpoint_final.pth"))
     assert resumed.current_epoch == 2
     for mine, theirs in zip(resumed.network.parameters(), finished.network.parameters(), strict=True):
@@ -285,16 +326,16 @@ def test_predictor_builds_the_network_that_was_trained(finished: MISSUTrainer) -
 
 
 def test_continued_training_ends_with_the_same_weights_bit_for_bit(
-    preprocessed: tuple[dict, dict], monkeypatch: pytest.MonkeyPatch
+    sparse: tuple[dict, dict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MISSU_SEED", "7")
     torch.set_num_threads(1)  # sums over several threads have no fixed order
     name = "MISSUTrainerNoTransformer_3epochs_3iters"  # a folder of its own
 
-    through = trainer_of(name, *preprocessed)
+    through = trainer_of(name, *sparse)
     through.run_training()
 
-    interrupted = trainer_of(name, *preprocessed)
+    interrupted = trainer_of(name, *sparse)
     interrupted.save_every = 1
     steps = iter(range(4))  # in the middle of the second epoch
 
@@ -307,12 +348,17 @@ def test_continued_training_ends_with_the_same_weights_bit_for_bit(
     with pytest.raises(KeyboardInterrupt):
         interrupted.run_training()
 
-    continued = trainer_of(name, *preprocessed, continue_training=True)
+    continued = trainer_of(name, *sparse, continue_training=True)
     continued.load_checkpoint(str(Path(interrupted.output_folder) / "checkpoint_latest.pth"))
     assert continued.current_epoch == 1
     continued.run_training()
     for mine, theirs in zip(continued.network.parameters(), through.network.parameters(), strict=True):
         assert torch.equal(mine, theirs)
+    assert same_state(continued.moving_average, through.moving_average)
+
+
+def same_state(first: torch.nn.Module, second: torch.nn.Module) -> bool:
+    return all(torch.equal(mine, second.state_dict()[key]) for key, mine in first.state_dict().items())
 
 
 def test_nonfinite_loss_skips_the_step_is_counted_and_finally_stops(nnunet_folders: Path) -> None:

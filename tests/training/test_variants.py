@@ -41,8 +41,8 @@ def test_ablations_change_one_thing() -> None:
     }
     assert changes["NoDistillation"] == {"teacher": None}
     assert changes["NoTransformer"] == {"transformer": False}
-    assert changes["NoFusion"] == {"teacher": "skip", "student": "features"}
-    assert changes["AuxiliaryOnly"] == {"w_kd": 0.0, "supervise_encoder": True}
+    assert changes["Fusion"] == {"teacher": "fusion"}
+    assert changes["NoFusion"] == {"teacher": "skip"}
 
 
 @pytest.mark.parametrize(

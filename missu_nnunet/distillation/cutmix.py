@@ -1,0 +1,50 @@
+"""CutMix: patches with a box of another patch pasted in, and their labels likewise.
+
+Source: Yun et al., arXiv:1905.04899, and as consistency between a teacher's labels and a student French et al.,
+arXiv:1906.01916. A teacher labels whole patches; the student has to give the same labels where the surroundings
+have changed, and so cannot rely on them alone.
+"""
+
+import torch
+from torch import Tensor
+
+MIXED_SHARE = 0.5
+"""The share of patches that get a box pasted in: the others are seen as they are, as in prediction."""
+
+BOX_SHARES = (0.25, 0.5)
+"""Smallest and largest share of the patch's voxels in a box."""
+
+
+class CutMix:
+    """One random choice of boxes, which mixes every tensor of a batch in the same way.
+
+    A box has the patch's proportions; it comes from the same place of the next patch in the batch. Random numbers are
+    those of torch's generator.
+
+    Args:
+        batch_size: patches in the batch; a patch alone is left as it is.
+        dimensions: spatial axes, 2 or 3.
+    """
+
+    def __init__(self, batch_size: int, dimensions: int) -> None:
+        low, high = BOX_SHARES
+        mixed = torch.rand(batch_size) < MIXED_SHARE
+        sides = (low + (high - low) * torch.rand(batch_size)) ** (1 / dimensions)
+        corners = torch.rand(batch_size, dimensions) * (1 - sides[:, None])
+        self.boxes = {
+            patch: [(corner, corner + sides[patch].item()) for corner in corners[patch].tolist()]
+            for patch in range(batch_size)
+            if mixed[patch]
+        }
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """Images, labels or probabilities ``(B, C, D, H, W)`` of any resolution → the same, mixed; a new tensor."""
+        result = batch.clone()
+        for patch, box in self.boxes.items():
+            sides = [
+                slice(round(low * size), round(high * size))
+                for (low, high), size in zip(box, batch.shape[2:], strict=True)
+            ]
+            region = (slice(None), *sides)
+            result[patch][region] = batch[(patch + 1) % len(batch)][region]
+        return result

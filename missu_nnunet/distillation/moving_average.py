@@ -1,0 +1,71 @@
+"""The network's own moving average, which teaches it where labels are missing.
+
+Source: the mean teacher (Tarvainen and Valpola, arXiv:1703.01780). The average of the weights of many steps makes fewer
+errors than the weights of any one of them, so that it can teach what nobody labelled.
+"""
+
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from missu_nnunet.architecture.missu import MISSU
+from missu_nnunet.distillation.cutmix import CutMix
+
+_Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+class MovingAverage(AveragedModel):
+    """The exponential moving average of a network's weights.
+
+    It is in evaluation mode, without deep supervision, and knows no gradient. Its ``state_dict`` holds the averaged
+    weights and the number of updates.
+
+    Args:
+        network: the inference network, which is copied.
+        decay: share of the average that an update keeps. Early updates keep less, so that the first weights, which are
+            random, are soon forgotten.
+    """
+
+    def __init__(self, network: MISSU, decay: float) -> None:
+        def update(averages: _Tensors, weights: _Tensors, n_updates: Tensor | int) -> None:
+            n = float(n_updates)
+            torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + n) / (10 + n)))
+
+        super().__init__(network, multi_avg_fn=update)
+        cast(MISSU, self.module).decoder.deep_supervision = False
+        self.requires_grad_(False)
+        self.eval()
+
+    def teach(
+        self, data: Tensor, target: Tensor | list[Tensor], regions: bool
+    ) -> tuple[Tensor, Tensor | list[Tensor], Tensor]:
+        """Label a batch and exchange boxes of its patches.
+
+        Args:
+            data: images ``(B, C, D, H, W)``.
+            target: nnU-Net's target; a list, finest first, with deep supervision.
+            regions: whether classes are overlapping regions.
+
+        Returns:
+            The mixed images and target, and the average's probabilities ``(B, classes, D, H, W)``, mixed likewise.
+        """
+        mix = CutMix(len(data), data.ndim - 2)
+        mixed_target = [mix(level) for level in target] if isinstance(target, list) else mix(target)
+        return mix(data), mixed_target, mix(self.posterior(data, regions))
+
+    @torch.no_grad()
+    def posterior(self, x: Tensor, regions: bool) -> Tensor:
+        """Image ``(B, C, D, H, W)`` → probabilities ``(B, classes, D, H, W)`` in float32.
+
+        Args:
+            x: the image.
+            regions: whether classes are overlapping regions (sigmoid) rather than exclusive (softmax).
+        """
+        logits: Tensor = self.module(x).float()
+        return logits.sigmoid() if regions else logits.softmax(dim=1)
+
+    def train(self, mode: bool = True) -> "MovingAverage":
+        """The average stays in evaluation mode: it predicts and does not learn."""
+        return super().train(False)

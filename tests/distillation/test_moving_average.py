@@ -1,0 +1,81 @@
+import torch
+from random_plans import plain_arch_kwargs
+
+from missu_nnunet.architecture.configuration import missu_arch_kwargs
+from missu_nnunet.architecture.missu import MISSU
+from missu_nnunet.distillation.moving_average import MovingAverage
+
+PATCH = (16, 16)
+
+
+def network() -> MISSU:
+    torch.manual_seed(0)
+    plan = plain_arch_kwargs([[1, 1], [2, 2], [2, 2]])
+    return MISSU(1, num_classes=3, deep_supervision=True, **missu_arch_kwargs(plan, PATCH))
+
+
+def weight(module: torch.nn.Module) -> torch.Tensor:
+    return next(module.parameters()).detach().clone()
+
+
+def test_follows_the_network_slower_and_slower_until_its_decay() -> None:
+    student = network()
+    average = MovingAverage(student, decay=0.8)
+    torch.nn.init.constant_(next(student.parameters()), 1.0)
+    average.update_parameters(student)  # the first takes the network as it is
+    assert torch.equal(weight(average.module), weight(student))
+    expected = weight(student)
+    for n in range(1, 60):
+        torch.nn.init.constant_(next(student.parameters()), float(n % 3))
+        average.update_parameters(student)
+        decay = min(0.8, (1 + n) / (10 + n))
+        expected = decay * expected + (1 - decay) * weight(student)
+    torch.testing.assert_close(weight(average.module), expected)
+
+
+def test_is_a_copy_that_predicts_and_never_learns() -> None:
+    student = network().train()
+    average = MovingAverage(student, decay=0.9)
+    average.train()
+    assert not average.module.training
+    assert student.decoder.deep_supervision
+    assert not average.module.decoder.deep_supervision
+    posterior = average.posterior(torch.randn(2, 1, *PATCH, requires_grad=True), regions=False)
+    assert not posterior.requires_grad
+    torch.testing.assert_close(posterior.sum(dim=1), torch.ones(2, *PATCH))
+    assert all(not p.requires_grad for p in average.parameters())
+    assert all(p.requires_grad for p in student.parameters())
+
+
+def test_regions_have_a_probability_each() -> None:
+    student, x = network().eval(), torch.randn(1, 1, *PATCH)
+    with torch.no_grad():
+        expected = student(x)[0].sigmoid()
+    torch.testing.assert_close(MovingAverage(student, 0.9).posterior(x, regions=True), expected)
+
+
+def test_teaches_what_it_says_of_the_unmixed_patches() -> None:
+    student, x = network(), torch.randn(4, 1, *PATCH)
+    average = MovingAverage(student, decay=0.9)
+    target = [torch.arange(4.0).reshape(4, 1, 1, 1).expand(4, 1, 16, 16), torch.arange(4.0).reshape(4, 1, 1, 1)]
+    torch.manual_seed(3)
+    data, (finest, _), posterior = average.teach(x, target, regions=False)
+    labels = average.posterior(x, regions=False)
+    assert not torch.equal(data, x)
+    for patch, sources in enumerate(finest[:, 0].long()):
+        for source in range(4):
+            here = sources == source
+            assert torch.equal(data[patch, :, here], x[source, :, here])
+            torch.testing.assert_close(posterior[patch, :, here], labels[source, :, here])
+
+
+def test_travels_by_its_state_dict() -> None:
+    student = network()
+    first, second = MovingAverage(student, 0.9), MovingAverage(student, 0.9)
+    for _ in range(2):
+        torch.nn.init.normal_(next(student.parameters()))
+        first.update_parameters(student)
+    second.load_state_dict(first.state_dict())
+    for average in (first, second):
+        average.update_parameters(student)
+    assert torch.equal(weight(first.module), weight(second.module))
