@@ -5,11 +5,8 @@ folder, with nnU-Net's three folders below it, and a file there tells which step
 """
 
 import json
-import os
-import re
 import shlex
 import shutil
-import subprocess
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +15,9 @@ from missu_nnunet import __version__
 from missu_nnunet.datasets.phantom import LABELS
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import make_folder, write_json
-from missu_nnunet.nnunet.command import nnunet_command
+from missu_nnunet.nnunet.command import LoggedCommand, locked_log, nnunet_command
+from missu_nnunet.nnunet.folders import VARIABLES, Model
+from missu_nnunet.nnunet.summary import dice_of_cases
 
 EPOCHS = 5
 _TRAINER = f"MISSUTrainer_{EPOCHS}epochs_40iters"
@@ -79,7 +78,7 @@ class Demo:
     @property
     def model(self) -> Path:
         """The trained fold: checkpoints, logs, ``progress.png``."""
-        name = f"{_TRAINER}__{_PLANS}__{_CONFIGURATION}"
+        name = str(Model(_TRAINER, _PLANS, _CONFIGURATION))
         return self.folder / "nnUNet_results" / _DATASET / name / f"fold_{_FOLD}"
 
     @property
@@ -95,17 +94,14 @@ class Demo:
     @property
     def environment(self) -> dict[str, str]:
         """The variables that keep nnU-Net inside the folder and within a small machine."""
-        folders = {
-            name: str((self.folder / name).resolve())
-            for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
-        }
+        folders: dict[str, str] = {name: str((self.folder / name).resolve()) for name in VARIABLES}
         processes = {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1", "nnUNet_npp": "1", "nnUNet_nps": "1"}
         # OpenMP threads that wait busily slow a training several times when something else runs on the machine.
         seed = {"MISSU_SEED": str(self.seed)}
         return folders | processes | seed | {"OMP_WAIT_POLICY": "PASSIVE", "nnUNet_wandb_enabled": "0"}
 
     def log(self, step: Step) -> Path:
-        """The file that holds all that a step's command printed."""
+        """The file that holds all that a step's command printed, in this run and earlier ones."""
         return self.folder / "logs" / f"{step.name}.log"
 
     def write_phantoms(self) -> None:
@@ -157,26 +153,12 @@ class Demo:
         if step.output is not None:
             _remove(step.output)
         log = self.log(step)
-        log.parent.mkdir(exist_ok=True)
-        environment = os.environ | self.environment | {"PYTHONUNBUFFERED": "1"}
-        with (
-            log.open("w") as file,
-            subprocess.Popen(
-                step.command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-            ) as process,
-        ):
-            assert process.stdout is not None  # it is a pipe
-            try:
-                for line in process.stdout:
-                    file.write(line)
-                    file.flush()
-                    yield line
-            except BaseException:  # also Ctrl-C: a training left running would write into the next run's folder
-                process.terminate()
-                raise
-        if process.returncode != 0:
+        with locked_log(log) as file:
+            command = LoggedCommand(step.command, file, self.environment)
+        yield from command.lines()
+        if code := command.wait():
             raise InputError(
-                f"demo step '{step.name}' failed (exit code {process.returncode}): {shlex.join(step.command)};"
+                f"demo step '{step.name}' failed (exit code {code}): {shlex.join(step.command)};"
                 f" what it printed is in {log}; 'missu doctor' checks the installation"
             )
         self._finish(step.name)
@@ -204,13 +186,7 @@ class Demo:
 
     def dice(self) -> dict[str, dict[str, float]]:
         """Dice of each structure in each held-out case, from nnU-Net's evaluation: case → structure → Dice."""
-        cases = json.loads((self.predictions / "summary.json").read_text())["metric_per_case"]
-        return {
-            Path(case["prediction_file"]).name.removesuffix(".nii.gz"): {
-                name: case["metrics"][str(value)]["Dice"] for name, value in _STRUCTURES.items()
-            }
-            for case in cases
-        }
+        return dice_of_cases(self.predictions / "summary.json", _STRUCTURES)
 
     def _read_marker(self) -> list[str] | None:
         """The finished steps; None where the folder is new or empty."""
@@ -247,21 +223,6 @@ class Demo:
     def _write_marker(self) -> None:
         # A demo stopped here leaves the old state, never half a one.
         write_json(self._settings() | {"finished": self._finished}, self.folder / _MARKER)
-
-
-def started_epoch(line: str) -> int | None:
-    """The number (from 0) of the epoch whose start this line of nnU-Net's training log announces."""
-    match = re.search(r"Epoch (\d+)\s*$", line)
-    return int(match[1]) if match else None
-
-
-def mean_pseudo_dice(line: str) -> float | None:
-    """The mean over the structures that this line of nnU-Net's training log gives at the end of an epoch."""
-    if "Pseudo dice" not in line:
-        return None
-    # "0.5" or "np.float32(0.5)", as NumPy's version has it
-    values = [float(value) for value in re.findall(r"(?<!\w)(?:nan|\d[\d.e-]*)(?=[],)])", line)]
-    return sum(values) / len(values) if values else None
 
 
 def _step(name: str, command: tuple[str | Path, ...], output: Path | None) -> Step:

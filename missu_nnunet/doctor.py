@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from missu_nnunet import __version__
+from missu_nnunet.nnunet.folders import Variable, folder_if_set
 
 _GIB = 1024**3
 _LITTLE_DISK = 10 * _GIB
@@ -130,17 +131,16 @@ def _is_below_nnunet(folder: str) -> bool:
     return (Path(nnunetv2.__path__[0]) / folder).is_dir()
 
 
-def _folder(variable: str, severity: Literal["warning", "fault"]) -> Finding:
-    value = os.environ.get(variable)
-    if not value:
+def _folder(variable: Variable, severity: Literal["warning", "fault"]) -> Finding:
+    folder = folder_if_set(variable)
+    if folder is None:
         return Finding(variable, severity, "not set", f"export {variable}=FOLDER")
-    folder = Path(value)
     if not folder.is_dir():
-        return Finding(variable, severity, f"{value}, no such folder", f"mkdir -p '{value}', or set another")
+        return Finding(variable, severity, f"{folder}, no such folder", f"mkdir -p '{folder}', or set another")
     if not os.access(folder, os.W_OK):
-        return Finding(variable, severity, f"{value}, not writable", "change its permissions, or set another")
+        return Finding(variable, severity, f"{folder}, not writable", "change its permissions, or set another")
     free = shutil.disk_usage(folder).free
-    described = f"{value}, {free / _GIB:.0f} GiB free"
+    described = f"{folder}, {free / _GIB:.0f} GiB free"
     if free < _LITTLE_DISK:
         return Finding(variable, "warning", described, "preprocessed data and checkpoints may need more: free some")
     return Finding(variable, "ok", described)

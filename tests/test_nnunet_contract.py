@@ -119,8 +119,8 @@ SIGNATURES = [
         "dataset_name_or_id configuration fold trainer_name plans_identifier continue_training device",
         "experiments/timing.py",
     ),
-    (infer_dataset_class, "folder", "experiments/experiment.py"),
-    (generate_crossval_split, "train_identifiers seed n_splits", "experiments/experiment.py, datasets/verify.py"),
+    (infer_dataset_class, "folder", "nnunet/splits.py"),
+    (generate_crossval_split, "train_identifiers seed n_splits", "nnunet/splits.py"),
     (recursive_find_trainer_class_by_name, "trainer_name", "experiments/experiment.py, doctor.py"),
     (
         get_network_from_plans,

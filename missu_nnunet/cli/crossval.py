@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from contextlib import closing
 from functools import cache
@@ -41,10 +40,9 @@ app = typer.Typer(
 
 @app.callback()
 def _root() -> None:
-    if os.name != "posix":
-        raise InputError(
-            "missu crossval needs Linux or macOS: it locks folds and ends trainings by their process group"
-        )
+    from missu_nnunet.nnunet.command import require_posix
+
+    require_posix()
 
 
 @app.command()

@@ -119,7 +119,7 @@ def msd(
 
     from missu_nnunet.datasets.msd import MD5, MIRROR, check_integrity, find_task, plan_msd, task_number, unpack
     from missu_nnunet.files import PARTIAL, make_folder
-    from missu_nnunet.nnunet.dataset import raw_folder
+    from missu_nnunet.nnunet.folders import nnunet_folder
     from missu_nnunet.parallel import default_workers
 
     path = Path(source)
@@ -148,7 +148,7 @@ def msd(
     if path.is_dir():
         convert(path, base=Path())
         return
-    raw = raw_folder()
+    raw = nnunet_folder("nnUNet_raw")
     make_folder(raw)
     with TemporaryDirectory(prefix=PARTIAL, dir=raw) as scratch:
         convert(unpack(path, Path(scratch)), base=Path(scratch))
@@ -214,9 +214,9 @@ def _write_dataset(
     """Write the plan into nnUNet_raw, unless another dataset has its ID."""
     from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
 
-    from missu_nnunet.nnunet.dataset import raw_folder
+    from missu_nnunet.nnunet.folders import nnunet_folder
 
-    parent = raw_folder()
+    parent = nnunet_folder("nnUNet_raw")
     if others := [name for name in find_candidate_datasets(dataset_id) if name != plan.name]:
         raise InputError(
             f"--id {dataset_id}: found {others[0]} in nnU-Net's folders, expected a free ID; choose another"

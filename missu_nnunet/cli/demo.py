@@ -56,7 +56,8 @@ def demo(
 
 def _show_training(console: Console, lines: Iterator[str]) -> None:
     """A bar over the epochs with the latest mean pseudo Dice, from the lines of nnU-Net's training."""
-    from missu_nnunet.demo import EPOCHS, mean_pseudo_dice, started_epoch
+    from missu_nnunet.demo import EPOCHS
+    from missu_nnunet.nnunet.log import EPOCH, PSEUDO_DICE, values_of_line
 
     columns = (
         TextColumn("epoch {task.completed}/{task.total}"),
@@ -67,11 +68,11 @@ def _show_training(console: Console, lines: Iterator[str]) -> None:
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("starting", total=EPOCHS)
         for line in lines:
-            epoch, dice = started_epoch(line), mean_pseudo_dice(line)
-            if epoch is not None:
-                progress.update(task, completed=epoch)
-            if dice is not None:
-                progress.update(task, advance=1, description=f"mean pseudo Dice {dice:.3f}")
+            values = values_of_line(line)
+            if EPOCH in values:
+                progress.update(task, completed=int(values[EPOCH]))
+            if PSEUDO_DICE in values:
+                progress.update(task, advance=1, description=f"mean pseudo Dice {values[PSEUDO_DICE]:.3f}")
 
 
 def _print_dice(console: Console, cases: dict[str, dict[str, float]]) -> None:

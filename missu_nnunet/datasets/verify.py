@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,12 +24,11 @@ from missu_nnunet.datasets.images import grid_difference, is_nifti, nifti_voxels
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import whole_file
 from missu_nnunet.nnunet.dataset import RawDataset, test_set, training_cases
+from missu_nnunet.nnunet.folders import folder_if_set
+from missu_nnunet.nnunet.splits import SPLITS_FILE, Splits, generate_splits, read_splits
 from missu_nnunet.parallel import map_cases
 from missu_nnunet.pictures.dataset_cases import DatasetCase, save_dataset_cases
 from missu_nnunet.pictures.orientation import orientation_code
-
-Folds = Sequence[Mapping[str, Sequence[str]]]
-"""nnU-Net's splits: for each fold the cases of "train" and "val"."""
 
 
 @dataclass(frozen=True)
@@ -268,7 +265,7 @@ def _mirrored(facts: Mapping[str, _Facts]) -> list[Finding]:
     )
 
 
-def _duplicates(facts: Mapping[str, _Facts], folds: Folds, test: set[str]) -> list[Finding]:
+def _duplicates(facts: Mapping[str, _Facts], folds: Splits, test: set[str]) -> list[Finding]:
     owners: dict[str, list[str]] = {}
     for case, one in facts.items():
         for digest in one.hashes:
@@ -286,12 +283,12 @@ def _duplicates(facts: Mapping[str, _Facts], folds: Folds, test: set[str]) -> li
     return findings
 
 
-def _leak(cases: Sequence[str], folds: Folds) -> str:
+def _leak(cases: Sequence[str], folds: Splits) -> str:
     leaking = [i for i, fold in enumerate(folds) if set(cases) & set(fold["train"]) and set(cases) & set(fold["val"])]
     return f", trained on and validated on in fold {_join(leaking)}" if leaking else ""
 
 
-def _splits(folds: Folds, training: Sequence[str], patients: Mapping[str, str]) -> list[Finding]:
+def _splits(folds: Splits, training: Sequence[str], patients: Mapping[str, str]) -> list[Finding]:
     findings = []
     validated: set[str] = set()
     for number, fold in enumerate(folds):
@@ -314,7 +311,7 @@ def _splits(folds: Folds, training: Sequence[str], patients: Mapping[str, str]) 
     return findings
 
 
-def _absent_classes(dataset: RawDataset, facts: Mapping[str, _Facts], folds: Folds) -> list[Finding]:
+def _absent_classes(dataset: RawDataset, facts: Mapping[str, _Facts], folds: Splits) -> list[Finding]:
     findings = []
     for name, labels in dataset.regions.items():
 
@@ -334,25 +331,14 @@ def _absent_classes(dataset: RawDataset, facts: Mapping[str, _Facts], folds: Fol
     return findings
 
 
-def _folds(dataset: RawDataset, training: list[str]) -> Folds:
+def _folds(dataset: RawDataset, training: list[str]) -> Splits:
     """The splits that nnU-Net would train on: those in nnUNet_preprocessed, in the dataset, or its own."""
-    preprocessed = os.environ.get("nnUNet_preprocessed")
-    folders = ([Path(preprocessed) / dataset.name] if preprocessed else []) + [dataset.folder]
-    for path in (folder / "splits_final.json" for folder in folders):
-        if path.is_file():
-            try:
-                folds: Folds = json.loads(path.read_text(encoding="utf-8"))
-                assert all(isinstance(fold[side], list) for fold in folds for side in ("train", "val"))
-            except (ValueError, KeyError, TypeError, AssertionError) as error:
-                raise InputError(
-                    f'{path}: not nnU-Net\'s splits, a list of {{"train": […], "val": […]}}: correct it'
-                ) from error
-            return folds
-    if len(training) < 5:
-        return []
-    from nnunetv2.utilities.crossval_split import generate_crossval_split
-
-    return generate_crossval_split(sorted(training))
+    preprocessed = folder_if_set("nnUNet_preprocessed")
+    folders = ([preprocessed / dataset.name] if preprocessed else []) + [dataset.folder]
+    for file in (folder / SPLITS_FILE for folder in folders):
+        if file.is_file():
+            return read_splits(file)
+    return generate_splits(training) if len(training) >= 5 else []
 
 
 def _patients(dataset: RawDataset, training: list[str], pattern: str | None) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from missu_nnunet.evaluation.folders import Scores, evaluate_folders, some, stem
 from missu_nnunet.evaluation.protocols import Protocol
 from missu_nnunet.files import whole_file, write_json
 from missu_nnunet.nnunet.dataset import RawDataset, read_dataset
+from missu_nnunet.nnunet.folders import Model, model_folder
+from missu_nnunet.nnunet.summary import references_of
 
 Arm = dict[str, Scores]
 """case → its scores"""
@@ -98,12 +99,12 @@ def gather_results(
     # Whatever may be wrong is looked for before any distance is computed, which can take hours.
     endings = (dataset.file_ending,) if dataset else FILE_ENDINGS
     _check_cases({folder: _case_files(found, endings) for folder, found in zip(folders, parts.values(), strict=True)})
-    references_of = {part: references or _references(part) for found in parts.values() for part in found}
+    reference_folders = {part: references or references_of(part) for found in parts.values() for part in found}
     evaluations = {
         name: [
             evaluate_folders(
                 part,
-                references_of[part],
+                reference_folders[part],
                 protocol,
                 dataset=dataset,
                 metrics=metrics,
@@ -119,8 +120,8 @@ def gather_results(
     labels = {name: tuple(values) for evaluation in every for name, values in evaluation.classes.items()}
     if not labels:
         raise InputError(
-            f"{next(iter(references_of.values()))}: only background in the references of all cases, expected classes; "
-            "name them with --dataset"
+            f"{next(iter(reference_folders.values()))}: only background in the references of all cases, expected "
+            "classes; name them with --dataset"
         )
     return Results(
         protocol=protocol,
@@ -134,7 +135,7 @@ def gather_results(
         },
         files={
             name: {
-                stem(file): (part / file, references_of[part] / file)
+                stem(file): (part / file, reference_folders[part] / file)
                 for part in found
                 for file in _case_files([part], endings)
             }
@@ -157,8 +158,8 @@ def arm_names(folders: Sequence[Path]) -> list[str]:
             raise InputError(f"{folder}: given twice; an arm can be compared with other arms only")
     models = [model_folder(folder) for folder in resolved]
     candidates = (
-        [model.name.split("__")[0] for model in models],
-        [model.name for model in models],
+        [model.trainer if (model := Model.of(folder)) else folder.name for folder in models],
+        [folder.name for folder in models],
         [folder.name for folder in resolved],
     )
     return next((names for names in candidates if len(set(names)) == len(names)), [str(folder) for folder in resolved])
@@ -187,11 +188,6 @@ def write_comparison_csv(comparisons: Comparisons, path: Path) -> None:
         writer = csv.DictWriter(file, list(lines[0]))
         writer.writeheader()
         writer.writerows(without_nan(lines))
-
-
-def model_folder(folder: Path) -> Path:
-    """The trained model's folder that `folder` is or lies in, or `folder` itself."""
-    return next((path for path in (folder, *folder.parents) if len(path.name.split("__")) == 3), folder)
 
 
 def _segmentation_folders(folder: Path) -> list[Path]:
@@ -229,24 +225,6 @@ def _check_cases(names_of: dict[Path, set[str]]) -> None:
                 f"{folder}: no segmentation of {some(missing)}, which another arm has; give the same folds or test "
                 "cases of every arm"
             )
-
-
-def _references(part: Path) -> Path:
-    """The folder of references that nnU-Net's summary.json names."""
-    path = part / "summary.json"
-    if not path.is_file():
-        raise InputError(
-            f"{path}: no such file, which would name the references; finish the validation or give --reference FOLDER"
-        )
-    try:
-        folder = Path(json.loads(path.read_text(encoding="utf-8"))["metric_per_case"][0]["reference_file"]).parent
-    except (ValueError, LookupError, TypeError) as error:
-        raise InputError(
-            f"{path}: does not name a reference, expected nnU-Net's metric_per_case; give --reference FOLDER"
-        ) from error
-    if not folder.is_dir():
-        raise InputError(f"{path}: names references in {folder}, which is not there; give --reference FOLDER")
-    return folder
 
 
 def _common_dataset(folders: Sequence[Path]) -> RawDataset | None:

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from missu_nnunet.experiments.events import Event
-from missu_nnunet.experiments.experiment import Arm, Experiment, results_folder
+from missu_nnunet.experiments.experiment import Arm, Experiment
 from missu_nnunet.nnunet.command import BusyError, LoggedCommand, locked_log
-from missu_nnunet.nnunet.fold import mean_dice
+from missu_nnunet.nnunet.folders import Model
+from missu_nnunet.nnunet.summary import mean_dice
 
 
 @dataclass(frozen=True)
 class Accumulation:
-    """That of one arm."""
+    """The accumulated cross-validation of one arm."""
 
     experiment: Experiment
     arm: Arm
@@ -22,9 +23,14 @@ class Accumulation:
     @property
     def folder(self) -> Path:
         """Where nnU-Net puts the cases and their scores."""
-        model = f"{self.arm.trainer}__{self.arm.plans}__{self.experiment.configuration}"
+        model = Model(self.arm.trainer, self.arm.plans, self.experiment.configuration)
         folds = "_".join(map(str, self.experiment.folds))
-        return results_folder(self.experiment.dataset) / model / f"crossval_results_folds_{folds}"
+        return model.folder(self.experiment.dataset) / f"crossval_results_folds_{folds}"
+
+    @property
+    def summary(self) -> Path:
+        """The scores of all cases."""
+        return self.folder / "summary.json"
 
     @property
     def log(self) -> Path:
@@ -45,15 +51,14 @@ class Accumulation:
 
     def is_finished(self) -> bool:
         """Whether the cases of the folds, as they are, have been scored as one."""
-        summary = self.folder / "summary.json"
-        if self.missing_folds() or mean_dice(summary) is None:
+        if self.missing_folds() or mean_dice(self.summary) is None:
             return False
-        folds = (training.folder / "validation" / "summary.json" for training in self.experiment.trainings_of(self.arm))
-        return summary.stat().st_mtime >= max(fold.stat().st_mtime for fold in folds)
+        folds = (training.results.summary for training in self.experiment.trainings_of(self.arm))
+        return self.summary.stat().st_mtime >= max(fold.stat().st_mtime for fold in folds)
 
     def outcome(self) -> str:
         """Mean foreground Dice over all cases, and where they are."""
-        return f"Dice {mean_dice(self.folder / 'summary.json'):.4f} over all folds, in {self.folder}"
+        return f"Dice {mean_dice(self.summary):.4f} over all folds, in {self.folder}"
 
     def start(self) -> LoggedCommand:
         """Start the command, which replaces an earlier result.

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from missu_nnunet.experiments.events import duration
-from missu_nnunet.experiments.experiment import Arm, Experiment, results_folder
+from missu_nnunet.experiments.experiment import Arm, Experiment
+from missu_nnunet.experiments.fold_training import FoldTraining
 from missu_nnunet.experiments.timing import Timing, read_timing
-from missu_nnunet.experiments.training import Training
 from missu_nnunet.nnunet.command import LoggedCommand, locked_log
-from missu_nnunet.nnunet.fold import is_trained, progress
+from missu_nnunet.nnunet.folders import nnunet_folder
+from missu_nnunet.nnunet.splits import SPLITS_FILE, read_splits
 
 LOADER_BOUND = 0.2
 """A training that waits for its data longer than this share of its time is worth a word."""
@@ -40,7 +39,7 @@ class ArmCost:
     disk_bytes: int
 
     def lines(self) -> list[str]:
-        """For people."""
+        """What to print of it."""
         timing = self.timing
         lines = [
             f"{self.arm.trainer} {self.arm.plans}: {timing.iteration_seconds:.2g} s per iteration,"
@@ -67,7 +66,7 @@ def measure_arms(experiment: Experiment, devices: tuple[str, ...]) -> list[ArmCo
     Raises:
         BusyError: another process is at it.
     """
-    arms = [arm for arm in experiment.arms if not all(map(Training.is_finished, experiment.trainings_of(arm)))]
+    arms = [arm for arm in experiment.arms if not all(map(FoldTraining.is_finished, experiment.trainings_of(arm)))]
     return [_measure(experiment, arm, devices) for arm in arms]
 
 
@@ -91,8 +90,8 @@ def timing_log(experiment: Experiment) -> Path:
 def arm_cost(experiment: Experiment, arm: Arm, timing: Timing) -> ArmCost:
     """What the arm's folds take, those finished apart."""
     trainings = experiment.trainings_of(arm)
-    preprocessed = Path(os.environ["nnUNet_preprocessed"]) / experiment.dataset
-    splits = json.loads((preprocessed / "splits_final.json").read_text())
+    preprocessed = nnunet_folder("nnUNet_preprocessed") / experiment.dataset
+    splits = read_splits(preprocessed / SPLITS_FILE)
     cases = [len(splits[fold]["val"]) for fold in experiment.folds]
     # The processes that export the validation's cases import as much again.
     once = 2 * timing.start_seconds
@@ -108,10 +107,10 @@ def arm_cost(experiment: Experiment, arm: Arm, timing: Timing) -> ArmCost:
     return ArmCost(arm, timing, sum(whole) / len(whole), tuple(left), math.ceil(disk))
 
 
-def _epochs_done(training: Training, timing: Timing) -> int:
-    if is_trained(training.folder):
+def _epochs_done(training: FoldTraining, timing: Timing) -> int:
+    if training.results.is_trained():
         return timing.epochs
-    found = progress(training.folder)
+    found = training.results.progress()
     return min(found.done, timing.epochs) if found else 0
 
 
@@ -131,7 +130,7 @@ def total(experiment: Experiment, costs: list[ArmCost], parallel: int) -> str:
     for seconds in left:
         devices[devices.index(min(devices))] += seconds
     disk = sum(cost.disk_bytes for cost in costs)
-    free = shutil.disk_usage(results_folder(experiment.dataset)).free
+    free = shutil.disk_usage(nnunet_folder("nnUNet_results") / experiment.dataset).free
     text = (
         f"{len(left)} trainings left, about {duration(max(devices))} with {parallel} at once;"
         f" the results will hold {_size(disk)}, {_size(free)} are free"

@@ -5,17 +5,17 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from missu_nnunet.errors import InputError
-from missu_nnunet.experiments.training import Training
-from missu_nnunet.files import whole_file, write_json
+from missu_nnunet.experiments.fold_training import FoldTraining
+from missu_nnunet.files import write_json
+from missu_nnunet.nnunet.folders import VARIABLES, nnunet_folder
+from missu_nnunet.nnunet.splits import SPLITS_FILE, ensure_splits
 
 
 @dataclass(frozen=True)
@@ -44,22 +44,22 @@ class Experiment:
     folds: tuple[int, ...]
     gpus: int
 
-    def trainings(self) -> list[Training]:
+    def trainings(self) -> list[FoldTraining]:
         """All trainings, fold after fold, so that the arms can be compared early."""
         return [
-            Training(self.dataset, self.configuration, arm.trainer, arm.plans, fold, self.gpus)
+            FoldTraining(self.dataset, self.configuration, arm.trainer, arm.plans, fold, self.gpus)
             for fold in self.folds
             for arm in self.arms
         ]
 
-    def trainings_of(self, arm: Arm) -> list[Training]:
-        """Those of one arm."""
+    def trainings_of(self, arm: Arm) -> list[FoldTraining]:
+        """The trainings of one arm."""
         return [training for training in self.trainings() if Arm(training.trainer, training.plans) == arm]
 
     @property
     def folder(self) -> Path:
         """What crossval itself writes, apart from the folds' logs."""
-        return results_folder(self.dataset) / "crossval" / self.configuration
+        return nnunet_folder("nnUNet_results") / self.dataset / "crossval" / self.configuration
 
     @property
     def file(self) -> Path:
@@ -77,7 +77,7 @@ def read_experiments(dataset: str | None = None) -> list[Experiment]:
     Raises:
         InputError: there is none, or a record cannot be read.
     """
-    results = _folder("nnUNet_results")
+    results = nnunet_folder("nnUNet_results")
     pattern = "Dataset*" if dataset is None else f"Dataset{int(dataset):03d}_*" if dataset.isdigit() else dataset
     files = sorted(results.glob(f"{pattern}/crossval/*/experiment.json"))
     if not files:
@@ -110,18 +110,18 @@ def define_experiment(
     Raises:
         InputError: something is missing, or unknown to nnU-Net.
     """
-    for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-        _folder(variable)
+    for variable in VARIABLES:
+        nnunet_folder(variable)
     name = _dataset_name(dataset)
     arms = _arms(trainers, plans)
     numbers = parse_folds(folds)
-    preprocessed = _folder("nnUNet_preprocessed") / name
+    preprocessed = nnunet_folder("nnUNet_preprocessed") / name
     for arm in arms:
-        _check_plans(preprocessed, arm.plans, configuration, gpus)
+        data_identifier = _check_plans(preprocessed, arm.plans, configuration, gpus)
         _check_trainer(arm.trainer)
-    count = _number_of_folds(preprocessed, arms[0].plans, configuration)
+    count = len(ensure_splits(preprocessed, data_identifier))
     if max(numbers) >= count:
-        raise InputError(f"--folds {folds}: {preprocessed / 'splits_final.json'} has the folds 0-{count - 1} only")
+        raise InputError(f"--folds {folds}: {preprocessed / SPLITS_FILE} has the folds 0-{count - 1} only")
     return Experiment(name, configuration, arms, numbers, gpus)
 
 
@@ -136,22 +136,10 @@ def parse_folds(text: str) -> tuple[int, ...]:
     return tuple(sorted(numbers))
 
 
-def results_folder(dataset: str) -> Path:
-    """Where nnU-Net keeps the dataset's models."""
-    return _folder("nnUNet_results") / dataset
-
-
-def _folder(variable: str) -> Path:
-    value = os.environ.get(variable)
-    if not value:
-        raise InputError(f"{variable} is not set: export {variable}=FOLDER, the one that nnU-Net uses")
-    return Path(value)
-
-
 def _dataset_name(dataset: str) -> str:
     from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 
-    preprocessed = _folder("nnUNet_preprocessed")
+    preprocessed = nnunet_folder("nnUNet_preprocessed")
     try:
         name = maybe_convert_to_dataset_name(dataset)
     except (ValueError, RuntimeError) as error:
@@ -180,7 +168,8 @@ def _arms(trainers: Sequence[str], plans: Sequence[str]) -> tuple[Arm, ...]:
     return arms
 
 
-def _check_plans(preprocessed: Path, plans: str, configuration: str, gpus: int) -> None:
+def _check_plans(preprocessed: Path, plans: str, configuration: str, gpus: int) -> str:
+    """Make sure that plans can be trained; the name of the folder that holds their preprocessed cases."""
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     file = preprocessed / f"{plans}.json"
@@ -202,6 +191,7 @@ def _check_plans(preprocessed: Path, plans: str, configuration: str, gpus: int) 
             f"--gpus-per-job {gpus}: the batch of {plans} {configuration} is {found_configuration.batch_size},"
             " and each GPU needs a sample; give fewer"
         )
+    return data.name
 
 
 def _check_trainer(trainer: str) -> None:
@@ -217,26 +207,3 @@ def _check_trainer(trainer: str) -> None:
             f"--trainers {trainer}: nnU-Net finds no such trainer; look for a typing error, run 'missu doctor' if it "
             "is one of MISSU's, or set nnUNet_extTrainer to the folder that holds it"
         ) from error
-
-
-def _number_of_folds(preprocessed: Path, plans: str, configuration: str) -> int:
-    """The number of folds in nnU-Net's split of the cases, which is made if there is none.
-
-    Trainings that start together would each make it, the same one, and read one another's half-written file.
-    """
-    from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
-    from nnunetv2.utilities.crossval_split import generate_crossval_split
-    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-
-    file = preprocessed / "splits_final.json"
-    if not file.is_file():
-        manager = PlansManager(str(preprocessed / f"{plans}.json"))
-        data = str(preprocessed / manager.get_configuration(configuration).data_identifier)
-        cases = sorted(infer_dataset_class(data).get_identifiers(data))
-        splits: list[dict[str, Any]] = generate_crossval_split(cases, seed=12345, n_splits=5)
-        with whole_file(file) as partial:
-            partial.write_text(json.dumps(splits, indent=4))
-    try:
-        return len(json.loads(file.read_text()))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{file}: is not a list of folds; delete it, and nnU-Net's split is made anew") from error

@@ -8,7 +8,7 @@ from collections.abc import Generator, Sequence
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.experiments.events import Event
-from missu_nnunet.experiments.training import Training, dice_text, outcome
+from missu_nnunet.experiments.fold_training import FoldTraining, dice_text, outcome
 from missu_nnunet.nnunet.command import BusyError, LoggedCommand
 
 
@@ -38,7 +38,7 @@ def device_groups(gpus: int | None) -> list[tuple[str, ...]]:
 
 
 def run_locally(
-    trainings: Sequence[Training], groups: Sequence[tuple[str, ...]], resume: bool = True
+    trainings: Sequence[FoldTraining], groups: Sequence[tuple[str, ...]], resume: bool = True
 ) -> Generator[Event | None, None, None]:
     """Run the trainings that are not finished, each on the next free group of devices.
 
@@ -51,7 +51,7 @@ def run_locally(
         resume: whether broken trainings go on from their checkpoint.
     """
     waiting = list(trainings)
-    running: dict[tuple[str, ...], tuple[Training, LoggedCommand]] = {}
+    running: dict[tuple[str, ...], tuple[FoldTraining, LoggedCommand]] = {}
     try:
         while waiting or running:
             for group in groups:

@@ -17,9 +17,8 @@ from missu_nnunet.errors import InputError
 from missu_nnunet.experiments.accumulation import Accumulation, accumulate
 from missu_nnunet.experiments.events import Event
 from missu_nnunet.experiments.experiment import Experiment
+from missu_nnunet.experiments.fold_training import FoldTraining, outcome
 from missu_nnunet.experiments.slurm_queue import active_jobs, read_jobs, write_jobs
-from missu_nnunet.experiments.training import Training, outcome
-from missu_nnunet.nnunet.fold import delete_checkpoints
 
 Result = TypeVar("Result")
 
@@ -32,7 +31,7 @@ _ACCUMULATION = "accumulation"
 class TrainingJob:
     """What a job does. At its time limit or when it is preempted, submitit requeues it, and it continues."""
 
-    def __init__(self, training: Training) -> None:
+    def __init__(self, training: FoldTraining) -> None:
         self.training = training
 
     def __call__(self) -> str:
@@ -148,7 +147,7 @@ def submit(experiment: Experiment, executor: submitit.Executor, resume: bool = T
     if trainings:
         if not resume:
             for training in trainings:
-                delete_checkpoints(training.folder)
+                training.results.delete_checkpoints()
         with executor.batch():
             submitted = [executor.submit(TrainingJob(training)) for training in trainings]
         for training, job in zip(trainings, submitted, strict=True):

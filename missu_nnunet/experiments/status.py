@@ -1,4 +1,4 @@
-"""The state of each training of an experiment, for people."""
+"""The state of each training of an experiment, in words."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import re
 from collections.abc import Mapping
 
 from missu_nnunet.experiments.events import duration
-from missu_nnunet.experiments.training import Training
-from missu_nnunet.nnunet.fold import is_trained, progress, validation_dice
+from missu_nnunet.experiments.fold_training import FoldTraining, dice_text
 
 
-def training_status(training: Training, cluster_states: Mapping[str, str]) -> tuple[str, str]:
+def training_status(training: FoldTraining, cluster_states: Mapping[str, str]) -> tuple[str, str]:
     """The state in a word or two, and its details.
 
     Args:
@@ -18,7 +17,7 @@ def training_status(training: Training, cluster_states: Mapping[str, str]) -> tu
         cluster_states: name of a training → the state of its job on the cluster, such as PENDING.
     """
     if training.is_finished():
-        return "finished", f"Dice {validation_dice(training.folder):.4f}"
+        return "finished", dice_text(training)
     if training.is_running():
         return "running", progress_text(training)
     if training.name in cluster_states:
@@ -31,11 +30,11 @@ def training_status(training: Training, cluster_states: Mapping[str, str]) -> tu
     return "failed", f"exit code {code}, see {training.log}"
 
 
-def progress_text(training: Training) -> str:
+def progress_text(training: FoldTraining) -> str:
     """Epochs done and the time left for the others; empty before the first epoch."""
-    if is_trained(training.folder):
+    if training.results.is_trained():
         return "trained, validation to do"
-    found = progress(training.folder)
+    found = training.results.progress()
     if found is None:
         return ""
     if found.epochs is None or found.epoch_seconds is None:
@@ -44,7 +43,7 @@ def progress_text(training: Training) -> str:
     return f"{found.done} of {found.epochs} epochs done, {left} and the validation left"
 
 
-def _last_exit_code(training: Training) -> int | None:
+def _last_exit_code(training: FoldTraining) -> int | None:
     """That of the latest command; None if it was killed and could not say."""
     if not training.log.is_file():
         return None

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from missu_nnunet.files import write_json
+from missu_nnunet.nnunet.fold import FINAL_CHECKPOINT
+from missu_nnunet.nnunet.folders import nnunet_folder
 
 _STARTED = time.perf_counter()  # before torch is imported
 _STEPS = 5
@@ -122,7 +124,7 @@ def measure(dataset: str, configuration: str, trainer_name: str, plans: str, gpu
         trainer.num_iterations_per_epoch,
         trainer.num_val_iterations_per_epoch,
         trainer.num_epochs,
-        (Path(trainer.output_folder) / "checkpoint_final.pth").stat().st_size,
+        (Path(trainer.output_folder) / FINAL_CHECKPOINT).stat().st_size,
     )
 
 
@@ -169,7 +171,7 @@ def main() -> None:
     """Measure what the command line says."""
     dataset, configuration, trainer, plans, gpus, file = sys.argv[1:]
     with tempfile.TemporaryDirectory() as results:
-        _link_previous_stages(Path(os.environ["nnUNet_results"]) / dataset, Path(results) / dataset)
+        _link_previous_stages(nnunet_folder("nnUNet_results") / dataset, Path(results) / dataset)
         os.environ["nnUNet_results"] = results
         timing = measure(dataset, configuration, trainer, plans, int(gpus))
     write_json(asdict(timing), Path(file))

@@ -5,14 +5,13 @@ A command dies with the process that started it.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shlex
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -38,6 +37,18 @@ def nnunet_command(name: str) -> str:
     return command
 
 
+def require_posix() -> None:
+    """Make sure that commands can be run from here.
+
+    Raises:
+        InputError: this is neither Linux nor macOS.
+    """
+    if os.name != "posix":
+        raise InputError(
+            "this needs Linux or macOS: it locks the logs of nnU-Net's commands, and ends them by their process group"
+        )
+
+
 class BusyError(RuntimeError):
     """Another process runs a command with the same log."""
 
@@ -58,6 +69,7 @@ class LoggedCommand:
         self.started = time.monotonic()
         log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} $ {self.line}\n")
         log.flush()
+        self._log, self._start = Path(log.name), log.tell()
         path = program if os.path.isabs(program) else nnunet_command(program)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "missu_nnunet.nnunet.leash", path, *arguments],
@@ -83,6 +95,24 @@ class LoggedCommand:
         finally:
             self.stop()
 
+    def lines(self) -> Generator[str, None, None]:
+        """What it prints, line by line as it comes; closing the generator before its end kills the command."""
+        try:
+            with self._log.open(encoding="utf-8", errors="replace") as log:
+                log.seek(self._start)
+                line, ended = "", False
+                while not ended:
+                    ended = self.poll() is not None  # asked first: all that it printed is there then
+                    while part := log.readline():
+                        line += part
+                        if line.endswith("\n"):
+                            yield line
+                            line = ""
+                    if not ended:
+                        time.sleep(0.1)
+        finally:
+            self.stop()
+
     def stop(self) -> None:
         """Kill the command, if it runs, and wait until it is gone."""
         assert self._process.stdin is not None  # it is a pipe
@@ -98,7 +128,9 @@ def locked_log(path: Path) -> Iterator[IO[str]]:
 
     Raises:
         BusyError: another process has the lock and keeps it.
+        InputError: this is neither Linux nor macOS.
     """
+    require_posix()
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as log:
         deadline = time.monotonic() + _PATIENCE
@@ -111,6 +143,8 @@ def locked_log(path: Path) -> Iterator[IO[str]]:
 
 def is_locked(path: Path) -> bool:
     """Whether a command writes to the log now, here or, where the file system has locks, on another machine."""
+    import fcntl  # which Windows lacks
+
     try:
         with path.open() as log:
             fcntl.flock(log, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -122,6 +156,8 @@ def is_locked(path: Path) -> bool:
 
 
 def _try_lock(log: IO[str]) -> bool:
+    import fcntl
+
     try:
         fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

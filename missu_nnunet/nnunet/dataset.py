@@ -10,20 +10,7 @@ from typing import Any
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import read_json
-
-
-def raw_folder() -> Path:
-    """The folder of the environment variable nnUNet_raw.
-
-    Raises:
-        InputError: the variable is not set.
-    """
-    folder = os.environ.get("nnUNet_raw")
-    if not folder:
-        raise InputError(
-            "nnUNet_raw is not set: export nnUNet_raw=FOLDER, the folder that holds nnU-Net's raw datasets"
-        )
-    return Path(folder)
+from missu_nnunet.nnunet.folders import nnunet_folder
 
 
 def find_dataset(dataset: str) -> Path:
@@ -41,7 +28,7 @@ def find_dataset(dataset: str) -> Path:
         raise InputError(
             f"{dataset}: no dataset there; give a dataset's folder, its dataset.json, or its name or ID in nnUNet_raw"
         )
-    raw = raw_folder()
+    raw = nnunet_folder("nnUNet_raw")
     pattern = f"Dataset{int(dataset):03d}_*" if dataset.isdigit() else dataset
     found = sorted(folder for folder in raw.glob(pattern) if (folder / "dataset.json").is_file())
     if len(found) != 1:

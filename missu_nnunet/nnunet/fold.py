@@ -1,4 +1,4 @@
-"""How far a fold's training is, read from what nnU-Net writes into the fold's folder."""
+"""A fold's folder as nnU-Net leaves it: checkpoints, logs, and how far the training is."""
 
 from __future__ import annotations
 
@@ -8,85 +8,105 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-_CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
-"""In the order in which nnU-Net looks for the one to continue from."""
+from missu_nnunet.nnunet.log import EPOCH_SECONDS, read_epochs
+from missu_nnunet.nnunet.summary import mean_dice
 
+FINAL_CHECKPOINT = "checkpoint_final.pth"
 
-def is_finished(fold: Path) -> bool:
-    """Whether nnU-Net trained and validated the fold to the end."""
-    return _is_whole(fold / "checkpoint_final.pth") and validation_dice(fold) is not None
-
-
-def is_trained(fold: Path) -> bool:
-    """Whether the training is finished, whatever became of the validation."""
-    return _is_whole(fold / "checkpoint_final.pth")
-
-
-def can_continue(fold: Path) -> bool:
-    """Whether there is a checkpoint to continue from."""
-    return any(_is_whole(fold / name) for name in _CHECKPOINTS)
-
-
-def set_broken_checkpoints_aside(fold: Path) -> list[Path]:
-    """Rename the checkpoints that nnU-Net was killed in writing, which it would fail to continue from."""
-    broken = [fold / name for name in _CHECKPOINTS if (fold / name).exists() and not _is_whole(fold / name)]
-    for file in broken:
-        file.replace(file.with_name(file.name + ".broken"))
-    return broken
-
-
-def delete_checkpoints(fold: Path) -> None:
-    """Make sure that the fold's next training begins anew."""
-    for name in _CHECKPOINTS:
-        (fold / name).unlink(missing_ok=True)
-
-
-def delete_scores(fold: Path) -> None:
-    """Make sure that the scores of an earlier training do not make the next one look finished."""
-    (fold / "validation" / "summary.json").unlink(missing_ok=True)
-
-
-def validation_dice(fold: Path) -> float | None:
-    """Mean foreground Dice of the validation; None while there is none. NaN if nothing could be scored."""
-    return mean_dice(fold / "validation" / "summary.json")
-
-
-def mean_dice(summary: Path) -> float | None:
-    """nnU-Net's mean foreground Dice in a ``summary.json``; None if the file is not there or not whole."""
-    try:
-        return float(json.loads(summary.read_text())["foreground_mean"]["Dice"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+CHECKPOINTS = (FINAL_CHECKPOINT, "checkpoint_latest.pth", "checkpoint_best.pth")
+"""The names of a fold's checkpoints, in the order in which nnU-Net looks for the one to continue from."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Epochs done, epochs in all (None if nnU-Net has not said), and the latest epoch's seconds."""
+    """How far a training came.
+
+    Attributes:
+        done: epochs done.
+        epochs: epochs in all; None if nnU-Net has not said.
+        epoch_seconds: how long the latest epoch took; None before its end.
+    """
 
     done: int
     epochs: int | None
     epoch_seconds: float | None
 
 
-def progress(fold: Path) -> Progress | None:
-    """How far the latest training of the fold came; None if there was none."""
-    logs = sorted(fold.glob("training_log_*.txt"), key=lambda file: file.stat().st_mtime)
-    for log in reversed(logs):  # the latest one may not have reached its first epoch yet
-        text = log.read_text(errors="replace")
-        started = re.findall(r"Epoch (\d+)\s*$", text, re.MULTILINE)
-        if started:
-            seconds = re.findall(r"Epoch time: ([\d.]+) s", text)
-            last_epoch_ended = text.rfind("Epoch time:") > text.rfind(f"Epoch {started[-1]}")
-            done = int(started[-1]) + last_epoch_ended
-            return Progress(done, _epochs(fold), float(seconds[-1]) if seconds else None)
-    return None
+@dataclass(frozen=True)
+class Fold:
+    """A fold's folder, which need not exist yet."""
 
+    folder: Path
 
-def _epochs(fold: Path) -> int | None:
-    try:
-        return int(json.loads((fold / "debug.json").read_text())["num_epochs"])
-    except (OSError, ValueError, KeyError):
+    @property
+    def summary(self) -> Path:
+        """nnU-Net's scores of the validation cases."""
+        return self.folder / "validation" / "summary.json"
+
+    def is_finished(self) -> bool:
+        """Whether nnU-Net trained and validated the fold to the end."""
+        return self.is_trained() and self.validation_dice() is not None
+
+    def is_trained(self) -> bool:
+        """Whether the training is finished, whatever became of the validation."""
+        return _is_whole(self.folder / FINAL_CHECKPOINT)
+
+    def can_continue(self) -> bool:
+        """Whether there is a checkpoint to continue from."""
+        return any(_is_whole(self.folder / name) for name in CHECKPOINTS)
+
+    def checkpoints(self) -> list[Path]:
+        """The checkpoints that are there, whole or not, in the order of :data:`CHECKPOINTS`."""
+        return [file for name in CHECKPOINTS if (file := self.folder / name).is_file()]
+
+    def set_broken_checkpoints_aside(self) -> list[Path]:
+        """Rename the checkpoints that nnU-Net was killed in writing, which it would fail to continue from."""
+        broken = [file for file in self.checkpoints() if not _is_whole(file)]
+        for file in broken:
+            file.replace(file.with_name(file.name + ".broken"))
+        return broken
+
+    def delete_checkpoints(self) -> None:
+        """Make sure that the fold's next training begins anew."""
+        for name in CHECKPOINTS:
+            (self.folder / name).unlink(missing_ok=True)
+
+    def delete_scores(self) -> None:
+        """Make sure that the scores of an earlier training do not make the next one look finished."""
+        self.summary.unlink(missing_ok=True)
+
+    def validation_dice(self) -> float | None:
+        """Mean foreground Dice of the validation; None while there is none. NaN if nothing could be scored."""
+        return mean_dice(self.summary)
+
+    def logs(self) -> list[Path]:
+        """The text logs of the fold's trainings, oldest first; their names hold the time of their start."""
+        return sorted(self.folder.glob("training_log*.txt"), key=lambda file: _numbers_in(file.name))
+
+    def progress(self) -> Progress | None:
+        """How far the latest training of the fold came; None if there was none."""
+        for log in reversed(self.logs()):  # the latest one may not have reached its first epoch yet
+            epochs = read_epochs(log.read_text(encoding="utf-8", errors="replace").splitlines())
+            if epochs:
+                *_, last = epochs
+                seconds = [values[EPOCH_SECONDS] for values in epochs.values() if EPOCH_SECONDS in values]
+                return Progress(
+                    done=last + (EPOCH_SECONDS in epochs[last]),
+                    epochs=self._epochs(),
+                    epoch_seconds=seconds[-1] if seconds else None,
+                )
         return None
+
+    def _epochs(self) -> int | None:
+        try:
+            return int(json.loads((self.folder / "debug.json").read_text())["num_epochs"])
+        except (OSError, ValueError, KeyError):
+            return None
+
+
+def _numbers_in(name: str) -> list[int]:
+    """The numbers in a name, to sort by: nnU-Net does not pad months and days."""
+    return [int(number) for number in re.findall(r"\d+", name)]
 
 
 def _is_whole(checkpoint: Path) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.comparison import number
 from missu_nnunet.evaluation.folders import some
 from missu_nnunet.evaluation.metrics import LARGER_IS_BETTER
-from missu_nnunet.evaluation.results import Results, model_folder
+from missu_nnunet.evaluation.results import Results
+from missu_nnunet.nnunet.folders import folder_if_set, model_folder
 from missu_nnunet.pictures.colours import Volume
 from missu_nnunet.pictures.orientation import Geometry, oriented, oriented_labels
 from missu_nnunet.pictures.slices import grey, window
@@ -92,11 +92,11 @@ def choose_cases(results: Results, wanted: Sequence[str]) -> list[ShownCase]:
 
 def image_folders(results: Results) -> list[Path]:
     """Where the images of the arms' dataset should be: nnUNet_raw's imagesTr and imagesTs."""
-    raw = os.environ.get("nnUNet_raw")
+    raw = folder_if_set("nnUNet_raw")
     datasets = dict.fromkeys(model_folder(folder.resolve()).parent.name for folder in results.folders.values())
     if not raw:
         return []
-    return [Path(raw) / dataset / part for dataset in datasets for part in ("imagesTr", "imagesTs")]
+    return [raw / dataset / part for dataset in datasets for part in ("imagesTr", "imagesTs")]
 
 
 def read_case(results: Results, case: str, images: Sequence[Path], channel_names: Sequence[str]) -> CaseVolumes:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import platform
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from missu_nnunet.evaluation.results import model_folder
+from missu_nnunet.nnunet.folders import Model, model_folder
 from missu_nnunet.report.training_curves import TrainingRun
 
 _PACKAGES = (
@@ -27,9 +28,8 @@ def arm_facts(folder: Path, runs: list[TrainingRun]) -> dict[str, str]:
     """Name → value, in the order of the page; what is not known is left out."""
     model = model_folder(folder.resolve())
     facts = {"folder": str(folder)}
-    parts = model.name.split("__")
-    if len(parts) == 3:
-        facts |= dict(zip(("trainer", "plans", "configuration"), parts, strict=True))
+    if names := Model.of(model):
+        facts |= asdict(names)
     plans = _read_json(next((p / "plans.json" for p in (folder, model) if (p / "plans.json").is_file()), None))
     facts |= _plan_facts(plans, facts.get("configuration", ""))
     if runs:

@@ -19,9 +19,10 @@ from plotly.offline import get_plotlyjs
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.comparison import OVERALL, Comparison, Comparisons, compare_arms, number, p_value
-from missu_nnunet.evaluation.results import Results, model_folder
+from missu_nnunet.evaluation.results import Results
 from missu_nnunet.files import whole_file
 from missu_nnunet.nnunet.dataset import read_dataset
+from missu_nnunet.nnunet.folders import model_folder
 from missu_nnunet.pictures.colours import DIFFERENCES, IGNORED, class_colours, difference_colours, label_colours
 from missu_nnunet.report.cases import ShownCase, choose_cases, image_folders, read_case
 from missu_nnunet.report.charts import (

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from missu_nnunet.demo import mean_pseudo_dice, started_epoch
 from missu_nnunet.errors import InputError
-from missu_nnunet.evaluation.results import model_folder
-
-CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
-"""In the order of preference."""
+from missu_nnunet.nnunet.fold import FINAL_CHECKPOINT, Fold
+from missu_nnunet.nnunet.folders import model_folder
+from missu_nnunet.nnunet.log import read_epochs
 
 CURVES = {
     "train_losses": "training loss",
@@ -26,14 +24,6 @@ CURVES = {
     "lrs": "learning rate",
 }
 """Keys of nnU-Net's log and of MISSU's addition to it, and what the page calls them."""
-
-_TERMS = {"segmentation": "seg_loss", "auxiliary heads": "aux_loss", "distillation": "kd_loss"}
-_PATTERNS = {
-    "lrs": re.compile(r"Current learning rate: (\S+)"),
-    "train_losses": re.compile(r"train_loss (\S+)"),
-    "val_losses": re.compile(r"val_loss (\S+)"),
-}
-_NUMBER = r"(-?[\d.]+(?:e-?\d+)?|nan)"
 
 
 @dataclass(frozen=True)
@@ -75,20 +65,19 @@ def read_training(arm: Path) -> list[TrainingRun]:
 
 def _read_fold(fold: Path) -> TrainingRun:
     notes = []
-    for name in CHECKPOINTS:
-        if not (fold / name).is_file():
-            continue
+    files = Fold(fold)
+    for file in files.checkpoints():
         try:
-            checkpoint = _describe(fold / name)
+            checkpoint = _describe(file)
         except InputError as error:
             notes.append(str(error))
             continue
-        if name != CHECKPOINTS[0]:
-            notes.append(f"{fold.name} has no {CHECKPOINTS[0]}: the training is not finished, or was stopped.")
+        if file.name != FINAL_CHECKPOINT:
+            notes.append(f"{fold.name} has no {FINAL_CHECKPOINT}: the training is not finished, or was stopped.")
         logging = checkpoint["logging"]
         curves = {key: values for key in CURVES if (values := _numbers(logging.get(key)))}
-        return TrainingRun(fold.name, name, curves, _epoch_seconds(logging), checkpoint, notes)
-    logs = sorted(fold.glob("training_log*.txt"))
+        return TrainingRun(fold.name, file.name, curves, _epoch_seconds(logging), checkpoint, notes)
+    logs = files.logs()
     if not logs:
         return TrainingRun(
             fold.name, None, {}, [], {}, [*notes, f"{fold.name} has neither checkpoint nor training log."]
@@ -128,38 +117,11 @@ def _numbers(values: Any) -> list[float]:
 
 def _log_curves(logs: list[Path]) -> dict[str, list[float]]:
     """The curves of text logs, oldest first; what a continued training repeats counts as it was in the end."""
-    found: dict[str, dict[int, float]] = {key: {} for key in CURVES}
-    for log in logs:
-        epoch = None
-        for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-            if (started := started_epoch(line)) is not None:
-                epoch = started
-            if epoch is not None:
-                for key, value in _values(line).items():
-                    found[key][epoch] = value
+    lines = chain.from_iterable(log.read_text(encoding="utf-8", errors="replace").splitlines() for log in logs)
+    epochs = read_epochs(lines)
+    found = {key: [number for number, values in epochs.items() if key in values] for key in CURVES}
     return {
-        key: [values.get(epoch, math.nan) for epoch in range(max(values) + 1)]
-        for key, values in found.items()
-        if values
+        key: [epochs.get(number, {}).get(key, math.nan) for number in range(max(numbers) + 1)]
+        for key, numbers in found.items()
+        if numbers
     }
-
-
-def _values(line: str) -> dict[str, float]:
-    """What one line of the log says."""
-    dice = mean_pseudo_dice(line)
-    values = {} if dice is None else {"mean_fg_dice": dice}
-    for key, pattern in _PATTERNS.items():
-        if match := pattern.search(line):
-            values |= _number(key, match[1])
-    if "loss terms:" in line:
-        for name, key in _TERMS.items():
-            if match := re.search(f"{name} {_NUMBER}", line):
-                values |= _number(key, match[1])
-    return values
-
-
-def _number(key: str, text: str) -> dict[str, float]:
-    try:
-        return {key: float(text)}
-    except ValueError:
-        return {}

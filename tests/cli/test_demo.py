@@ -1,15 +1,15 @@
 """``missu demo``: its folder, its steps and its failures. The whole chain runs in continuous integration."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from processes import wait_until_gone
 
 from missu_nnunet import __version__
-from missu_nnunet.demo import Demo, Step, mean_pseudo_dice, started_epoch
+from missu_nnunet.demo import Demo, Step
 from missu_nnunet.errors import InputError
 
 _MARKER = "missu-demo.json"
@@ -86,8 +86,9 @@ def test_phantoms_are_written_once_and_half_written_ones_again(tmp_path: Path) -
 def test_finished_step_is_remembered(tmp_path: Path) -> None:
     demo = Demo(tmp_path, seed=0)
     step = Step("print", (sys.executable, "-c", "import os; print(os.environ['nnUNet_raw'])"), None)
-    assert list(demo.run(step)) == [f"{tmp_path / 'nnUNet_raw'}\n"]
-    assert demo.log(step).read_text() == f"{tmp_path / 'nnUNet_raw'}\n"
+    first, *_ = demo.run(step)
+    assert first == f"{tmp_path / 'nnUNet_raw'}\n"
+    assert f"{tmp_path / 'nnUNet_raw'}\n" in demo.log(step).read_text()
     assert Demo(tmp_path, seed=0).is_finished("print")
 
 
@@ -114,8 +115,7 @@ def test_abandoned_step_leaves_no_process(tmp_path: Path) -> None:
     lines = demo.run(Step("sleep", (sys.executable, "-c", code), None))
     process = int(next(lines))
     lines.close()
-    with pytest.raises(ProcessLookupError):
-        os.kill(process, 0)
+    wait_until_gone([process])
     assert not demo.is_finished("sleep")
 
 
@@ -158,19 +158,3 @@ def test_dice_is_read_by_case_and_structure(tmp_path: Path) -> None:
         "p_0": {"nucleus": 1, "shell": 2, "vessel": 3},
         "p_10": {"nucleus": 11, "shell": 12, "vessel": 13},
     }
-
-
-@pytest.mark.parametrize(
-    ("line", "epoch", "dice"),
-    [
-        ("2026-01-02 03:04:05.678901: Epoch 12 \n", 12, None),
-        ("2026-01-02 03:04:05.678901: Epoch time: 12.3 s \n", None, None),
-        ("2026-01-02 03:04:05.678901: Pseudo dice [np.float32(0.5), np.float32(0.7)] \n", None, 0.6),
-        ("2026-01-02 03:04:05.678901: Pseudo dice [np.float32(0.0), np.float32(1.0), np.float32(0.2)] \n", None, 0.4),
-        ("2026-01-02 03:04:05.678901: Pseudo dice [0.5, 1e-04] \n", None, 0.25005),
-        ("2026-01-02 03:04:05.678901: train_loss -0.5 \n", None, None),
-    ],
-)
-def test_training_log_is_understood(line: str, epoch: int | None, dice: float | None) -> None:
-    assert started_epoch(line) == epoch
-    assert mean_pseudo_dice(line) == (None if dice is None else pytest.approx(dice))

@@ -11,8 +11,8 @@ import submitit
 from commands import run
 from slurm import NoSlurmError, single_node_slurm
 
+from missu_nnunet.experiments.fold_training import FoldTraining
 from missu_nnunet.experiments.slurm_launcher import TrainingJob
-from missu_nnunet.experiments.training import Training
 
 TRAINER = "MISSUTrainer_4epochs_4iters"  # not that of the other tests: its folds must be untrained
 PLANS = "nnUNetMISSUPlansCPU"
@@ -47,7 +47,7 @@ def test_array_is_requeued_and_accumulated(planned: str) -> None:
     )
     model = Path(os.environ["nnUNet_results"]) / planned / f"{TRAINER}__{PLANS}__3d_fullres"
     jobs = model.parent / "crossval" / "3d_fullres" / "jobs"
-    trainings = [Training(planned, "3d_fullres", TRAINER, PLANS, fold, gpus=0) for fold in (0, 1)]
+    trainings = [FoldTraining(planned, "3d_fullres", TRAINER, PLANS, fold, gpus=0) for fold in (0, 1)]
 
     def logs() -> str:
         return "\n".join(file.read_text() for file in [*jobs.glob("*.out"), *model.glob("fold_*/crossval.log")])
@@ -76,7 +76,7 @@ def test_array_is_requeued_and_accumulated(planned: str) -> None:
 
 
 def test_job_continues_when_submitit_requeues_it(planned: str, tmp_path: Path) -> None:
-    training = Training(planned, "3d_fullres", TRAINER, PLANS, 2, gpus=0)
+    training = FoldTraining(planned, "3d_fullres", TRAINER, PLANS, 2, gpus=0)
     executor = submitit.AutoExecutor(tmp_path, cluster="local")
     executor.update_parameters(timeout_min=10)
     job = executor.submit(TrainingJob(training))

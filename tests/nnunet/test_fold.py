@@ -8,14 +8,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from missu_nnunet.nnunet.fold import (
-    Progress,
-    can_continue,
-    is_finished,
-    is_trained,
-    progress,
-    set_broken_checkpoints_aside,
-)
+from missu_nnunet.nnunet.fold import Fold, Progress
 
 EPOCHS = """
 2026-01-01 00:00:00.000000: Epoch 0 
@@ -36,31 +29,38 @@ def write_summary(fold: Path) -> Path:
 def test_half_written_checkpoint_is_set_aside(tmp_path: Path, share: float) -> None:
     file = tmp_path / "checkpoint_latest.pth"
     torch.save({"weights": torch.rand(1000)}, file)
-    assert can_continue(tmp_path)
-    assert set_broken_checkpoints_aside(tmp_path) == []
+    assert Fold(tmp_path).can_continue()
+    assert Fold(tmp_path).set_broken_checkpoints_aside() == []
     whole = file.read_bytes()
     file.write_bytes(whole[: int(share * len(whole))])
-    assert not can_continue(tmp_path)
-    assert set_broken_checkpoints_aside(tmp_path) == [file]
+    assert not Fold(tmp_path).can_continue()
+    assert Fold(tmp_path).set_broken_checkpoints_aside() == [file]
     assert not file.exists()
 
 
 def test_finished_is_trained_and_scored(tmp_path: Path) -> None:
     torch.save({}, tmp_path / "checkpoint_best.pth")
     summary = write_summary(tmp_path)
-    assert not is_trained(tmp_path)
-    assert not is_finished(tmp_path)
+    assert not Fold(tmp_path).is_trained()
+    assert not Fold(tmp_path).is_finished()
     torch.save({}, tmp_path / "checkpoint_final.pth")
-    assert is_finished(tmp_path)
+    assert Fold(tmp_path).is_finished()
     summary.write_text(summary.read_text()[:-5])
-    assert is_trained(tmp_path)
-    assert not is_finished(tmp_path)
+    assert Fold(tmp_path).is_trained()
+    assert not Fold(tmp_path).is_finished()
 
 
 @pytest.mark.parametrize(("tail", "done"), [("", 1), ("2026-01-01 00:00:00.000000: Epoch time: 13.5 s\n", 2)])
 def test_progress_counts_the_epochs_that_ended(tmp_path: Path, tail: str, done: int) -> None:
-    assert progress(tmp_path) is None
+    assert Fold(tmp_path).progress() is None
     (tmp_path / "training_log_2026_1_1_00_00_00.txt").write_text(EPOCHS + tail)
     (tmp_path / "training_log_2026_1_1_00_00_01.txt").write_text("starting\n")  # says nothing yet
     (tmp_path / "debug.json").write_text(json.dumps({"num_epochs": "8"}))
-    assert progress(tmp_path) == Progress(done, 8, 13.5 if tail else 12.5)
+    assert Fold(tmp_path).progress() == Progress(done, 8, 13.5 if tail else 12.5)
+
+
+def test_logs_are_in_the_order_of_their_times(tmp_path: Path) -> None:
+    names = [f"training_log_{day}_00_00_00.txt" for day in ("2026_9_30", "2026_10_2", "2026_10_11")]
+    for name in names:
+        (tmp_path / name).touch()
+    assert [log.name for log in Fold(tmp_path).logs()] == names

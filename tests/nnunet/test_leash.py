@@ -1,12 +1,11 @@
 """A program on the leash lives no longer than whoever holds it."""
 
-import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
+from processes import wait_until_gone
 
 LEASH = [sys.executable, "-m", "missu_nnunet.nnunet.leash"]
 # A program with a child of its own; both write their process IDs.
@@ -26,7 +25,7 @@ def test_killed_program_is_told_as_by_a_shell_and_its_children_end() -> None:
         [*LEASH, "sh", "-c", "sleep 60 & echo $!; kill -9 $$"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert process.wait(20) == 128 + signal.SIGKILL
-    _wait_until_gone([int(process.stdout.readline())])
+    wait_until_gone([int(process.stdout.readline())])
 
 
 @pytest.mark.parametrize("death", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
@@ -41,20 +40,4 @@ def test_program_and_its_children_die_with_the_holder(death: signal.Signals) -> 
     assert len(processes) == 2
     holder.send_signal(death)
     holder.wait(20)
-    _wait_until_gone(processes)
-
-
-def _wait_until_gone(processes: list[int]) -> None:
-    deadline = time.monotonic() + 20
-    while alive := [process for process in processes if _is_alive(process)]:
-        assert time.monotonic() < deadline, alive
-        time.sleep(0.05)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-        with open(f"/proc/{process}/stat") as file:
-            return file.read().rsplit(")")[1].split()[0] != "Z"  # adopted by nobody that would bury it
-    except (ProcessLookupError, FileNotFoundError):
-        return False
+    wait_until_gone(processes)

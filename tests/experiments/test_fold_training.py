@@ -7,20 +7,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from missu_nnunet.experiments.training import Training
+from missu_nnunet.experiments.fold_training import FoldTraining
 from missu_nnunet.nnunet import command
 from missu_nnunet.nnunet.command import BusyError, locked_log
 
 
 @pytest.fixture
-def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Training:
+def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FoldTraining:
     monkeypatch.setenv("nnUNet_results", str(tmp_path))
-    training = Training("Dataset999_None", "3d_fullres", "MISSUTrainer", "nnUNetPlans", 2, gpus=0)
+    training = FoldTraining("Dataset999_None", "3d_fullres", "MISSUTrainer", "nnUNetPlans", 2, gpus=0)
     training.folder.mkdir(parents=True)
     return training
 
 
-def test_command_is_nnunets_and_does_what_is_left(training: Training) -> None:
+def test_command_is_nnunets_and_does_what_is_left(training: FoldTraining) -> None:
     plain = shlex.split("nnUNetv2_train Dataset999_None 3d_fullres 2 -tr MISSUTrainer -p nnUNetPlans -device cpu")
     assert training.command() == plain
     torch.save({}, training.folder / "checkpoint_best.pth")
@@ -31,11 +31,11 @@ def test_command_is_nnunets_and_does_what_is_left(training: Training) -> None:
 
 @pytest.mark.parametrize(("gpus", "options"), [(1, []), (2, ["-num_gpus", "2"])])
 def test_gpus_are_nnunets_default_device(gpus: int, options: list[str]) -> None:
-    training = Training("Dataset999_None", "2d", "nnUNetTrainer", "nnUNetPlans", 0, gpus)
+    training = FoldTraining("Dataset999_None", "2d", "nnUNetTrainer", "nnUNetPlans", 0, gpus)
     assert training.command()[8:] == options
 
 
-def test_a_fold_is_trained_by_one_process_at_a_time(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fold_is_trained_by_one_process_at_a_time(training: FoldTraining, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "_PATIENCE", 0.3)
     with locked_log(training.log) as log:
         process = subprocess.Popen(["sleep", "60"], stdout=log)
@@ -47,7 +47,7 @@ def test_a_fold_is_trained_by_one_process_at_a_time(training: Training, monkeypa
     assert not training.is_running()
 
 
-def test_nothing_of_an_earlier_training_is_taken_for_the_new_ones(training: Training) -> None:
+def test_nothing_of_an_earlier_training_is_taken_for_the_new_ones(training: FoldTraining) -> None:
     torch.save({}, training.folder / "checkpoint_best.pth")
     (training.folder / "validation").mkdir()
     (training.folder / "validation" / "summary.json").write_text('{"foreground_mean": {"Dice": 1}}')

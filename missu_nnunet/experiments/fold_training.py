@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from missu_nnunet.experiments.events import Event, duration
-from missu_nnunet.nnunet import fold as fold_state
 from missu_nnunet.nnunet.command import LoggedCommand, is_locked, locked_log
+from missu_nnunet.nnunet.fold import Fold
+from missu_nnunet.nnunet.folders import Model
 
 
 @dataclass(frozen=True)
-class Training:
+class FoldTraining:
     """One fold of one arm.
 
     Attributes:
@@ -33,14 +33,18 @@ class Training:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Human-readable name."""
         return f"{self.trainer} {self.plans} fold {self.fold}"
 
     @property
     def folder(self) -> Path:
         """Where nnU-Net keeps the fold."""
-        model = f"{self.trainer}__{self.plans}__{self.configuration}"
-        return Path(os.environ["nnUNet_results"]) / self.dataset / model / f"fold_{self.fold}"
+        return Model(self.trainer, self.plans, self.configuration).folder(self.dataset) / f"fold_{self.fold}"
+
+    @property
+    def results(self) -> Fold:
+        """What nnU-Net has written of the fold so far."""
+        return Fold(self.folder)
 
     @property
     def log(self) -> Path:
@@ -49,7 +53,7 @@ class Training:
 
     def is_finished(self) -> bool:
         """Whether nnU-Net has trained and validated it."""
-        return fold_state.is_finished(self.folder)
+        return self.results.is_finished()
 
     def is_running(self) -> bool:
         """Whether a process trains it now."""
@@ -59,10 +63,8 @@ class Training:
         """nnU-Net's command that does what is left to do."""
         devices = ["-device", "cpu"] if self.gpus == 0 else ["-num_gpus", str(self.gpus)] if self.gpus > 1 else []
         names = ["-tr", self.trainer, "-p", self.plans]
-        if fold_state.is_trained(self.folder):
-            left = ["--val"]  # --c would write the final checkpoint anew, which a kill could break
-        else:
-            left = ["--c"] if fold_state.can_continue(self.folder) else []
+        # Of a finished training --c would write the final checkpoint anew, which a kill could break.
+        left = ["--val"] if self.results.is_trained() else ["--c"] if self.results.can_continue() else []
         return ["nnUNetv2_train", self.dataset, self.configuration, str(self.fold), *names, *devices, *left]
 
     def start(self, devices: tuple[str, ...] = (), resume: bool = True) -> LoggedCommand | None:
@@ -80,21 +82,21 @@ class Training:
         with locked_log(self.log) as log:
             if self.is_finished():  # by the process that had the lock
                 return None
-            fold_state.set_broken_checkpoints_aside(self.folder)
+            self.results.set_broken_checkpoints_aside()
             if not resume:
-                fold_state.delete_checkpoints(self.folder)
-            fold_state.delete_scores(self.folder)
+                self.results.delete_checkpoints()
+            self.results.delete_scores()
             variables = {"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices else {}
             return LoggedCommand(self.command(), log, variables)
 
 
-def outcome(training: Training, code: int, seconds: float) -> Event:
+def outcome(training: FoldTraining, code: int, seconds: float) -> Event:
     """What became of a training whose command has ended."""
     if code == 0 and training.is_finished():
         return Event(training.name, "finished", f"finished in {duration(seconds)}, {dice_text(training)}")
     return Event(training.name, "failed", f"FAILED after {duration(seconds)} (exit code {code}), see {training.log}")
 
 
-def dice_text(training: Training) -> str:
+def dice_text(training: FoldTraining) -> str:
     """The score of a finished training."""
-    return f"Dice {fold_state.validation_dice(training.folder):.4f}"
+    return f"Dice {training.results.validation_dice():.4f}"

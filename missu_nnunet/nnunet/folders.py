@@ -1,0 +1,67 @@
+"""nnU-Net's three folders, and the names of the models in them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from missu_nnunet.errors import InputError
+
+Variable = Literal["nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"]
+
+VARIABLES: tuple[Variable, ...] = get_args(Variable)
+"""The environment variables that name nnU-Net's folders."""
+
+
+def folder_if_set(variable: Variable) -> Path | None:
+    """The folder that an environment variable names; None where it is not set. Whether it exists is not looked at."""
+    value = os.environ.get(variable)
+    return Path(value) if value else None
+
+
+def nnunet_folder(variable: Variable) -> Path:
+    """The folder that an environment variable names; whether it exists is not looked at.
+
+    Raises:
+        InputError: the variable is not set.
+    """
+    folder = folder_if_set(variable)
+    if folder is None:
+        raise InputError(f"{variable} is not set: export {variable}=FOLDER, the one that nnU-Net uses")
+    return folder
+
+
+@dataclass(frozen=True)
+class Model:
+    """What nnU-Net names a trained model's folder after: ``Trainer__Plans__configuration``."""
+
+    trainer: str
+    plans: str
+    configuration: str
+
+    def __str__(self) -> str:
+        return f"{self.trainer}__{self.plans}__{self.configuration}"
+
+    @classmethod
+    def of(cls, folder: Path) -> Model | None:
+        """The model whose folder has this name; None where the name is not one of a model's."""
+        parts = folder.name.split("__")
+        return cls(*parts) if len(parts) == 3 else None
+
+    def folder(self, dataset: str) -> Path:
+        """Where nnU-Net keeps this model of a dataset.
+
+        Args:
+            dataset: the dataset's full name, such as ``Dataset004_Hippocampus``.
+
+        Raises:
+            InputError: nnUNet_results is not set.
+        """
+        return nnunet_folder("nnUNet_results") / dataset / str(self)
+
+
+def model_folder(folder: Path) -> Path:
+    """The trained model's folder that ``folder`` is or lies in, or ``folder`` itself where there is none."""
+    return next((path for path in (folder, *folder.parents) if Model.of(path)), folder)

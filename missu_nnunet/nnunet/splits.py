@@ -1,0 +1,61 @@
+"""``splits_final.json``: which cases each fold trains and validates on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from missu_nnunet.errors import InputError
+from missu_nnunet.files import whole_file
+
+Splits = Sequence[Mapping[str, Sequence[str]]]
+"""For each fold the cases of "train" and "val"."""
+
+SPLITS_FILE = "splits_final.json"
+
+
+def read_splits(file: Path) -> Splits:
+    """Read a file of splits.
+
+    Raises:
+        InputError: it is not one of nnU-Net's.
+    """
+    try:
+        splits: Splits = json.loads(file.read_text(encoding="utf-8"))
+        assert all(isinstance(fold[side], list) for fold in splits for side in ("train", "val"))
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        raise InputError(
+            f'{file}: not nnU-Net\'s splits, a list of {{"train": […], "val": […]}}: correct it'
+        ) from error
+    return splits
+
+
+def generate_splits(cases: Sequence[str]) -> Splits:
+    """The five folds that nnU-Net makes of these cases."""
+    from nnunetv2.utilities.crossval_split import generate_crossval_split
+
+    return generate_crossval_split(sorted(cases), seed=12345, n_splits=5)
+
+
+def ensure_splits(preprocessed: Path, data_identifier: str) -> Splits:
+    """The splits of a preprocessed dataset, which are made as nnU-Net makes them if there are none.
+
+    Trainings that start together would each make them, the same ones, and read one another's half-written file.
+
+    Args:
+        preprocessed: the dataset's folder in nnUNet_preprocessed.
+        data_identifier: the folder in it that holds the cases of one configuration.
+
+    Raises:
+        InputError: there is a file of splits that is not one of nnU-Net's.
+    """
+    from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+
+    file = preprocessed / SPLITS_FILE
+    if not file.is_file():
+        data = str(preprocessed / data_identifier)
+        splits = generate_splits(infer_dataset_class(data).get_identifiers(data))
+        with whole_file(file) as partial:
+            partial.write_text(json.dumps(splits, indent=4))
+    return read_splits(file)
