@@ -22,9 +22,10 @@ Configuration = Annotated[str, typer.Option("-c", help="Configuration of the pla
 
 @app.command()
 def adapt(checkpoint: Checkpoint, out: Output, plans: Plans, configuration: Configuration = "3d_fullres") -> None:
-    """Make a MISSU checkpoint fit a plan with another patch size, number of classes or input channels.
+    """Make a MISSU checkpoint fit a plan with another patch size, other classes or input channels.
 
-    The result is for nnUNetv2_train -pretrained_weights.
+    Classes of the same name keep their outputs. To begin a training: copy OUT to its fold's checkpoint_latest.pth and
+    give nnUNetv2_train --c; or give OUT as -pretrained_weights, which starts the outputs of all classes anew.
     """
     from missu_nnunet.weights import transfer
 
@@ -69,4 +70,12 @@ def _report(result: Transfer, out: Path) -> None:
         print(f"dropped: {', '.join(result.dropped)}")
     if result.new:
         print(f"start anew: {', '.join(result.new)}")
-    print("nnU-Net's -pretrained_weights starts all segmentation layers anew in any case")
+    if result.kept_classes:
+        print(f"classes that keep their outputs: {', '.join(result.kept_classes)}")
+    if result.new_classes:
+        print(f"classes that start anew: {', '.join(result.new_classes)}")
+    if result.kept_classes:
+        print(
+            "begin with these outputs: copy it to the fold's checkpoint_latest.pth, then nnUNetv2_train … --c; "
+            "-pretrained_weights starts them anew"
+        )

@@ -293,13 +293,20 @@ class MISSUTrainer(nnUNetTrainer):
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
         """Load nnU-Net's checkpoint, the teachers' weights where distillation goes on, and the random state.
 
+        What ``missu weights adapt`` and ``from-nnunet`` make is the beginning of a training: weights and nothing else.
+
         Raises:
             InputError: if the file is broken, or a checkpoint of another trainer or of another plan's network.
         """
         if not self.was_initialized:
             self.initialize()
         network = self._unwrapped_network()
-        state = self._check_fits(network, filename_or_checkpoint)["missu"]
+        checkpoint = self._check_fits(network, filename_or_checkpoint)
+        if "optimizer_state" not in checkpoint:
+            network.load_state_dict(checkpoint["network_weights"])
+            self.print_to_log_file(f"training begins with the weights of {filename_or_checkpoint}")
+            return
+        state = checkpoint["missu"]
         super().load_checkpoint(filename_or_checkpoint)
         if isinstance(network, SkipDistillation):
             network.fusion.load_state_dict(state["teacher_weights"])

@@ -8,17 +8,22 @@ here for that:
   alike; and an image whose channels are all equal gives the features that it gave before.
 - *Stages.* A stock U-Net's stages below MISSU's bottleneck have no place in MISSU, where the Transformer stands
   instead; they are dropped.
-- *Segmentation layers* that do not fit the classes keep the new network's initialisation. nnU-Net starts all of them
-  anew in any case.
+- *Classes.* Each output of the segmentation layers is that of the class or region of the same name; classes that the
+  checkpoint does not know keep the new network's initialisation. Classes and regions are not exchanged: their logits
+  mean different things.
 
 The patch size needs nothing: no weight depends on it, the Transformer's position encoding included.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import Tensor
 
 from missu_nnunet import __version__
@@ -41,15 +46,19 @@ class Transfer:
         input_channels: of the checkpoint and of the network.
         dropped: modules of the checkpoint that have no place in the network.
         new: modules of the network that keep their initialisation.
+        kept_classes: classes or regions whose outputs are the checkpoint's.
+        new_classes: those whose outputs start anew.
     """
 
     input_channels: tuple[int, int]
     dropped: list[str]
     new: list[str]
+    kept_classes: list[str]
+    new_classes: list[str]
 
 
 def adapt(checkpoint_file: Path, out: Path, plans_file: Path, configuration: str) -> Transfer:
-    """Fit a MISSU checkpoint to a plan with another patch size, number of classes or input channels.
+    """Fit a MISSU checkpoint to a plan with another patch size, other classes or another number of input channels.
 
     Raises:
         InputError: if a file cannot be used, or the plan's network has other stages, features or kernels.
@@ -61,7 +70,7 @@ def adapt(checkpoint_file: Path, out: Path, plans_file: Path, configuration: str
             "use missu weights from-nnunet"
         )
     trainer = trainer_for(checkpoint["network_weights"])
-    return _transfer(checkpoint["network_weights"], trainer, checkpoint_file, out, plans_file, configuration)
+    return _transfer(checkpoint, trainer, checkpoint_file, out, plans_file, configuration)
 
 
 def from_nnunet(checkpoint_file: Path, out: Path, plans_file: Path, configuration: str) -> Transfer:
@@ -79,50 +88,72 @@ def from_nnunet(checkpoint_file: Path, out: Path, plans_file: Path, configuratio
             f"{checkpoint_file}: a checkpoint of MISSU, expected one of a stock nnU-Net trainer; "
             "use missu weights adapt"
         )
-    weights = checkpoint["network_weights"]
-    return _transfer(weights, MISSUTrainer, checkpoint_file, out, plans_file, configuration)
+    return _transfer(checkpoint, MISSUTrainer, checkpoint_file, out, plans_file, configuration)
 
 
 def _transfer(
-    weights: dict[str, Tensor],
+    checkpoint: dict[str, Any],
     trainer: type[MISSUTrainer],
     checkpoint_file: Path,
     out: Path,
     plans_file: Path,
     configuration: str,
 ) -> Transfer:
-    """Fit ``weights`` to the network that ``trainer`` builds from the plan, and write the checkpoint."""
+    """Fit the checkpoint's weights to the network that ``trainer`` builds from the plan, and write the result."""
     check_is_new(out)
     plans_manager, _, dataset_json = read_plan(plans_file, configuration)
     with malformed_plan_named(plans_file):
         network = build_network(trainer, plans_manager, configuration, dataset_json)
+        labels = plans_manager.get_label_manager(dataset_json)
+        outputs = class_outputs(labels)
+    with malformed_plan_named(checkpoint_file):
+        init_args = checkpoint["init_args"]
+        old_labels = PlansManager(init_args["plans"]).get_label_manager(init_args["dataset_json"])
+        old_outputs = class_outputs(old_labels) if old_labels.has_regions == labels.has_regions else {}
     try:
-        transfer = load_fitted(network, weights)
+        transfer = load_fitted(network, checkpoint["network_weights"], old_outputs, outputs)
     except ValueError as error:
         raise InputError(
             f"{checkpoint_file}: {error} of {plans_file} {configuration}; give a plan whose stages, features and "
             "kernels are those of the checkpoint's plan"
         ) from None
-    init_args = {"plans": plans_manager.plans, "configuration": configuration, "dataset_json": dataset_json}
-    checkpoint: dict[str, Any] = {
+    fitted: dict[str, Any] = {
         "network_weights": network.state_dict(),
-        "init_args": init_args,
+        "init_args": {"plans": plans_manager.plans, "configuration": configuration, "dataset_json": dataset_json},
         "trainer_name": trainer.__name__,
         "missu": {"version": __version__},
     }
-    write_checkpoint(checkpoint, out)
+    write_checkpoint(fitted, out)
     return transfer
 
 
-def load_fitted(network: MISSU, weights: dict[str, Tensor]) -> Transfer:
+def class_outputs(labels: LabelManager) -> dict[str, int]:
+    """Which of the segmentation layers' outputs is that of which class, background included, or of which region."""
+    named = [(name, labels_of) for name, labels_of in labels.label_dict.items() if name != "ignore"]
+    if labels.has_regions:
+        return {name: output for output, (name, _) in enumerate(item for item in named if item[0] != "background")}
+    # Labels alone may be written as lists of one.
+    return {name: labels.all_labels.index(int(np.ravel(label)[0])) for name, label in named}
+
+
+def load_fitted(
+    network: MISSU, weights: dict[str, Tensor], old_outputs: Mapping[str, int], outputs: Mapping[str, int]
+) -> Transfer:
     """Load the weights of another MISSU or of a stock U-Net into ``network``, fitted as this module says.
+
+    Args:
+        network: newly initialised.
+        weights: the state dict of the other.
+        old_outputs: the other's :func:`class_outputs`; empty where they mean something else than the network's.
+        outputs: the network's.
 
     Raises:
         ValueError: if a weight is missing or has a shape that nothing here changes; ``network`` is then as before.
     """
     renamed, dropped = _aligned_at_bottleneck(weights, len(network.encoder.stages))
-    starts_transformer = not any(key.startswith("bottleneck.") for key in weights)
+    absent = {"bottleneck", "decoder"} - {key.split(".")[0] for key in weights}
     first_convolution = {f"{key}.weight" for key in network.keys_to_in_proj}
+    kept = [name for name in outputs if name in old_outputs]
     fitted, new, channels = {}, [], (0, 0)
     # Each tied weight once, by the name that comes first; the state dict lists it under all of its names.
     for key, initial in (*network.named_parameters(), *network.named_buffers()):
@@ -130,15 +161,18 @@ def load_fitted(network: MISSU, weights: dict[str, Tensor]) -> Transfer:
         if weight is not None and key in first_convolution:
             channels = weight.shape[1], initial.shape[1]
             weight = with_input_channels(weight, initial.shape[1])
-        if weight is not None and weight.shape == initial.shape:
+        if weight is not None and ".seg_layers." in key and weight.shape[1:] == initial.shape[1:]:
+            fitted[key] = initial.detach().clone()
+            fitted[key][[outputs[name] for name in kept]] = weight[[old_outputs[name] for name in kept]]
+        elif weight is not None and weight.shape == initial.shape:
             fitted[key] = weight
-        elif ".seg_layers." in key or (starts_transformer and key.startswith("bottleneck.")):
+        elif ".seg_layers." in key or key.split(".")[0] in absent:
             new.append(_module(key))
         else:
             found = "missing" if weight is None else f"of shape {tuple(weight.shape)}"
             raise ValueError(f"{key} is {found}, but has the shape {tuple(initial.shape)} in the network")
     network.load_state_dict(fitted, strict=False)
-    return Transfer(channels, dropped, _unique(new))
+    return Transfer(channels, dropped, _unique(new), kept, [name for name in outputs if name not in kept])
 
 
 def with_input_channels(weight: Tensor, channels: int) -> Tensor:

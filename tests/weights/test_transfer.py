@@ -60,8 +60,9 @@ def test_adapted_weights_load_as_nnunets_pretrained_weights(
     checkpoint, out = saved(old, tmp_path / "old.pth"), tmp_path / "adapted.pth"
     transfer = adapt(checkpoint, out, write_plans(tmp_path, plans, dataset), "3d_fullres")
     assert transfer.input_channels == (1, channels)
-    assert transfer.dropped == []
-    assert bool(transfer.new) is (labels is MORE_LABELS)
+    assert transfer.dropped == transfer.new == []
+    assert transfer.kept_classes == list(LABELS)
+    assert transfer.new_classes == [name for name in labels if name not in LABELS]
 
     new = initialized(trainer_class, plans, dataset)
     load_pretrained_weights(new.network, out)
@@ -69,6 +70,56 @@ def test_adapted_weights_load_as_nnunets_pretrained_weights(
     same_in_every_channel = x.expand(-1, channels, -1, -1, -1)
     for mine, theirs in zip(features(missu_of(new), same_in_every_channel), features(missu_of(old), x), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+OTHER_LABELS = {"background": 0, "core": 1, "rim": 2, "shell": 3}
+REGIONS = {"background": 0, "whole": [1, 2], "core": [2]}
+OTHER_REGIONS = {"background": 0, "core": [1], "whole": [1, 2, 3], "rim": [3], "ignore": 4}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "outputs"),
+    [
+        (LABELS, OTHER_LABELS, {0: 0, 2: 1, 1: 3}),
+        (OTHER_LABELS, LABELS, {0: 0, 1: 2, 3: 1}),
+        (LABELS, {"background": 0, "core": [1], "shell": [2]}, {0: 0, 2: 1, 1: 2}),
+        (REGIONS, OTHER_REGIONS, {0: 1, 1: 0}),
+        (LABELS, {"background": 0, "skin": 1, "bone": 2}, {0: 0}),
+        (LABELS, REGIONS, {}),
+    ],
+)
+def test_outputs_follow_their_classes_names(
+    before: dict, after: dict, outputs: dict[int, int], nnunet_folders: Path, tmp_path: Path
+) -> None:
+    old_dataset, new_dataset = (dataset_json(labels=labels) for labels in (before, after))
+    for dataset in (old_dataset, new_dataset):
+        foreground = [labels for name, labels in dataset["labels"].items() if name not in ("background", "ignore")]
+        dataset["regions_class_order"] = list(range(1, len(foreground) + 1))
+    checkpoint = saved(initialized(MISSUTrainer, tiny_plans(), old_dataset), tmp_path / "old.pth")
+    out = tmp_path / "adapted.pth"
+    adapt(checkpoint, out, write_plans(tmp_path, tiny_plans(), new_dataset), "3d_fullres")
+    old, new = (read_checkpoint(file, "it")["network_weights"] for file in (checkpoint, out))
+    layers = [key for key in new if ".seg_layers." in key]
+    assert len(layers) == 4  # weight and bias of two levels
+    for key in layers:
+        found = {
+            theirs: mine
+            for mine, row in enumerate(new[key])
+            for theirs, other in enumerate(old[key])
+            if torch.equal(row, other)
+        }
+        assert found == outputs
+
+
+def test_a_training_begins_with_all_adapted_weights(nnunet_folders: Path, tmp_path: Path) -> None:
+    checkpoint = saved(initialized(MISSUTrainer, tiny_plans(), dataset_json()), tmp_path / "old.pth")
+    out = tmp_path / "checkpoint_latest.pth"
+    adapt(checkpoint, out, write_plans(tmp_path, tiny_plans(), dataset_json(labels=OTHER_LABELS)), "3d_fullres")
+    trainer = initialized(MISSUTrainer, tiny_plans(), dataset_json(labels=OTHER_LABELS))
+    trainer.load_checkpoint(str(out))
+    assert trainer.current_epoch == 0
+    for key, weight in read_checkpoint(out, "it")["network_weights"].items():
+        assert torch.equal(trainer.network.state_dict()[key], weight)
 
 
 def test_fewer_channels_keep_the_response_to_equal_ones(nnunet_folders: Path, tmp_path: Path) -> None:
