@@ -1,10 +1,29 @@
 """The error that a user can act on."""
 
+import errno
+import os
+import re
 import sys
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
 from typing import NoReturn
+
+from missu_nnunet.text import printable
+
+_LONGEST_WORD = 500
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+_REMEDIES = {
+    errno.ENOENT: "look for a typing error",
+    errno.EACCES: "change its permissions, or choose another place",
+    errno.EPERM: "change its permissions, or choose another place",
+    errno.EROFS: "choose another place",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ELOOP: "remove the link that leads back to itself",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+} | dict.fromkeys(DISK_FULL, "make room there, or choose another place")
 
 
 class InputError(ValueError):
@@ -15,10 +34,31 @@ class InputError(ValueError):
     """
 
 
-def end_with(error: InputError) -> NoReturn:
-    """End this process with the error's line on standard error and exit code 2."""
-    print("missu:", " ".join(str(error).splitlines()), file=sys.stderr)  # a library's reason may have several lines
+def is_about_a_path(error: OSError) -> bool:
+    """Whether the system refused something about a file or folder, which the user can act on."""
+    return isinstance(error.filename, str | bytes | os.PathLike) or error.errno in DISK_FULL
+
+
+def end_with(error: InputError | OSError) -> NoReturn:
+    """End this process with the error's line on standard error and exit code 2.
+
+    An OSError is one about a path, see :func:`is_about_a_path`.
+    """
+    text = _of_system(error) if isinstance(error, OSError) else str(error)
+    words = (_shortened(word) for word in re.split("[\n ]", text))  # a library's reason may have several lines
+    print("missu:", printable(" ".join(words)), file=sys.stderr)
     sys.exit(2)
+
+
+def _of_system(error: OSError) -> str:
+    place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+    remedy = _REMEDIES.get(error.errno or 0, "give another file or folder")
+    return f"{place}{(error.strerror or type(error).__name__).lower()}; {remedy}"
+
+
+def _shortened(word: str) -> str:
+    """A word of thousands of characters, such as a name that no system takes, by its beginning."""
+    return word if len(word) <= _LONGEST_WORD else f"{word[:100]}… ({len(word)} characters)"
 
 
 def end_on_input_error() -> None:

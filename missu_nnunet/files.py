@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import errno
+import csv
+import io
 import json
+import math
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from missu_nnunet.errors import InputError
+from missu_nnunet.errors import DISK_FULL, InputError
 
 PARTIAL = ".partial-"
 """What the name of a file being written starts with."""
-
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def make_folder(path: Path) -> None:
@@ -35,6 +36,8 @@ def make_folder(path: Path) -> None:
 def whole_file(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to; it takes the name of `path` when the block ends well and vanishes otherwise.
 
+    The file is readable to whom the user's umask allows, whatever the library that writes it thinks.
+
     Raises:
         InputError: `path` cannot be written. An OSError of the block about something else remains what it is.
     """
@@ -42,16 +45,27 @@ def whole_file(path: Path) -> Iterator[Path]:
     make_folder(path.parent)
     partial.unlink(missing_ok=True)  # of a run that was killed
     try:
+        mode = _usual_mode(partial)
         yield partial
+        if not partial.is_symlink():
+            partial.chmod(mode)
         os.replace(partial, path)
     except OSError as error:
-        if error.errno in _DISK_FULL or error.filename == str(partial):
+        if error.errno in DISK_FULL or str(error.filename) == str(partial):
             raise InputError(
                 f"{path}: cannot be written ({error.strerror}); make room there, or choose another place"
             ) from error
         raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _usual_mode(path: Path) -> int:
+    """The permissions that a new file gets there; asking for the umask itself would change it for a moment."""
+    path.touch()
+    mode = stat.S_IMODE(path.stat().st_mode)
+    path.unlink()
+    return mode
 
 
 def write_bytes(content: bytes | memoryview, path: Path) -> None:
@@ -74,7 +88,30 @@ def write_json(content: Any, path: Path) -> None:
     """
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     with whole_file(path) as partial:
-        partial.write_text(text + "\n", encoding="utf-8")
+        # A file name that is not UTF-8 is kept as JSON's own escape.
+        partial.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+
+
+def csv_text(rows: Sequence[Mapping[str, object]]) -> str:
+    """Rows with the same keys as CSV below a heading; what is None or NaN is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [])
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(
+            {key: "" if isinstance(cell, float) and math.isnan(cell) else cell for key, cell in row.items()}
+        )
+    return text.getvalue()
+
+
+def write_csv(rows: Sequence[Mapping[str, object]], path: Path) -> None:
+    """Write rows as :func:`csv_text` shapes them, whole or not at all.
+
+    Raises:
+        InputError: see :func:`whole_file`.
+    """
+    with whole_file(path) as partial:
+        partial.write_bytes(csv_text(rows).encode(errors="backslashreplace"))
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
 from missu_nnunet.errors import InputError
+from missu_nnunet.terminal import Words, progress_bar
 
 Case = TypeVar("Case")
 Result = TypeVar("Result")
@@ -39,18 +39,14 @@ def map_cases(
         InputError: a process was killed, which is mostly for want of memory.
     """
     results: dict[int, Result | InputError] = {}
-    with _progress() as progress:
+    with progress_bar(
+        Words("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    ) as progress:
         for index, result in progress.track(
             _completed(function, cases, workers), total=len(cases), description=description
         ):
             results[index] = result
     return [results[index] for index in range(len(cases))]
-
-
-def _progress() -> Progress:
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
 def _completed(

@@ -1,96 +1,89 @@
-"""`missu compare`."""
+"""``missu compare``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import groupby
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from missu_nnunet.cli.scoring import MetricNames, ProtocolName, Tolerance, Workers, parse_scoring
+from missu_nnunet.cli.options import (
+    AsJson,
+    CsvFile,
+    Dataset,
+    Level,
+    MetricNames,
+    ProtocolName,
+    Reference,
+    Results,
+    Tolerance,
+    Workers,
+    check_level,
+    parse_dataset,
+    parse_scoring,
+)
+from missu_nnunet.cli.output import check_streams, write_rows
 from missu_nnunet.errors import InputError
+from missu_nnunet.terminal import print_json, say, show, table
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from missu_nnunet.evaluation.comparison import Comparisons
 
 
 def compare(
-    arms: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="A B [C…]",
-            help="Two or more folders: of trained models (Trainer__Plans__configuration: the validation cases of all "
-            "folds), of single folds, or of predictions.",
-        ),
-    ],
-    reference: Annotated[
-        Path | None,
-        typer.Option(help="Folder of reference segmentations. Otherwise the one that nnU-Net's summary.json names."),
-    ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            help="Whose classes and regions to score: a dataset's folder, dataset.json, name or ID in nnUNet_raw. "
-            "Otherwise those of the dataset.json beside the model or the predictions."
-        ),
-    ] = None,
+    results: Results,
+    reference: Reference = None,
+    dataset: Dataset = None,
     metrics: MetricNames = None,
     protocol: ProtocolName = "nnunet",
     tolerance: Tolerance = 1.0,
-    level: Annotated[
-        float, typer.Option(help="Probability of declaring any difference between arms that do not differ.")
-    ] = 0.05,
-    json: Annotated[Path | None, typer.Option(help="Write everything, each case's scores included.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write one line per comparison to this file.")] = None,
+    level: Level = 0.05,
+    as_json: AsJson = False,
+    csv: CsvFile = None,
     workers: Workers = None,
 ) -> None:
     """Say which arm of an experiment is better, case by case: differences, intervals, tests, ranking.
 
-    Each metric adds comparisons, and the correction for their number.
+    RESULTS are two or more. Each metric adds comparisons, and the correction for their number. The JSON holds each
+    case's scores too, the CSV one line per comparison.
     """
+    check_streams(as_json, csv)
+    check_level(level)
+    if len(results) < 2:
+        raise InputError(f"{results[0]}: a single folder, expected two or more to compare; give another one")
     from missu_nnunet.evaluation.comparison import compare_arms
-    from missu_nnunet.evaluation.results import gather_results, write_comparison_csv, write_comparison_json
-    from missu_nnunet.nnunet.dataset import find_dataset, read_dataset
+    from missu_nnunet.evaluation.results import comparison_content, gather_results
     from missu_nnunet.parallel import default_workers
 
-    if len(arms) < 2:
-        raise InputError(f"{arms[0]}: a single folder, expected two or more to compare; give another one")
-    if not 0 < level < 1:
-        raise InputError(f"--level {level:g}: expected a probability between 0 and 1, such as 0.05")
     rules, wanted = parse_scoring(protocol, metrics)
-    results = gather_results(
-        arms,
+    found = gather_results(
+        results,
         rules,
         references=reference,
-        dataset=read_dataset(find_dataset(dataset)) if dataset else None,
+        dataset=parse_dataset(dataset),
         metrics=wanted,
         tolerance=tolerance,
         workers=workers or default_workers(),
     )
-    comparisons = compare_arms(results.arrays(), results.classes, level)
-    if json:
-        write_comparison_json(results, comparisons, json)
+    comparisons = compare_arms(found.arrays(), found.classes, level)
     if csv:
-        write_comparison_csv(comparisons, csv)
+        write_rows([line.as_dict() for line in comparisons.lines], csv)
+    if as_json:
+        print_json(comparison_content(found, comparisons))
+    elif str(csv) != "-":
+        _show(comparisons)
 
-    from rich.console import Console
 
-    console = Console(markup=False, highlight=False)  # names may hold brackets
-    for table in _comparison_tables(comparisons):
-        console.print(table)
+def _show(comparisons: Comparisons) -> None:
+    _show_differences(comparisons)
     if comparisons.rankings:
-        console.print(_ranking_table(comparisons))
+        _show_rankings(comparisons)
     for line in comparisons.lines:
-        console.print(line.sentence(), soft_wrap=True)
+        say(line.sentence())
     if warning := comparisons.warning():
-        console.print(f"\n{warning}", style="bold", soft_wrap=True)
+        say()
+        say(warning, style="bold")
 
 
-def _comparison_tables(comparisons: Comparisons) -> Iterator[Table]:
+def _show_differences(comparisons: Comparisons) -> None:
     """A table for each metric and pair of arms."""
     from missu_nnunet.evaluation.comparison import number, p_value
     from missu_nnunet.evaluation.metrics import UNITS
@@ -99,45 +92,30 @@ def _comparison_tables(comparisons: Comparisons) -> Iterator[Table]:
     for (metric, first, second), lines in groupby(
         comparisons.lines, key=lambda line: (line.metric, line.first, line.second)
     ):
-        unit = f" ({UNITS[metric]})" if metric in UNITS else ""
-        table = _table(f"{metric}{unit}: {first} − {second}", ("class",))
-        for column in ("difference", interval, "p (Holm)", "effect", "+/=/−", "cases"):
-            table.add_column(column, justify="right", no_wrap=True)
+        differences = table(("class",), ("difference", interval, "p (Holm)", "effect", "+/=/−", "cases"))
         for line in lines:
             values = line.statistics
-            table.add_row(
+            differences.add_row(
                 line.scope,
                 number(values.difference),
                 f"{number(values.low)} to {number(values.high)}",
                 p_value(line.corrected_p),
                 number(values.effect_size, 2),
                 f"{values.wins}/{values.ties}/{values.losses}",
-                str(values.cases),
+                values.cases,
                 style="bold" if line.shown else None,
             )
-        yield table
+        unit = f" ({UNITS[metric]})" if metric in UNITS else ""
+        show(differences, f"{metric}{unit}: {first} − {second}")
 
 
-def _ranking_table(comparisons: Comparisons) -> Table:
+def _show_rankings(comparisons: Comparisons) -> None:
     from missu_nnunet.evaluation.comparison import number
 
-    table = _table("ranking, and in how many resamples of the cases an arm has each rank", ("metric", "arm"))
     possible = range(1, len(comparisons.rankings[0].ranks) + 1)
-    for column in ("mean", "rank", *(f"rank {rank} in" for rank in possible)):
-        table.add_column(column, justify="right", no_wrap=True)
+    rankings = table(("metric", "arm"), ("mean", "rank", *(f"rank {rank} in" for rank in possible)))
     for ranking in comparisons.rankings:
         for name, rank in ranking.ranks.items():
             shares = (f"{share:.0%}" for share in ranking.shares[name])
-            table.add_row(ranking.metric, name, number(ranking.means[name]), str(rank), *shares)
-    return table
-
-
-def _table(title: str, text_columns: tuple[str, ...]) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    # Narrow enough for 80 columns; names that are too long go on in the next line.
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for column in text_columns:
-        table.add_column(column, overflow="fold")
-    return table
+            rankings.add_row(ranking.metric, name, number(ranking.means[name]), rank, *shares)
+    show(rankings, "ranking, and in how many resamples of the cases an arm has each rank")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from contextlib import closing
-from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,10 +11,10 @@ import typer
 from typer.core import TyperGroup
 
 from missu_nnunet.errors import InputError
+from missu_nnunet.extras import require_extra
+from missu_nnunet.terminal import literal, say, show, table, waiting
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
     from submitit import AutoExecutor
 
     from missu_nnunet.experiments.cost import ArmCost
@@ -98,10 +97,8 @@ def run(
         experiment.save()
         _run_locally(experiment, groups, resume)
     else:
-        try:
+        with require_extra("cluster"):
             from missu_nnunet.experiments.slurm_launcher import require_slurm, slurm_executor
-        except ModuleNotFoundError as error:
-            raise InputError(f"{error.name} is not installed: pip install 'missu-nnunet[cluster]'") from error
 
         require_slurm()
         options = _sbatch_options(sbatch or [])
@@ -132,7 +129,7 @@ def _sbatch_options(texts: list[str]) -> dict[str, str]:
 def _estimate_locally(experiment: Experiment, groups: list[tuple[str, ...]]) -> None:
     from missu_nnunet.experiments.cost import measure_arms
 
-    with _console().status("timing a few iterations"):
+    with waiting("timing a few iterations"):
         costs = measure_arms(experiment, groups[0])
     _print_costs(experiment, costs, len(groups))
 
@@ -142,7 +139,7 @@ def _estimate_on_slurm(experiment: Experiment, executor: AutoExecutor) -> None:
     from missu_nnunet.experiments.slurm_launcher import wait_for
 
     job = executor.submit(measure_arms, experiment, ())
-    _print(f"timing a few iterations in job {job.job_id}; --no-estimate does not wait for it")
+    say(f"timing a few iterations in job {job.job_id}; --no-estimate does not wait for it")
     costs = wait_for(job)
     _print_costs(experiment, costs, sum(len(cost.left_seconds) for cost in costs if cost))
 
@@ -153,25 +150,25 @@ def _print_costs(experiment: Experiment, costs: list[ArmCost | None], parallel: 
     known = [cost for cost in costs if cost is not None]
     for cost in known:
         for line in cost.lines():
-            _print(line)
+            say(line)
     if len(known) < len(costs):
-        _print(f"the timed iterations of {len(costs) - len(known)} arms FAILED, see {timing_log(experiment)}")
+        say(f"the timed iterations of {len(costs) - len(known)} arms FAILED, see {timing_log(experiment)}")
     if known:
-        _print(total(experiment, known, parallel))
+        say(total(experiment, known, parallel))
 
 
 def _print_commands(experiment: Experiment) -> None:
     for training in experiment.trainings():
         line = "finished earlier" if training.is_finished() else shlex.join(training.command())
-        _print(f"{training.name}: {line}")
+        say(f"{training.name}: {line}")
 
 
 def _submit(experiment: Experiment, executor: AutoExecutor, resume: bool) -> None:
     from missu_nnunet.experiments.slurm_launcher import submit
 
     for event in submit(experiment, executor, resume):
-        _print(f"{event.name}: {event.text}")
-    _print(f"'missu crossval status' shows how far they are; the jobs' logs are in {executor.folder}")
+        say(f"{event.name}: {event.text}")
+    say(f"'missu crossval status' shows how far they are; the jobs' logs are in {executor.folder}")
 
 
 def _run_locally(experiment: Experiment, groups: list[tuple[str, ...]], resume: bool) -> None:
@@ -181,15 +178,15 @@ def _run_locally(experiment: Experiment, groups: list[tuple[str, ...]], resume: 
     left = 0
     try:
         # Closed at the end, whatever it is: that kills the trainings that run.
-        with closing(run_locally(experiment.trainings(), groups, resume)) as trained, _console().status("") as waiting:
+        with closing(run_locally(experiment.trainings(), groups, resume)) as trained, waiting("") as running:
             for event in chain(trained, accumulate(experiment)):
                 if event is None:
-                    waiting.update(_running(experiment))
+                    running.update(literal(_running(experiment)))
                     continue
-                _print(f"{event.name}: {event.text}")
+                say(f"{event.name}: {event.text}")
                 left += event.kind == "failed"
     except KeyboardInterrupt:
-        _print("interrupted, and what ran is killed; the same command goes on from there")
+        say("interrupted, and what ran is killed; the same command goes on from there")
         raise
     if left:
         raise typer.Exit(1)
@@ -205,12 +202,12 @@ def status(
     from missu_nnunet.experiments.status import training_status
 
     for experiment in read_experiments(dataset):
-        table = _table(f"{experiment.dataset} {experiment.configuration}", "trainer", "plans", "fold", "state", "")
+        trainings = table(("trainer", "plans", "fold", "state", ""))
         states = job_states(experiment)
         for training in experiment.trainings():
             state, details = training_status(training, states)
-            table.add_row(training.trainer, training.plans, str(training.fold), state, details)
-        _console().print(table)
+            trainings.add_row(training.trainer, training.plans, training.fold, state, details)
+        show(trainings, f"{experiment.dataset} {experiment.configuration}")
 
 
 def _running(experiment: Experiment) -> str:
@@ -219,25 +216,3 @@ def _running(experiment: Experiment) -> str:
 
     running = (training for training in experiment.trainings() if training.is_running())
     return "; ".join(f"{training.name}: {progress_text(training) or 'starting'}" for training in running)
-
-
-def _print(line: str) -> None:
-    # Command lines and paths are to be copied: no wrapping, no markup.
-    _console().print(line, soft_wrap=True)
-
-
-@cache
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(highlight=False, markup=False)
-
-
-def _table(title: str, *columns: str) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from missu_nnunet.cli.options import Workers
 from missu_nnunet.errors import InputError
+from missu_nnunet.extras import require_extra
+from missu_nnunet.terminal import say, show, table
+from missu_nnunet.text import counted
 
 if TYPE_CHECKING:
     from missu_nnunet.datasets.conversion import Plan
@@ -22,7 +25,6 @@ app = typer.Typer(
 Id = Annotated[int, typer.Option("--id", min=1, max=999, help="The dataset's ID in nnU-Net.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="List what would be written, write nothing.")]
 Symlink = Annotated[bool, typer.Option("--symlink/--copy", help="Link or copy the images that need no conversion.")]
-Workers = Annotated[int | None, typer.Option("--workers", "-np", min=1, help="Processes.")]
 Source = Annotated[Path, typer.Argument(metavar="SRC", help="The folder that the download was unpacked to.")]
 Predictions = Annotated[Path, typer.Argument(metavar="PRED", help="Folder of nnU-Net's predictions.")]
 Output = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.")]
@@ -68,7 +70,7 @@ def chaos(
     workers: Workers = None,
 ) -> None:
     """CHAOS: DICOM slices and PNG masks to one dataset per task or modality; the test sets become imagesTs."""
-    with _extra():
+    with require_extra("datasets"):
         from missu_nnunet.datasets.chaos import MODALITIES, TASKS, plan_chaos
 
     if (task is None) == (modality is None):
@@ -92,7 +94,7 @@ def chaos_submit(
     workers: Workers = None,
 ) -> None:
     """CHAOS: predictions as PNG stacks in the organisers' order, values and folders."""
-    with _extra():
+    with require_extra("datasets"):
         from missu_nnunet.datasets.chaos import plan_submission
 
     _write(plan_submission(predictions, dicom, out.name), out.parent, dry_run, workers)
@@ -130,12 +132,12 @@ def msd(
         if not download:
             raise InputError(f"{source}: no such folder or archive; add --download to fetch {task} from {mirror}")
         if dry_run:
-            print(f"fetch {mirror}/{task}.tar to {archives / f'{task}.tar'}; what it holds is known then")
+            say(f"fetch {mirror}/{task}.tar to {archives / f'{task}.tar'}; what it holds is known then")
             return
-        with _extra():
+        with require_extra("datasets"):
             from missu_nnunet.datasets.msd import download as fetch
 
-            print(f"fetching {mirror}/{task}.tar to {archives}", flush=True)
+            say(f"fetching {mirror}/{task}.tar to {archives}")
             path = fetch(task, MD5[task], archives, mirror)
     if path.is_file() and symlink:
         raise InputError(f"{path}: an archive cannot be linked to; unpack it, or leave out --symlink")
@@ -169,9 +171,6 @@ def verify(
     workers: Workers = None,
 ) -> None:
     """Look for what nnU-Net's own check does not see; exit code 1 if something is wrong for sure."""
-    from rich.console import Console
-    from rich.table import Table
-
     from missu_nnunet.datasets import verify as checks
     from missu_nnunet.nnunet.dataset import find_dataset, read_dataset
     from missu_nnunet.parallel import default_workers
@@ -179,29 +178,18 @@ def verify(
     raw = read_dataset(find_dataset(dataset))
     findings = checks.verify(raw, patient, workers or default_workers())
     if not findings:
-        print(f"{raw.name}: nothing found")
+        say(f"{raw.name}: nothing found")
         return
-    table = Table(title=raw.name, show_lines=True)
-    for column in ("level", "check", "cases", "finding"):
-        table.add_column(column, overflow="fold")
+    found = table(("level", "check", "cases", "finding"))
     for finding in findings:
         cases = ", ".join(finding.cases[:5]) + (f" and {len(finding.cases) - 5} more" if len(finding.cases) > 5 else "")
-        table.add_row(finding.level, finding.check, cases, finding.message)
-    Console().print(table)
+        found.add_row(finding.level, finding.check, cases, finding.message)
+    show(found, raw.name)
     folder = pictures or Path(f"verify_{raw.name}")
     if saved := checks.save_pictures(raw, findings, folder):
-        print(f"{len(saved)} pictures in {folder}")
+        say(f"{counted(len(saved), 'picture')} in {folder}")
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(1)
-
-
-@contextmanager
-def _extra() -> Iterator[None]:
-    """Say which extra a missing library belongs to."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise InputError(f"{error.name} is not installed: pip install 'missu-nnunet[datasets]'") from error
 
 
 def _write_dataset(
@@ -235,16 +223,19 @@ def _write(
     if dry_run:
         for conversion in plan.conversions:
             for target in conversion.targets:
-                print(f"write {parent / plan.name / target}")
+                say(f"write {parent / plan.name / target}")
         for name in (*plan.documents, *plan.tables):
-            print(f"write {parent / plan.name / name}")
+            say(f"write {parent / plan.name / name}")
         for path, reason in plan.skipped.items():
-            print(f"skip {path}: {reason}")
+            say(f"skip {path}: {reason}")
         for error in plan.errors.values():
-            print(f"error {error}")
-        print(f"{converted} source files to convert, {len(plan.skipped)} to skip, {len(plan.errors)} errors")
+            say(f"error {error}")
+        say(
+            f"{counted(converted, 'source file')} to convert, {len(plan.skipped)} to skip, "
+            f"{counted(len(plan.errors), 'error')}"
+        )
         return
     folder = execute(plan, parent, workers or default_workers(), check)
-    print(f"{folder}: {len(plan.conversions)} cases from {converted} files")
+    say(f"{folder}: {counted(len(plan.conversions), 'case')} from {counted(converted, 'file')}")
     for reason, count in Counter(plan.skipped.values()).most_common():
-        print(f"skipped {count}: {reason}")
+        say(f"skipped {count}: {reason}")

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+
+from missu_nnunet.terminal import Words, literal, progress_bar, say, show, table, waiting
 
 
 def demo(
@@ -23,49 +22,48 @@ def demo(
     """
     from missu_nnunet.demo import Demo
 
-    # Command lines are to be copied: no wrapping, no markup.
-    console = Console(soft_wrap=True, highlight=False)
     demo = Demo(out, seed)
     steps = demo.steps()
     for name, value in demo.environment.items():
-        console.print(f"export {name}={shlex.quote(value)}", style="dim", markup=False)
-    console.print(f"[bold]phantoms[/]: two-channel volumes with three structures, seed {seed}")
+        say(f"export {name}={shlex.quote(value)}", style="dim")
+    say(literal("phantoms", "bold"), f": two-channel volumes with three structures, seed {seed}")
     demo.write_phantoms()
     for step in steps:
-        console.print(f"[bold]{step.name}[/]", end=": ")
-        if demo.is_finished(step.name):
-            console.print("finished earlier")
+        finished = demo.is_finished(step.name)
+        say(literal(step.name, "bold"), ": ", "finished earlier" if finished else shlex.join(step.command))
+        if finished:
             continue
-        console.print(shlex.join(step.command), markup=False)
         if step.name == "train":
-            _show_training(console, demo.run(step))
+            _show_training(demo.run(step))
         else:
-            with console.status(f"see {demo.log(step)}"):
+            with waiting(f"see {demo.log(step)}"):
                 for _ in demo.run(step):
                     pass
     demo.draw_overlays()
-    _print_dice(console, demo.dice())
+    _show_dice(demo.dice())
     for name, path in (
         ("predictions", demo.predictions),
         ("overlays", demo.overlays),
         ("training", demo.model / "progress.png"),
         ("logs", demo.folder / "logs"),
     ):
-        console.print(f"{name + ':':<13}{path}", markup=False)
+        say(f"{name + ':':<13}{path}")
 
 
-def _show_training(console: Console, lines: Iterator[str]) -> None:
+def _show_training(lines: Iterator[str]) -> None:
     """A bar over the epochs with the latest mean pseudo Dice, from the lines of nnU-Net's training."""
+    from rich.progress import BarColumn, TimeElapsedColumn
+
     from missu_nnunet.demo import EPOCHS
     from missu_nnunet.nnunet.log import EPOCH, PSEUDO_DICE, values_of_line
 
     columns = (
-        TextColumn("epoch {task.completed}/{task.total}"),
+        Words("epoch {task.completed}/{task.total}"),
         BarColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.description}"),
+        Words("{task.description}"),
     )
-    with Progress(*columns, console=console) as progress:
+    with progress_bar(*columns) as progress:
         task = progress.add_task("starting", total=EPOCHS)
         for line in lines:
             values = values_of_line(line)
@@ -75,14 +73,12 @@ def _show_training(console: Console, lines: Iterator[str]) -> None:
                 progress.update(task, advance=1, description=f"mean pseudo Dice {values[PSEUDO_DICE]:.3f}")
 
 
-def _print_dice(console: Console, cases: dict[str, dict[str, float]]) -> None:
-    dice = {name: [scores[name] for scores in cases.values()] for name in next(iter(cases.values()))}
-    table = Table(title="Dice of the held-out cases")
-    for column in ("structure", "mean", "lowest", "highest"):
-        table.add_column(column, justify="left" if column == "structure" else "right")
+def _show_dice(cases: dict[str, dict[str, float]]) -> None:
+    dice = {name: [case[name] for case in cases.values()] for name in next(iter(cases.values()))}
+    scores = table(("structure",), ("mean", "lowest", "highest"))
     means = {name: sum(values) / len(values) for name, values in dice.items()}
     for name, values in dice.items():
-        table.add_row(name, *(f"{value:.3f}" for value in (means[name], min(values), max(values))))
-    table.add_section()
-    table.add_row("mean", f"{sum(means.values()) / len(means):.3f}", "", "", style="bold")
-    console.print(table)
+        scores.add_row(name, *(f"{value:.3f}" for value in (means[name], min(values), max(values))))
+    scores.add_section()
+    scores.add_row("mean", f"{sum(means.values()) / len(means):.3f}", "", "", style="bold")
+    show(scores, "Dice of the held-out cases")

@@ -1,14 +1,13 @@
 """``missu inspect``: what a checkpoint holds, read without running it."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+
+from missu_nnunet.cli.options import AsJson
+from missu_nnunet.terminal import print_json, show, table
 
 
 def inspect(
@@ -16,36 +15,32 @@ def inspect(
         Path,
         typer.Argument(metavar="CHECKPOINT|ZIP", help="A checkpoint, or a model of nnUNetv2_export_model_to_zip."),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what a checkpoint or an exported model holds; refuse, with exit code 2, what would run code."""
     from missu_nnunet.weights.inspection import inspect_file
 
     inspections = inspect_file(file)
     if as_json:
-        print(json.dumps([asdict(inspection) for inspection in inspections], indent=2, default=str))
+        print_json([asdict(inspection) for inspection in inspections])
         return
-    console = Console()
     for inspection in inspections:
-        table = Table(title=Text(inspection.name), show_header=False)
+        facts = table(("", ""), header=False)
         for name, value in asdict(inspection).items():
             if name == "bytes":
                 for part, size in value.items():
-                    table.add_row(f"size of {part}", f"{size / 2**20:.2f} MiB")
+                    facts.add_row(f"size of {part}", f"{size / 2**20:.2f} MiB")
             elif isinstance(value, dict):
                 settings = ", ".join(f"{key} {_text(setting)}" for key, setting in value.items())
-                table.add_row(name.replace("_", " "), _text(settings or None))
+                facts.add_row(name.replace("_", " "), settings or "–")
             elif name != "name":
-                table.add_row(name.replace("_", " "), _text(value))
-        console.print(table)
+                facts.add_row(name.replace("_", " "), _text(value))
+        show(facts, inspection.name)
 
 
-def _text(value: object) -> Text:
-    """The value as plain text: what a stranger wrote is neither markup nor a word to the terminal."""
-    from missu_nnunet.nnunet.checkpoint import printable
-
+def _text(value: object) -> str:
     if value is None:
-        return Text("–")
+        return "–"
     if isinstance(value, float):
-        return Text(f"{value:.4g}")
-    return Text(f"{value:,}" if type(value) is int else printable(str(value)))
+        return f"{value:.4g}"
+    return f"{value:,}" if type(value) is int else str(value)

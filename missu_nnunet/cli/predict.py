@@ -1,4 +1,4 @@
-"""`missu predict`."""
+"""``missu predict``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from missu_nnunet.errors import InputError
+from missu_nnunet.terminal import Words, progress_bar, say
+from missu_nnunet.text import counted, duration
 
 if TYPE_CHECKING:
     from missu_nnunet.prediction.cases import PredictedCase
@@ -38,8 +40,7 @@ def predict(
         raise InputError(f"--step {step:g}: expected a share of the patch above 0 and up to 1, such as 0.5")
     if output.exists() and not output.is_dir():
         raise InputError(f"{output}: a file, expected a folder to write to; choose another place")
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TimeElapsedColumn, TimeRemainingColumn
 
     from missu_nnunet.nnunet.dataset import read_dataset
     from missu_nnunet.prediction.cases import predict_cases
@@ -51,16 +52,15 @@ def predict(
     if output.resolve() in {file.parent.resolve() for files in cases.values() for file in files}:
         raise InputError(f"{output}: holds the images; choose another folder for the predictions")
 
-    console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        Words("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:.1f}/{task.total} cases"),
+        Words("{task.completed:.1f}/{task.total} cases"),
         TimeElapsedColumn(),
-        TextColumn("left:"),
+        Words("left:"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with progress_bar(*columns) as progress:
         task = progress.add_task("loading", total=len(cases))
         done: list[PredictedCase] = []
         predictor = load_model(
@@ -73,14 +73,14 @@ def predict(
             uncertainty=uncertainty,
             on_window=lambda share: progress.update(task, completed=len(done) + share),
         )
-        folds_used = len(predictor.list_of_parameters)
-        typer.echo(f"{len(cases)} cases, {folds_used} fold{'s' if folds_used > 1 else ''}, on {predictor.device}")
+        folds_used = counted(len(predictor.list_of_parameters), "fold")
+        say(f"{counted(len(cases), 'case')}, {folds_used}, on {predictor.device}")
         progress.update(task, description="predicting")
         for case in predict_cases(predictor, cases, dataset, output, overlays=overlays):
             done.append(case)
             progress.update(task, completed=len(done))
-            typer.echo(_line(case, done, len(cases)))
-    typer.echo(f"{output}: {len(done)} segmentations, and their volumes in volumes.csv")
+            say(_line(case, done, len(cases)))
+    say(f"{output}: {counted(len(done), 'segmentation')}, and their volumes in volumes.csv")
 
 
 def _line(case: PredictedCase, done: list[PredictedCase], total: int) -> str:
@@ -90,11 +90,5 @@ def _line(case: PredictedCase, done: list[PredictedCase], total: int) -> str:
         for name, volume in case.volumes.items()
     )
     left = (total - len(done)) * sum(other.seconds for other in done) / len(done)
-    remaining = f", about {_duration(left)} left" if len(done) < total else ""
-    return f"[{len(done)}/{total}] {case.name}: {volumes} ({case.seconds:.1f} s{remaining})"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    remaining = f", about {duration(left)} left" if len(done) < total else ""
+    return f"[{len(done)}/{total}] {case.name}: {volumes} ({duration(case.seconds)}{remaining})"

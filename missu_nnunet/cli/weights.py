@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from missu_nnunet.errors import InputError
+from missu_nnunet.terminal import say
 
 if TYPE_CHECKING:
     from missu_nnunet.weights.transfer import Transfer
@@ -43,39 +43,36 @@ def from_nnunet(checkpoint: Checkpoint, out: Output, plans: Plans, configuration
     result = transfer.from_nnunet(checkpoint, out, plans, configuration)
     _report(result, out)
     if result.dropped:
-        print("first outputs: differ from the stock network's, whose deeper stages gave way to the Transformer")
+        say("first outputs: differ from the stock network's, whose deeper stages gave way to the Transformer")
     elif any(name.startswith("decoder.") for name in result.new) or len(set(result.input_channels)) > 1:
-        print("first outputs: differ from the stock network's, because classes or input channels do")
+        say("first outputs: differ from the stock network's, because classes or input channels do")
     else:
-        print("first outputs: the stock network's; with -pretrained_weights up to the segmentation layers")
+        say("first outputs: the stock network's; with -pretrained_weights up to the segmentation layers")
 
 
 @app.command()
 def export(checkpoint: Checkpoint, out: Output) -> None:
     """Write the inference network of a MISSU checkpoint as .safetensors or .onnx, by OUT's suffix."""
-    try:
-        from missu_nnunet.weights.export import export
-    except ModuleNotFoundError as error:
-        raise InputError(f"{error.name} is not installed: pip install 'missu-nnunet[export]'") from error
+    from missu_nnunet.weights.export import export
 
-    print(f"{out}: {export(checkpoint, out)}")
+    say(f"{out}: {export(checkpoint, out)}")
 
 
 def _report(result: Transfer, out: Path) -> None:
-    print(out)
+    say(out)
     old, new = result.input_channels
     if old != new:
-        print(f"input channels: {old} became {new}, each the mean of the old ones times {old}/{new}")
+        say(f"input channels: {old} became {new}, each the mean of the old ones times {old}/{new}")
     if result.dropped:
-        print(f"dropped: {', '.join(result.dropped)}")
+        say(f"dropped: {', '.join(result.dropped)}")
     if result.new:
-        print(f"start anew: {', '.join(result.new)}")
+        say(f"start anew: {', '.join(result.new)}")
     if result.kept_classes:
-        print(f"classes that keep their outputs: {', '.join(result.kept_classes)}")
+        say(f"classes that keep their outputs: {', '.join(result.kept_classes)}")
     if result.new_classes:
-        print(f"classes that start anew: {', '.join(result.new_classes)}")
+        say(f"classes that start anew: {', '.join(result.new_classes)}")
     if result.kept_classes:
-        print(
+        say(
             "begin with these outputs: copy it to the fold's checkpoint_latest.pth, then nnUNetv2_train … --c; "
             "-pretrained_weights starts them anew"
         )

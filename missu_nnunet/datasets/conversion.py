@@ -7,7 +7,6 @@ of one; what an interrupted conversion has finished stays in the hidden folder, 
 
 from __future__ import annotations
 
-import csv
 import gzip
 import os
 import random
@@ -21,7 +20,7 @@ from typing import Any
 
 from missu_nnunet.datasets.images import check_whole
 from missu_nnunet.errors import InputError
-from missu_nnunet.files import PARTIAL, whole_file, write_json
+from missu_nnunet.files import PARTIAL, whole_file, write_csv, write_json
 from missu_nnunet.parallel import map_cases
 
 ACCOUNT = "conversion.csv"
@@ -131,7 +130,7 @@ def execute(plan: Plan, parent: Path, workers: int, check: Callable[[Path], None
         if isinstance(result, InputError)
     }
     account = parent / f"{plan.name}.{ACCOUNT}" if plan.is_submission else folder / ACCOUNT
-    write_table(_account(plan, failed), account)
+    write_csv(_account(plan, failed), account)
     if failed:
         case, reason = next(iter(failed.items()))
         raise InputError(
@@ -139,7 +138,7 @@ def execute(plan: Plan, parent: Path, workers: int, check: Callable[[Path], None
             "then run again: finished cases are kept"
         )
     for name, rows in plan.tables.items():
-        write_table(rows, folder / name)
+        write_csv(rows, folder / name)
     for name, content in plan.documents.items():
         write_json(content, folder / name)
     if check:
@@ -147,14 +146,6 @@ def execute(plan: Plan, parent: Path, workers: int, check: Callable[[Path], None
     if folder != final:
         os.replace(folder, final)
     return final
-
-
-def write_table(rows: Sequence[Mapping[str, object]], path: Path) -> None:
-    """Write rows with the same keys as CSV, whole or not at all."""
-    with whole_file(path) as partial_path, partial_path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def copy_nifti(source: Path, target: Path, link: bool) -> None:

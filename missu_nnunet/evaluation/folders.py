@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from missu_nnunet.datasets.images import FILE_ENDINGS, grid_difference, read_ima
 from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.metrics import MaskPair
 from missu_nnunet.evaluation.protocols import Classes, Protocol
-from missu_nnunet.files import whole_file, write_json
 from missu_nnunet.nnunet.dataset import RawDataset
 from missu_nnunet.parallel import map_cases
 
@@ -60,8 +58,8 @@ class Evaluation:
             for metric in self.metrics
         }
 
-    def write_json(self, path: Path) -> None:
-        """Everything, per case and summarised; undefined values are null."""
+    def content(self) -> dict[str, Any]:
+        """Everything, per case and summarised; undefined values are None."""
         content = {
             "protocol": self.protocol.name,
             "nsd_tolerance_mm": self.tolerance,
@@ -70,19 +68,15 @@ class Evaluation:
             "summary": self.summary(),
             "cases": self.cases,
         }
-        write_json(without_nan(content), path)
+        return without_nan(content)
 
-    def write_csv(self, path: Path) -> None:
-        """One line per case and class; undefined values are empty."""
-        with whole_file(path) as partial_path, partial_path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["case", "class", *self.metrics])
-            for case, scores in self.cases.items():
-                for name, values in scores.items():
-                    cells = (
-                        "" if math.isnan(values[metric]) else repr(float(values[metric])) for metric in self.metrics
-                    )
-                    writer.writerow([case, name, *cells])
+    def rows(self) -> list[dict[str, object]]:
+        """One row per case and class; undefined values are NaN."""
+        return [
+            {"case": case, "class": name, **values}
+            for case, scores in self.cases.items()
+            for name, values in scores.items()
+        ]
 
 
 def evaluate_folders(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.comparison import Comparisons, FloatArray
 from missu_nnunet.evaluation.folders import Scores, evaluate_folders, some, stem, without_nan
 from missu_nnunet.evaluation.protocols import Protocol
-from missu_nnunet.files import whole_file, write_json
 from missu_nnunet.nnunet.dataset import RawDataset, read_dataset
 from missu_nnunet.nnunet.folders import Model, model_folder
 from missu_nnunet.nnunet.summary import references_of
@@ -165,8 +164,8 @@ def arm_names(folders: Sequence[Path]) -> list[str]:
     return next((names for names in candidates if len(set(names)) == len(names)), [str(folder) for folder in resolved])
 
 
-def write_comparison_json(results: Results, comparisons: Comparisons, path: Path) -> None:
-    """Everything: settings, comparisons with their sentences, rankings, and each case's scores; undefined is null."""
+def comparison_content(results: Results, comparisons: Comparisons) -> dict[str, Any]:
+    """Everything: settings, comparisons with their sentences, rankings, and each case's scores; undefined is None."""
     content = {
         "protocol": results.protocol.name,
         "nsd_tolerance_mm": results.tolerance,
@@ -178,16 +177,7 @@ def write_comparison_json(results: Results, comparisons: Comparisons, path: Path
         "rankings": [vars(ranking) for ranking in comparisons.rankings],
         "cases": results.arms,
     }
-    write_json(without_nan(content), path)
-
-
-def write_comparison_csv(comparisons: Comparisons, path: Path) -> None:
-    """One line per comparison; undefined values are empty."""
-    lines = [line.as_dict() for line in comparisons.lines]
-    with whole_file(path) as partial_path, partial_path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(lines[0]))
-        writer.writeheader()
-        writer.writerows(without_nan(lines))
+    return without_nan(content)
 
 
 def _segmentation_folders(folder: Path) -> list[Path]:

@@ -8,13 +8,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from missu_nnunet.experiments.events import duration
 from missu_nnunet.experiments.experiment import Arm, Experiment
 from missu_nnunet.experiments.fold_training import FoldTraining
 from missu_nnunet.experiments.timing import Timing, read_timing
 from missu_nnunet.nnunet.command import LoggedCommand, locked_log
 from missu_nnunet.nnunet.folders import nnunet_folder
 from missu_nnunet.nnunet.splits import SPLITS_FILE, read_splits
+from missu_nnunet.text import counted, duration, size
 
 LOADER_BOUND = 0.2
 """A training that waits for its data longer than this share of its time is worth a word."""
@@ -132,11 +132,7 @@ def total(experiment: Experiment, costs: list[ArmCost], parallel: int) -> str:
     disk = sum(cost.disk_bytes for cost in costs)
     free = shutil.disk_usage(nnunet_folder("nnUNet_results") / experiment.dataset).free
     text = (
-        f"{len(left)} trainings left, about {duration(max(devices))} with {parallel} at once;"
-        f" the results will hold {_size(disk)}, {_size(free)} are free"
+        f"{counted(len(left), 'training')} left, about {duration(max(devices))} with {parallel} at once;"
+        f" the results will hold {size(disk)}, {size(free)} are free"
     )
     return text if disk < free else f"{text}: NOT ENOUGH"
-
-
-def _size(count: float) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

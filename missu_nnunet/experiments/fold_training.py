@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from missu_nnunet.experiments.events import Event, duration
+from missu_nnunet.experiments.events import Event
 from missu_nnunet.nnunet.command import LoggedCommand, is_locked, locked_log
 from missu_nnunet.nnunet.fold import Fold
 from missu_nnunet.nnunet.folders import Model
+from missu_nnunet.text import duration
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from missu_nnunet.experiments.events import duration
 from missu_nnunet.experiments.fold_training import FoldTraining, dice_text
+from missu_nnunet.text import duration
 
 
 def training_status(training: FoldTraining, cluster_states: Mapping[str, str]) -> tuple[str, str]:

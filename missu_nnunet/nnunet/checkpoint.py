@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import write_bytes
+from missu_nnunet.text import printable
 
 _NUMPY_SCALAR = np.float32(0).__reduce__()[0]
 
@@ -58,11 +59,6 @@ def read_checkpoint(file: Path | IO[bytes], name: str) -> dict[str, Any]:
         )
     check_plans(checkpoint["init_args"]["plans"], name)
     return checkpoint
-
-
-def printable(text: str) -> str:
-    """A stranger's text without line breaks and what a terminal would obey."""
-    return "".join(filter(str.isprintable, text))
 
 
 def refusal(name: str, found: str) -> str:

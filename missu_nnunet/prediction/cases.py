@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from missu_nnunet.datasets.images import FILE_ENDINGS, check_whole, read_image
 from missu_nnunet.errors import InputError
-from missu_nnunet.files import PARTIAL, whole_file, write_json
+from missu_nnunet.files import PARTIAL, write_csv, write_json
 from missu_nnunet.nnunet.dataset import RawDataset
 from missu_nnunet.pictures.predictions import save_prediction
 from missu_nnunet.prediction.inputs import Cases
@@ -79,7 +78,7 @@ def predict_cases(
                 volumes[case] = _predict_case(predictor, case, data, properties, dataset, output, images)
                 yield PredictedCase(case, volumes[case], time.monotonic() - started)
                 started = time.monotonic()
-        _write_volumes(volumes, output / "volumes.csv")
+        write_csv(_volume_rows(volumes), output / "volumes.csv")
     except OSError as error:
         raise InputError(f"{output}: cannot be written ({error.strerror or error}); choose another place") from error
 
@@ -183,11 +182,10 @@ def _volumes(segmentation: sitk.Image, dataset: RawDataset) -> dict[str, ClassVo
     return found
 
 
-def _write_volumes(volumes: dict[str, dict[str, ClassVolume]], path: Path) -> None:
-    """One line per case and class."""
-    with whole_file(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["case", "class", "voxels", "ml"])
-        for case, by_class in volumes.items():
-            for name, volume in by_class.items():
-                writer.writerow([case, name, volume.voxels, "" if volume.ml is None else f"{volume.ml:.9g}"])
+def _volume_rows(volumes: dict[str, dict[str, ClassVolume]]) -> list[dict[str, object]]:
+    """One row per case and class."""
+    return [
+        {"case": case, "class": name, "voxels": volume.voxels, "ml": "" if volume.ml is None else f"{volume.ml:.9g}"}
+        for case, by_class in volumes.items()
+        for name, volume in by_class.items()
+    ]

@@ -2,16 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
-import onnxruntime
-import onnxscript  # noqa: F401  torch's exporter needs it; found missing here, it is named with its extra
-import safetensors.torch
 import torch
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from missu_nnunet import __version__
 from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.errors import InputError
+from missu_nnunet.extras import require_extra
 from missu_nnunet.files import whole_file
 from missu_nnunet.nnunet.checkpoint import check_is_new, read_checkpoint
 from missu_nnunet.nnunet.plans import malformed_plan_named
@@ -40,6 +39,12 @@ def export(checkpoint_file: Path, out: Path) -> str:
     """
     if out.suffix not in (".safetensors", ".onnx"):
         raise InputError(f"{out}: the suffix is {out.suffix!r}, expected .safetensors or .onnx; choose one of them")
+    with require_extra("export"):
+        if out.suffix == ".onnx":
+            import onnxruntime  # noqa: F401
+            import onnxscript  # noqa: F401  torch's exporter needs it
+        else:
+            import safetensors.torch
     check_is_new(out)
     checkpoint = read_checkpoint(checkpoint_file, str(checkpoint_file))
     if "missu" not in checkpoint:
@@ -78,6 +83,8 @@ def export(checkpoint_file: Path, out: Path) -> str:
 
 def _export_onnx(network: MISSU, image_shape: tuple[int, ...], file: Path) -> str:
     """Write the ONNX network and compare it with ``network`` on another batch size than it was traced with."""
+    import onnxruntime
+
     torch.onnx.export(
         network,
         (torch.zeros(2, *image_shape),),  # the tracer takes a batch of 1 for a constant
@@ -104,7 +111,7 @@ def _export_onnx(network: MISSU, image_shape: tuple[int, ...], file: Path) -> st
 
 
 @torch.no_grad()
-def _difference(network: MISSU, session: onnxruntime.InferenceSession, image: torch.Tensor) -> float:
+def _difference(network: MISSU, session: Any, image: torch.Tensor) -> float:
     """Largest difference between the logits of both, relative to the largest logit."""
     expected = network(image)
     (logits,) = session.run(None, {"image": image.numpy()})

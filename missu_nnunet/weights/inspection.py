@@ -19,7 +19,8 @@ import numpy as np
 from torch import Tensor
 
 from missu_nnunet.errors import InputError
-from missu_nnunet.nnunet.checkpoint import check_plans, printable, read_checkpoint, refusal
+from missu_nnunet.nnunet.checkpoint import check_plans, read_checkpoint, refusal
+from missu_nnunet.text import printable
 
 _TORCH_MEMBER = re.compile(
     r"[^/]+/(data\.pkl|data/\d+|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id)"

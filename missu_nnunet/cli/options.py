@@ -1,0 +1,100 @@
+"""Options and arguments that several commands share, and how their values are checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from missu_nnunet.errors import InputError
+
+if TYPE_CHECKING:
+    from missu_nnunet.evaluation.protocols import Protocol
+    from missu_nnunet.nnunet.dataset import RawDataset
+
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print JSON to standard output, and nothing else; what is undefined is null.")
+]
+CsvFile = Annotated[
+    Path | None, typer.Option("--csv", metavar="FILE", help="Write the table to this file as CSV; - prints it.")
+]
+Workers = Annotated[int | None, typer.Option("--workers", "-np", min=1, help="Processes.")]
+
+PlansFile = Annotated[
+    Path, typer.Argument(metavar="PLANS", help="Plans file of nnU-Net, with the dataset's dataset.json beside it.")
+]
+Configuration = Annotated[str, typer.Option("--configuration", "-c", help="Configuration of the plans.")]
+
+Results = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="RESULTS…",
+        help="Folders: of trained models (Trainer__Plans__configuration: the validation cases of all folds), of "
+        "single folds, or of predictions.",
+    ),
+]
+Reference = Annotated[
+    Path | None,
+    typer.Option(help="Folder of reference segmentations. Otherwise the one that nnU-Net's summary.json names."),
+]
+Dataset = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        "-d",
+        help="Whose classes and regions to score: a dataset's folder, dataset.json, name or ID in nnUNet_raw. "
+        "Otherwise those of the dataset.json beside the model or the predictions.",
+    ),
+]
+ProtocolName = Annotated[str, typer.Option("--protocol", help="Whose conventions: nnunet, brats or chaos.")]
+MetricNames = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics",
+        help="Comma-separated: dice, hd95, assd, mssd, ravd, nsd, sensitivity, specificity. "
+        "Otherwise what the protocol reports.",
+    ),
+]
+Tolerance = Annotated[float, typer.Option(min=0, help="Tolerance of nsd in mm.")]
+Level = Annotated[float, typer.Option(help="Probability of declaring any difference between arms that do not differ.")]
+
+
+def parse_scoring(protocol: str, metrics: str | None) -> tuple[Protocol, list[str]]:
+    """The options --protocol and --metrics; no metrics stand for the protocol's own.
+
+    Raises:
+        InputError: one of them is unknown.
+    """
+    from missu_nnunet.evaluation.metrics import METRICS
+    from missu_nnunet.evaluation.protocols import PROTOCOLS
+
+    if protocol not in PROTOCOLS:
+        raise InputError(f"--protocol {protocol}: unknown, expected one of {', '.join(PROTOCOLS)}")
+    rules = PROTOCOLS[protocol]
+    offered = (*METRICS, "score") if rules.has_score else METRICS
+    wanted = [name.strip() for name in metrics.split(",")] if metrics else []
+    if unknown := [name for name in wanted if name not in offered]:
+        raise InputError(f"--metrics {unknown[0]}: unknown, expected some of {', '.join(offered)}")
+    return rules, wanted
+
+
+def parse_dataset(dataset: str | None) -> RawDataset | None:
+    """The option --dataset.
+
+    Raises:
+        InputError: there is no such dataset, or its dataset.json cannot be used.
+    """
+    from missu_nnunet.nnunet.dataset import find_dataset, read_dataset
+
+    return read_dataset(find_dataset(dataset)) if dataset else None
+
+
+def check_level(level: float) -> None:
+    """The option --level.
+
+    Raises:
+        InputError: it is no probability.
+    """
+    if not 0 < level < 1:
+        raise InputError(f"--level {level:g}: expected a probability between 0 and 1, such as 0.05")

@@ -1,0 +1,34 @@
+"""Where a command's results go: files, or standard output for other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from missu_nnunet.errors import InputError
+from missu_nnunet.terminal import say
+
+
+def check_streams(as_json: bool, csv: Path | None) -> None:
+    """Refuse to print JSON and CSV in one stream.
+
+    Raises:
+        InputError: both are asked for.
+    """
+    if as_json and str(csv) == "-":
+        raise InputError("--json and --csv -: both print to standard output; give --csv a file")
+
+
+def write_rows(rows: Sequence[Mapping[str, object]], file: Path) -> None:
+    """Write rows as CSV to a file, or to standard output if it is called ``-``.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    from missu_nnunet.files import csv_text, write_csv
+
+    if str(file) != "-":
+        write_csv(rows, file)
+        return
+    for line in csv_text(rows).splitlines():
+        say(line)
