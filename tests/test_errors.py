@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from missu_nnunet.errors import InputError, end_with, is_about_a_path
 
 _SET_UP = """
 import sys
@@ -20,6 +23,37 @@ def python(code: str, *options: str) -> subprocess.CompletedProcess[str]:
 def test_an_input_error_is_one_line_and_exit_code_2() -> None:
     result = python("raise InputError('seed: found x, expected y')")
     assert (result.returncode, result.stderr) == (2, "missu: seed: found x, expected y\n")
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("[red]x[/b]: found\n y", "[red]x[/b]: found  y"),
+        ("\x1b[2J\u202edoc\r: no", "\\x1b[2J\\u202edoc\\r: no"),
+        (f"{'x' * 5000}: too long", f"{'x' * 100}… (5001 characters) too long"),
+    ],
+)
+def test_what_came_from_outside_is_shown_and_not_obeyed(
+    message: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        end_with(InputError(message))
+    assert capsys.readouterr().err == f"missu: {shown}\n"
+
+
+def test_the_systems_refusals_are_lines_with_a_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path, line in (
+        (tmp_path / ("x" * 300), "file name too long; give a shorter name"),
+        (tmp_path, "is a directory; give another file or folder"),
+        (tmp_path / "no", "no such file or directory; look for a typing error"),
+    ):
+        with pytest.raises(OSError, match="Errno") as refused:
+            path.read_text()
+        assert is_about_a_path(refused.value)
+        with pytest.raises(SystemExit):
+            end_with(refused.value)
+        assert capsys.readouterr().err == f"missu: {path}: {line}\n"
+    assert not is_about_a_path(OSError("a library's"))
 
 
 def test_what_was_printed_before_and_registered_for_the_end_still_comes() -> None:

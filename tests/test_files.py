@@ -1,3 +1,6 @@
+import math
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -5,7 +8,7 @@ import pytest
 from full_disk import largest_file
 
 from missu_nnunet.errors import InputError
-from missu_nnunet.files import read_json, whole_file, write_bytes, write_json
+from missu_nnunet.files import read_json, whole_file, write_bytes, write_csv, write_json
 
 
 def test_nothing_half_written_is_left(tmp_path: Path) -> None:
@@ -41,6 +44,25 @@ def test_a_place_that_cannot_be_written_is_named(write: Callable[[Path], None], 
     with pytest.raises(InputError, match=r"folder: cannot be written \(Is a directory\)"):
         write(tmp_path / "folder")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_the_umask_decides_who_may_read_whatever_the_writer_thinks(tmp_path: Path) -> None:
+    (tmp_path / "usual").touch()
+    with whole_file(tmp_path / "out") as partial:
+        partial.touch(0o600)
+    assert (tmp_path / "out").stat().st_mode == (tmp_path / "usual").stat().st_mode
+    (tmp_path / "source").touch(0o600)
+    with whole_file(tmp_path / "link") as partial:
+        partial.symlink_to(tmp_path / "source")
+    assert stat.S_IMODE((tmp_path / "source").stat().st_mode) == 0o600
+
+
+def test_names_that_are_not_utf_8_can_be_written(tmp_path: Path) -> None:
+    name = os.fsdecode(b"case\xff")
+    write_json({name: 1}, tmp_path / "out.json")
+    assert read_json(tmp_path / "out.json", "") == {name: 1}
+    write_csv([{"case": name, "dice": math.nan, "ml": None}], tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text().splitlines() == ["case,dice,ml", "case\\udcff,,"]
 
 
 def test_an_error_about_another_file_stays_what_it_is(tmp_path: Path) -> None:

@@ -29,11 +29,12 @@ def arms(tmp_path):
 
 
 def test_table_sentence_and_files(missu, arms, tmp_path):
-    run = missu("compare", *arms, "--json", tmp_path / "out.json", "--csv", tmp_path / "out.csv")
+    run = missu("compare", *arms)
     assert run.returncode == 0, run.stderr
     assert "8/0/0" in run.stdout
     assert "corrected p 0.00781: shown, good is better" in run.stdout
-    content = json.loads((tmp_path / "out.json").read_text())
+    run = missu("compare", *arms, "--json", "--csv", tmp_path / "out.csv")
+    content = json.loads(run.stdout)
     (comparison,) = content["comparisons"]
     # 2·29 / (29 + 30) − the mean of 2·(28 − i) / (58 − i)
     expected = 58 / 59 - np.mean([2 * (28 - i) / (58 - i) for i in range(8)])
@@ -49,10 +50,10 @@ def test_table_sentence_and_files(missu, arms, tmp_path):
 
 def test_undefined_values_are_null_in_json(missu, arms, tmp_path):
     write(tmp_path / "poor", CASES[0], 0)
-    run = missu("compare", *arms, "--metrics", "hd95", "--json", tmp_path / "out.json")
+    run = missu("compare", *arms, "--metrics", "hd95", "--json")
     assert run.returncode == 0, run.stderr
-    assert "left out where undefined in one arm alone: 0 of good, 1 of poor" in run.stdout
-    content = json.loads((tmp_path / "out.json").read_text())
+    content = json.loads(run.stdout)
+    assert "left out where undefined in one arm alone: 0 of good, 1 of poor" in content["comparisons"][0]["sentence"]
     assert content["cases"]["poor"][CASES[0]]["1"]["hd95"] is None
     assert content["comparisons"][0]["dropped"] == 1
 
@@ -61,10 +62,11 @@ def test_a_single_case_is_said_plainly(missu, arms, tmp_path):
     for folder in ("good", "poor"):
         for case in CASES[1:]:
             (tmp_path / folder / f"{case}.nii.gz").unlink()
-    run = missu("compare", *arms, "--json", tmp_path / "out.json")
+    run = missu("compare", *arms, "--json")
     assert run.returncode == 0, run.stderr
-    assert "one case cannot show it" in run.stdout
-    assert json.loads((tmp_path / "out.json").read_text())["comparisons"][0]["low"] is None
+    (comparison,) = json.loads(run.stdout)["comparisons"]
+    assert "one case cannot show it" in comparison["sentence"]
+    assert comparison["low"] is None
 
 
 def test_three_arms_with_brackets_in_a_name(missu, arms, tmp_path):
@@ -78,7 +80,7 @@ def test_three_arms_with_brackets_in_a_name(missu, arms, tmp_path):
 
 def test_missing_cases_leave_nothing_behind(missu, arms, tmp_path):
     (tmp_path / "poor" / "case_3.nii.gz").unlink()
-    run = missu("compare", *arms, "--json", tmp_path / "out.json", "--csv", tmp_path / "out.csv")
+    run = missu("compare", *arms, "--csv", tmp_path / "out.csv")
     assert run.returncode == 2
     assert run.stderr.startswith(f"missu: {tmp_path / 'poor'}: no segmentation of case_3.nii.gz")
     assert run.stderr.count("\n") == 1

@@ -27,13 +27,18 @@ def folders(tmp_path):
 
 
 def test_table_and_files(folders, tmp_path):
-    run = missu("evaluate", *folders, "--protocol", "chaos", "--json", tmp_path / "scores.json", "-np", "1")
+    options = ("evaluate", *folders, "--protocol", "chaos", "-np", "1")
+    run = missu(*options)
     assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("protocol chaos, 1 case\n")
     assert "liver" in run.stdout
-    assert "0.8333" in run.stdout
-    liver = json.loads((tmp_path / "scores.json").read_text())["cases"]["a"]["liver"]
+    assert "0.8333 " in run.stdout
+    assert "±" not in run.stdout.splitlines()[3]  # of a single case
+    liver = json.loads(missu(*options, "--json").stdout)["cases"]["a"]["liver"]
     assert liver["dice"] == pytest.approx(5 / 6)
     assert liver["ravd"] == 0
+    assert missu(*options, "--csv", tmp_path / "out.csv").stdout == run.stdout
+    assert missu(*options, "--csv", "-").stdout.splitlines() == (tmp_path / "out.csv").read_text().splitlines()
 
 
 @pytest.mark.parametrize(
@@ -42,7 +47,8 @@ def test_table_and_files(folders, tmp_path):
         (["--protocol", "acdc"], "missu: --protocol acdc: unknown, expected one of nnunet, brats, chaos"),
         (["--metrics", "dice,jaccard"], "missu: --metrics jaccard: unknown, expected some of dice, hd95"),
         (["--metrics", "score"], "missu: --metrics score: unknown"),
-        (["--dataset", "nowhere"], "missu: nowhere: no dataset there"),
+        (["-d", "nowhere"], "missu: nowhere: no dataset there"),
+        (["--json", "--csv", "-"], "missu: --json and --csv -: both print to standard output"),
     ],
 )
 def test_errors_are_one_line(folders, options, message):

@@ -67,6 +67,4 @@ def test_a_missing_extra_is_named(folder: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert run.returncode == 2
-    assert run.stderr == (
-        "missu: plotly is not installed, which the report needs: pip install 'missu-nnunet[report]'\n"
-    )
+    assert run.stderr == "missu: plotly is not installed: pip install 'missu-nnunet[report]'\n"

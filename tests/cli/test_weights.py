@@ -1,6 +1,7 @@
 """``missu inspect`` and ``missu weights``, as users run them."""
 
 import json
+import stat
 import sys
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def test_inspect_prints_a_strangers_text_as_text(missu, checkpoint: Path, tmp_pa
     torch.save(content, tmp_path / "stranger.pth")
     done = missu("inspect", tmp_path / "stranger.pth")
     assert done.returncode == 0
-    assert "[/red][2J[bold]Trainer" in done.stdout
+    assert "[/red]\\x1b[2J\\n[bold]Trainer" in done.stdout
     assert "\x1b" not in done.stdout
 
 
@@ -102,17 +103,17 @@ def test_export_says_what_it_wrote(missu, checkpoint: Path, tmp_path: Path) -> N
     done = missu("weights", "export", checkpoint, out)
     assert done.returncode == 0
     assert done.stdout.startswith(f"{out}: ")
-    assert out.is_file()
+    assert stat.S_IMODE(out.stat().st_mode) == stat.S_IMODE(checkpoint.stat().st_mode)
 
 
 @pytest.mark.parametrize("library", ["onnxscript", "onnxruntime"])
-def test_export_names_the_extra_that_is_missing(
+def test_export_names_the_extra_that_is_missing_where_it_is_needed(
     missu, library: str, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "missu_nnunet.weights.export", raising=False)
     for name in [name for name in sys.modules if name.split(".")[0] == library]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, library, None)
     done = missu("weights", "export", checkpoint, tmp_path / "missu.onnx")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert f"{library} is not installed: pip install 'missu-nnunet[export]'" in done.stderr
+    assert missu("weights", "export", checkpoint, tmp_path / "missu.safetensors").returncode == 0

@@ -288,7 +288,7 @@ EVALUATE: list[tuple[Arrange, str]] = [
     (lambda desk: [*desk.pair(str), "--metrics", "jaccard"], "--metrics jaccard: unknown"),
     (lambda desk: [*desk.pair(str), "--dataset", desk.folder], "no dataset there"),
     (
-        lambda desk: [*desk.pair(str), "--json", desk.text() / "out.json"],
+        lambda desk: [*desk.pair(str), "--csv", desk.text() / "out.csv"],
         "text: no such folder, and it cannot be made",
     ),
     (lambda desk: [*desk.pair(str), "--csv", desk.folder], "cannot be written .Is a directory"),

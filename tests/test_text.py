@@ -1,0 +1,35 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from missu_nnunet.text import counted, duration, printable, size
+
+
+@given(st.text())
+def test_a_terminal_obeys_nothing_of_it(text: str) -> None:
+    shown = printable(text)
+    assert shown.isprintable()
+    assert printable(shown) == shown
+    if text.isprintable():
+        assert shown == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("a\x1b[31mb", "a\\x1b[31mb"), ("a\nb\t", "a\\nb\\t"), ("\u202egnp", "\\u202egnp"), ("\udcff", "\\udcff")],
+)
+def test_escapes_tell_what_was_there(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (0.42, "0.4 s"), (9.96, "10 s"), (59, "59 s"), (100, "2 min"), (3600, "1 h"), (200000, "2 d 8 h")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_counts_and_sizes() -> None:
+    assert (counted(1, "case"), counted(0, "case"), counted(2, "case")) == ("1 case", "0 cases", "2 cases")
+    assert (size(5e6), size(2.34e9)) == ("5 MB", "2.3 GB")
