@@ -59,7 +59,7 @@ def table(text_columns: Sequence[str], number_columns: Sequence[str] = (), *, he
         number_columns: headings of the columns at the right, which are never folded or cut.
         header: whether the headings are shown.
     """
-    made = LiteralTable(box=SIMPLE_HEAD if header else None, pad_edge=False, collapse_padding=True, show_header=header)
+    made = LiteralTable(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True, show_header=header)
     for name in text_columns:
         made.add_column(literal(name), overflow="fold")
     for name in number_columns:
@@ -71,11 +71,9 @@ def show(table: LiteralTable, title: str = "") -> None:
     """Print a table below its title; wider than the terminal rather than with a number cut."""
     if title:
         say(title, style="bold")
-    _console().print(table, width=max(_width(), _least_width(table)), crop=False, no_wrap=True)
-
-
-def _width() -> int:
-    return _console().width if _console().is_terminal else _UNLIMITED
+    width = _console().width if _console().is_terminal else _UNLIMITED
+    _new_console(width=max(width, _least_width(table))).print(table, crop=False)
+    say()
 
 
 def _least_width(table: Table) -> int:
@@ -117,4 +115,8 @@ def _live_console() -> Console:
 
 @cache
 def _console(errors: bool = False) -> Console:
-    return Console(stderr=errors, markup=False, highlight=False, emoji=False)
+    return _new_console(stderr=errors)
+
+
+def _new_console(**settings: Any) -> Console:
+    return Console(markup=False, highlight=False, emoji=False, **settings)

@@ -75,5 +75,5 @@ def test_a_terminal_is_sent_nothing_of_it_to_obey_and_whole_numbers(columns: int
     assert "\u202e" not in sent
     assert "\x1b]8" not in sent  # a link
     assert "1,007,415" in sent
-    assert "…" not in sent
+    assert "…" not in sent.partition("?25l")[0]  # where the bar begins, which may cut
     assert "\x1b[" in sent  # colours, and the moving bar

@@ -26,7 +26,7 @@ def stock_checkpoint(nnunet_folders: Path, tmp_path: Path) -> Path:
 def test_inspect_prints_what_a_checkpoint_holds(missu, checkpoint: Path) -> None:
     done = missu("inspect", checkpoint)
     assert done.returncode == 0
-    for text in ("MISSUTrainer", "nnUNetPlans", "3d_fullres", "size of network_weights", "MiB", "w_kd 0.4"):
+    for text in ("MISSUTrainer", "nnUNetPlans", "3d_fullres", "size of network_weights", "MiB", "w_kd "):
         assert text in done.stdout
 
 
