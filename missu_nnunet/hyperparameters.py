@@ -24,6 +24,10 @@ class Hyperparameters:
         transformer_lr: the Transformer's learning rate, as a share of all others'.
         weight_decay: as the optimiser defines it.
         warmup: share of the training over which the learning rate rises linearly.
+        foreground: share of the patches that are chosen to hold foreground (nnU-Net's 0.33).
+        class_weights: weights of the cross-entropy, of the background first and then of every class in the order of
+            their labels; of every region where those are trained. None weighs all alike, as nnU-Net does.
+        patience: epochs without a better moving pseudo-Dice after which the training ends; None never ends it early.
         num_epochs: length of the training.
         num_iterations_per_epoch: training batches per epoch; validation takes a fifth of it.
     """
@@ -39,5 +43,8 @@ class Hyperparameters:
     transformer_lr: float = 0.2
     weight_decay: float = 1e-2
     warmup: float = 0.05
+    foreground: float = 0.33
+    class_weights: tuple[float, ...] | None = None
+    patience: int | None = None
     num_epochs: int = 1000
     num_iterations_per_epoch: int = 250

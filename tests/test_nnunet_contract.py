@@ -21,6 +21,7 @@ from nnunetv2.run.run_training import get_trainer_from_args
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.training.logging.nnunet_logger import LocalLogger, MetaLogger
+from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss, DC_and_CE_loss
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -64,6 +65,8 @@ SIGNATURES = [
     (nnUNetTrainer._get_deep_supervision_scales, "self", "trainer.py"),
     (nnUNetTrainer._build_loss, "self", "trainer.py"),
     (nnUNetTrainer.do_split, "self", "trainer.py"),
+    (nnUNetTrainer.run_training, "self", "trainer.py"),
+    (nnUNetTrainer.on_epoch_end, "self", "trainer.py"),
     (nnUNetTrainer.get_tr_and_val_datasets, "self", "trainer.py"),
     (PolyLRScheduler.__init__, "self optimizer initial_lr max_steps exponent current_step", "lr_schedule.py"),
     (PolyLRScheduler.step, "self current_step", "lr_schedule.py"),
@@ -136,6 +139,8 @@ SOURCES = [
     (nnUNetTrainer.save_checkpoint, "mod.state_dict()", "skip_distillation.py answers with the inference network's"),
     (nnUNetTrainer.set_deep_supervision_enabled, "mod.decoder.deep_supervision", "skip_distillation.py has a decoder"),
     (nnUNetDataLoader.__init__, "self.indices = data.identifiers", "trainer.py repeats labelled cases there"),
+    (DC_and_CE_loss.__init__, "self.ce = ", "trainer.py gives it class weights"),
+    (DC_and_BCE_loss.__init__, "self.ce = ", "trainer.py gives it class weights"),
     (nnUNetTrainer.on_train_start, "self.get_dataloaders()", "trainer.py restores the random state after it"),
     (ExperimentPlanner.get_plans_for_configuration, "self.static_estimate_VRAM_usage(", "planners.py estimates there"),
     (

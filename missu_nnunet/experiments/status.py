@@ -17,7 +17,8 @@ def training_status(training: FoldTraining, cluster_states: Mapping[str, str]) -
         cluster_states: name of a training → the state of its job on the cluster, such as PENDING.
     """
     if training.is_finished():
-        return "finished", dice_text(training)
+        ended = training.results.early_end()
+        return "finished", dice_text(training) + (f", ended after {ended}" if ended else "")
     if training.is_running():
         return "running", progress_text(training)
     if training.name in cluster_states:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from missu_nnunet.nnunet.log import EPOCH_SECONDS, read_epochs
+from missu_nnunet.nnunet.log import EPOCH_SECONDS, early_end, read_epochs
 from missu_nnunet.nnunet.summary import mean_dice
 
 FINAL_CHECKPOINT = "checkpoint_final.pth"
@@ -85,8 +86,8 @@ class Fold:
 
     def progress(self) -> Progress | None:
         """How far the latest training of the fold came; None if there was none."""
-        for log in reversed(self.logs()):  # the latest one may not have reached its first epoch yet
-            epochs = read_epochs(log.read_text(encoding="utf-8", errors="replace").splitlines())
+        for lines in self._latest_logs():  # the latest one may not have reached its first epoch yet
+            epochs = read_epochs(lines)
             if epochs:
                 *_, last = epochs
                 seconds = [values[EPOCH_SECONDS] for values in epochs.values() if EPOCH_SECONDS in values]
@@ -96,6 +97,18 @@ class Fold:
                     epoch_seconds=seconds[-1] if seconds else None,
                 )
         return None
+
+    def early_end(self) -> str | None:
+        """Why the latest training ended before its last epoch, as :func:`log.early_end` says it; None if it did not."""
+        for lines in self._latest_logs():
+            if (found := early_end(lines)) or read_epochs(lines):
+                return found
+        return None
+
+    def _latest_logs(self) -> Iterator[list[str]]:
+        """The lines of the logs, latest log first."""
+        for log in reversed(self.logs()):
+            yield log.read_text(encoding="utf-8", errors="replace").splitlines()
 
     def _epochs(self) -> int | None:
         try:

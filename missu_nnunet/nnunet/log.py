@@ -14,6 +14,9 @@ EPOCH_SECONDS = "epoch_seconds"
 PSEUDO_DICE = "mean_fg_dice"
 """The key of the mean over the structures of the validation patches' Dice, as in nnU-Net's own logger."""
 
+ENDED_EARLY = "Training ended early, after"
+"""How MISSU's trainer says so in the log; epochs and the reason follow."""
+
 _NUMBER = r"(-?[\d.]+(?:e-?\d+)?|nan)"
 
 # The keys are those of nnU-Net's logger, and of MISSU's addition to it.
@@ -40,6 +43,12 @@ def values_of_line(line: str) -> dict[str, float]:
         if dice:
             values[PSEUDO_DICE] = sum(dice) / len(dice)
     return values
+
+
+def early_end(lines: Iterable[str]) -> str | None:
+    """What a log says of an early end, such as ``12 of 1000 epochs: the file stop was there``; None if nothing."""
+    found = [line.partition(ENDED_EARLY)[2].strip() for line in lines if ENDED_EARLY in line]
+    return found[-1] if found else None
 
 
 def read_epochs(lines: Iterable[str]) -> dict[int, dict[str, float]]:

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from missu_nnunet.nnunet.fold import Fold
 from missu_nnunet.nnunet.folders import Model, model_folder
 from missu_nnunet.report.training_curves import TrainingRun
 
@@ -34,6 +35,9 @@ def arm_facts(folder: Path, runs: list[TrainingRun]) -> dict[str, str]:
     facts |= _plan_facts(plans, facts.get("configuration", ""))
     if runs:
         facts["folds"] = ", ".join(f"{run.fold.removeprefix('fold_')} ({run.epochs} epochs)" for run in runs)
+        ends = {run.fold: Fold(model / run.fold).early_end() for run in runs}
+        if any(ends.values()):
+            facts["ended early"] = "; ".join(f"{fold}: after {end}" for fold, end in ends.items() if end)
     checkpoint = next((run.checkpoint for run in runs if run.checkpoint), {})
     if checkpoint:
         facts["parameters at inference"] = f"{checkpoint['parameters']:,}"

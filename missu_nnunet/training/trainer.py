@@ -1,6 +1,8 @@
 """``MISSUTrainer``: nnU-Net's trainer with MISSU as network and its self-distillation in training."""
 
 import io
+import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -28,7 +30,18 @@ from missu_nnunet.errors import InputError
 from missu_nnunet.files import write_json
 from missu_nnunet.hyperparameters import Hyperparameters
 from missu_nnunet.nnunet.checkpoint import write_checkpoint
+from missu_nnunet.nnunet.log import ENDED_EARLY
 from missu_nnunet.nnunet.preprocessed import unlabelled_cases
+from missu_nnunet.training.absent_classes import EPOCHS as ABSENT_EPOCHS
+from missu_nnunet.training.absent_classes import absent_classes
+from missu_nnunet.training.early_end import (
+    STOP_FILE,
+    EarlyEnd,
+    Termination,
+    epochs_without_improvement,
+    stop_file_found,
+    termination_noted,
+)
 from missu_nnunet.training.logger import LOSS_TERMS, SelfDistillationLogger
 from missu_nnunet.training.lr_schedule import WarmupPolyLRScheduler
 from missu_nnunet.training.missing_labels import balanced, cross_validation_splits
@@ -62,9 +75,12 @@ class MISSUTrainer(nnUNetTrainer):
         self.resumed_random_state: dict[str, Any] | None = None
         self.nonfinite_steps = 0  # in a row
         self.moving_average: MovingAverage | None = None
+        self.termination = Termination()
+        self.ended: str | None = None  # why, before the last epoch
         hp = self.hyperparameters
         self.initial_lr = hp.initial_lr
         self.weight_decay = hp.weight_decay
+        self.oversample_foreground_percent = hp.foreground
         self.num_epochs = hp.num_epochs
         self.num_iterations_per_epoch = hp.num_iterations_per_epoch
         self.num_val_iterations_per_epoch = max(1, hp.num_iterations_per_epoch // 5)
@@ -137,11 +153,34 @@ class MISSUTrainer(nnUNetTrainer):
         return scales and scales[: len(self.arch_kwargs["strides"]) - 1]
 
     def _build_loss(self) -> nn.Module:
-        """nnU-Net's loss as segmentation and auxiliary loss, and the distillation term."""
+        """nnU-Net's loss as segmentation and auxiliary loss, and the distillation term.
+
+        Raises:
+            InputError: if the class weights are not one for every class.
+        """
         loss = super()._build_loss()
         auxiliary_loss = loss.loss if isinstance(loss, DeepSupervisionWrapper) else loss
+        self._weigh_classes(auxiliary_loss)
         hp, regions = self.hyperparameters, self.label_manager.has_regions
         return SelfDistillationLoss(loss, auxiliary_loss, regions, hp.w_kd, hp.w_aux, hp.level_decay)
+
+    def _weigh_classes(self, loss: nn.Module) -> None:
+        """Give nnU-Net's cross-entropy the hyper-parameters' class weights."""
+        weights = self.hyperparameters.class_weights
+        if weights is None:
+            return
+        heads = self.label_manager.num_segmentation_heads
+        if len(weights) != heads:
+            raise InputError(
+                f"{type(self).__name__}: {len(weights)} class_weights, expected {heads} for the labels "
+                f"{', '.join(self.dataset_json['labels'])} (the background's first; regions have none of it)"
+            )
+        tensor = torch.tensor(weights, device=self.device)
+        if self.label_manager.has_regions:
+            axes = len(self.configuration_manager.patch_size)
+            cast(nn.BCEWithLogitsLoss, loss.ce).pos_weight = tensor.reshape(-1, *[1] * axes)
+        else:
+            cast(nn.CrossEntropyLoss, loss.ce).weight = tensor
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, WarmupPolyLRScheduler]:
         """Optimiser over network and teachers, and the learning rate's schedule."""
@@ -260,6 +299,64 @@ class MISSUTrainer(nnUNetTrainer):
             self.logger.log(term, mean, self.current_epoch)
         self.print_to_log_file("loss terms:", ", ".join(f"{LOSS_TERMS[t]} {mean:.4f}" for t, mean in means.items()))
 
+    def run_training(self) -> None:
+        """nnU-Net's training, which may end early: in order, with its final checkpoint and the validation to follow.
+
+        After a SIGTERM, which announces the end of the process, the epoch is finished and saved to be continued.
+        """
+        with termination_noted() as termination:
+            self.termination = termination
+            try:
+                super().run_training()
+            except EarlyEnd as end:
+                self.ended = str(end)
+                self.print_to_log_file(f"{ENDED_EARLY} {self.current_epoch} of {self.num_epochs} epochs: {end}")
+                self.on_train_end()
+
+    def on_epoch_end(self) -> None:
+        """nnU-Net's; warns of classes that are not learned, and ends the training where that was asked for.
+
+        Raises:
+            EarlyEnd: if the training is to end here, see :meth:`run_training`.
+            SystemExit: after a SIGTERM.
+        """
+        super().on_epoch_end()
+        self._warn_of_absent_classes()
+        terminated, stopped = self._agreed(self.termination.requested, stop_file_found(Path(self.output_folder)))
+        if terminated:
+            self.current_epoch -= 1  # nnU-Net's has counted on, and the checkpoint would again
+            self.save_checkpoint(str(Path(self.output_folder) / "checkpoint_latest.pth"))
+            self.current_epoch += 1
+            self.print_to_log_file(f"SIGTERM: saved after {self.current_epoch} epochs; continue with --c")
+            sys.exit(128 + signal.SIGTERM)
+        if stopped:
+            raise EarlyEnd(f"the file {STOP_FILE} was there")
+        patience = self.hyperparameters.patience
+        if patience and epochs_without_improvement(self.logger.get_value("ema_fg_dice", step=None)) >= patience:
+            raise EarlyEnd(f"{patience} epochs without a better moving pseudo-Dice")
+
+    def _agreed(self, *found: bool) -> list[bool]:
+        """What any process of a distributed training found, so that all end together."""
+        if not self.is_ddp:
+            return list(found)
+        gathered: list[tuple[bool, ...]] = [found] * distributed.get_world_size()
+        distributed.all_gather_object(gathered, found)
+        return [any(each) for each in zip(*gathered, strict=True)]
+
+    def _warn_of_absent_classes(self) -> None:
+        absent = absent_classes(self.logger.get_value("dice_per_class_or_region", step=None))
+        for index in absent:
+            self.print_to_log_file(
+                f"WARNING: no voxel of {self._class_names()[index]} was rightly predicted in the last {ABSENT_EPOCHS} "
+                "epochs or more. Check its labels (missu dataset verify); if it is rare, raise the hyper-parameters "
+                "foreground and class_weights."
+            )
+
+    def _class_names(self) -> list[str]:
+        """Names of the foreground classes or regions, in the order of nnU-Net's pseudo-Dice."""
+        labels = {name: label for name, label in self.dataset_json["labels"].items() if name != "ignore" and label != 0}
+        return list(labels) if self.label_manager.has_regions else sorted(labels, key=lambda name: labels[name])
+
     def _unwrapped_network(self) -> nn.Module:
         """The network under DDP and torch.compile."""
         network = self.network.module if isinstance(self.network, DistributedDataParallel) else self.network
@@ -286,6 +383,7 @@ class MISSUTrainer(nnUNetTrainer):
             "version": __version__,
             "hyperparameters": asdict(self.hyperparameters),
             "random_state": random_state(),
+            "ended": self.ended,
             "teacher_weights": {} if teacher is None else teacher.state_dict(),
         }
         write_checkpoint(checkpoint, Path(filename))

@@ -1,9 +1,9 @@
 """Trainers by name: ``MISSUTrainer``, its ablations, and any length of each.
 
 nnU-Net finds a trainer by its class name, and writes the name into folders and checkpoints. The classes are made when
-somebody asks for the name: ``MISSUTrainer<Variant>[_<N>epochs][_<K>iters]``, where K is the number of iterations per
-epoch. They are attributes of this module, so ``from missu_nnunet.training.variants import MISSUTrainer_20epochs`` and
-pickle work.
+somebody asks for the name: ``MISSUTrainer<Variant>[_<N>epochs][_<K>iters][_<P>patience]``, where K is the number of
+iterations per epoch, and P the number of epochs without improvement that end the training. They are attributes of this
+module, so ``from missu_nnunet.training.variants import MISSUTrainer_20epochs`` and pickle work.
 """
 
 import re
@@ -34,7 +34,10 @@ VARIANTS = {
 }
 """Hyper-parameters of each variant, by the part of the name behind ``MISSUTrainer``."""
 
-_NAME = re.compile(r"MISSUTrainer(?P<variant>[A-Za-z]*)(_(?P<epochs>[1-9]\d*)epochs)?(_(?P<iterations>[1-9]\d*)iters)?")
+_NAME = re.compile(
+    r"MISSUTrainer(?P<variant>[A-Za-z]*)(_(?P<epochs>[1-9]\d*)epochs)?(_(?P<iterations>[1-9]\d*)iters)?"
+    r"(_(?P<patience>[1-9]\d*)patience)?"
+)
 
 
 @cache
@@ -47,4 +50,6 @@ def __getattr__(name: str) -> type[MISSUTrainer]:
         hyperparameters = replace(hyperparameters, num_epochs=int(match["epochs"]))
     if match["iterations"]:
         hyperparameters = replace(hyperparameters, num_iterations_per_epoch=int(match["iterations"]))
+    if match["patience"]:
+        hyperparameters = replace(hyperparameters, patience=int(match["patience"]))
     return type(name, (MISSUTrainer,), {"__module__": __name__, "hyperparameters": hyperparameters})

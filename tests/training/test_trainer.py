@@ -1,5 +1,8 @@
 import json
 import os
+import shutil
+import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,10 @@ from tiny_dataset import LABELS, REGIONS, write_raw_dataset
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL
+from missu_nnunet.nnunet.fold import Fold
 from missu_nnunet.training import variants
+from missu_nnunet.training.absent_classes import EPOCHS as ABSENT_EPOCHS
+from missu_nnunet.training.early_end import STOP_FILE
 from missu_nnunet.training.logger import LOSS_TERMS
 from missu_nnunet.training.trainer import MAX_NONFINITE_STEPS, MISSUTrainer
 
@@ -386,3 +392,72 @@ def test_a_good_step_resets_the_count(nnunet_folders: Path) -> None:
     assert trainer.nonfinite_steps == 1
     assert np.isfinite(trainer.train_step(batch_for(trainer))["loss"])
     assert trainer.nonfinite_steps == 0
+
+
+@pytest.mark.parametrize("how", ["stop file", "patience", "sigterm"])
+def test_a_training_ends_in_order_before_its_last_epoch(how: str, sparse: tuple[dict, dict]) -> None:
+    name = "MISSUTrainer_9epochs_1iters" + ("_1patience" if how == "patience" else "")
+    trainer = trainer_of(name, *sparse)
+    folder = Path(trainer.output_folder)
+    validate = trainer.validation_step
+
+    def worse_each_time(batch: dict) -> dict:
+        if trainer.current_epoch == 1:
+            if how == "stop file":
+                (folder / STOP_FILE).touch()
+            if how == "sigterm":
+                os.kill(os.getpid(), signal.SIGTERM)
+        outputs = validate(batch)
+        perfect = {"tp_hard": np.array([1.0, 1.0]), "fp_hard": np.zeros(2), "fn_hard": np.zeros(2)}
+        return outputs | perfect if trainer.current_epoch == 0 and how == "patience" else outputs
+
+    trainer.validation_step = worse_each_time
+    if how == "sigterm":
+        with pytest.raises(SystemExit) as end:
+            trainer.run_training()
+        assert end.value.code == 143
+        assert torch.load(folder / "checkpoint_latest.pth", weights_only=False)["current_epoch"] == 2
+        assert not (folder / "checkpoint_final.pth").exists()
+        assert Fold(folder).early_end() is None
+    else:
+        trainer.run_training()
+        checkpoint = checkpoint_of(trainer)
+        assert checkpoint["current_epoch"] == 2
+        assert checkpoint["missu"]["ended"] in Fold(folder).early_end()
+        assert Fold(folder).early_end().startswith("2 of 9 epochs: ")
+        assert not (folder / "checkpoint_latest.pth").exists()
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("mode", ["labels", "regions"])
+def test_class_weights_weigh_the_cross_entropy(mode: str, nnunet_folders: Path) -> None:
+    losses = []
+    for weights in (None, (1.0,) * (3 if mode == "labels" else 2), (1.0, 5.0, 5.0) if mode == "labels" else (5.0, 5.0)):
+        hyperparameters = replace(MISSUTrainer.hyperparameters, class_weights=weights)
+        weighted = type("MISSUTrainerWeighted", (MISSUTrainer,), {"hyperparameters": hyperparameters})
+        variants.MISSUTrainerWeighted = weighted
+        trainer = synthetic_trainer("MISSUTrainerWeighted", STRIDES_3D, [32, 16, 16], LABEL_MODES[mode], nnunet_folders)
+        trainer.network.train()
+        losses.append(float(trainer.train_step(batch_for(trainer))["loss"]))
+    assert losses[0] == pytest.approx(losses[1])
+    assert losses[2] != pytest.approx(losses[0], rel=1e-3)
+    del variants.MISSUTrainerWeighted
+
+
+def test_a_weight_too_few_is_refused(nnunet_folders: Path) -> None:
+    hyperparameters = replace(MISSUTrainer.hyperparameters, class_weights=(1.0, 2.0))
+    variants.MISSUTrainerWeighted = type("MISSUTrainerWeighted", (MISSUTrainer,), {"hyperparameters": hyperparameters})
+    with pytest.raises(InputError, match="2 class_weights, expected 3 for the labels background, shell, core"):
+        synthetic_trainer("MISSUTrainerWeighted", STRIDES_3D, [32, 16, 16], LABELS, nnunet_folders)
+    del variants.MISSUTrainerWeighted
+
+
+@pytest.mark.parametrize("mode", ["labels", "regions", "ignore"])
+def test_a_class_that_is_not_learned_is_named(mode: str, nnunet_folders: Path) -> None:
+    trainer = synthetic_trainer("MISSUTrainer", STRIDES_3D, [32, 16, 16], LABEL_MODES[mode], nnunet_folders)
+    trainer.logger.local_logger.my_fantastic_logging["dice_per_class_or_region"] = [[0.4, 0.0]] * ABSENT_EPOCHS
+    trainer._warn_of_absent_classes()
+    log = Path(trainer.log_file).read_text()
+    assert "no voxel of core was rightly predicted in the last 10 epochs" in log
+    assert "of shell" not in log
+    assert "of whole" not in log

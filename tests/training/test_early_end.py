@@ -1,0 +1,58 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from missu_nnunet.training.early_end import (
+    STOP_FILE,
+    epochs_without_improvement,
+    stop_file_found,
+    termination_noted,
+)
+
+
+@pytest.mark.parametrize(
+    ("values", "epochs"), [([], 0), ([0.1], 0), ([0.1, 0.2], 0), ([0.2, 0.1, 0.15], 2), ([0.2, 0.2, 0.2], 2)]
+)
+def test_counts_the_epochs_since_the_first_best(values: list[float], epochs: int) -> None:
+    assert epochs_without_improvement(values) == epochs
+
+
+def test_a_stop_file_ends_one_training(tmp_path: Path) -> None:
+    assert not stop_file_found(tmp_path)
+    (tmp_path / STOP_FILE).touch()
+    assert stop_file_found(tmp_path)
+    assert not stop_file_found(tmp_path)
+
+
+def test_sigterm_is_noted_within_the_block_alone() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with termination_noted() as termination:
+        assert not termination.requested
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert termination.requested
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_forked_loaders_still_end_by_it() -> None:
+    code = """
+import multiprocessing, time
+from missu_nnunet.training.early_end import termination_noted
+context = multiprocessing.get_context("fork")
+started = context.Event()
+def work():
+    started.set()
+    time.sleep(60)
+with termination_noted() as termination:
+    worker = context.Process(target=work, daemon=True)
+    worker.start()
+    started.wait()
+    worker.terminate()
+    worker.join(20)
+    print(worker.exitcode, termination.requested)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert result.stdout.split() == ["-15", "False"], result.stderr
