@@ -64,3 +64,15 @@ def test_logs_are_in_the_order_of_their_times(tmp_path: Path) -> None:
     for name in names:
         (tmp_path / name).touch()
     assert [log.name for log in Fold(tmp_path).logs()] == names
+
+
+def test_says_why_the_latest_training_ended_early(tmp_path: Path) -> None:
+    assert Fold(tmp_path).early_end() is None
+    (tmp_path / "training_log_2026_1_1_00_00_01.txt").write_text(
+        "Epoch 0\nEpoch time: 1.0 s\nTraining ended early, after 1 of 9 epochs: the file stop was there\n"
+    )
+    assert Fold(tmp_path).early_end() == "1 of 9 epochs: the file stop was there"
+    (tmp_path / "training_log_2026_1_1_00_00_02.txt").write_text("a validation alone\n")
+    assert Fold(tmp_path).early_end() == "1 of 9 epochs: the file stop was there"
+    (tmp_path / "training_log_2026_1_1_00_00_03.txt").write_text("Epoch 1\nEpoch time: 1.0 s\n")
+    assert Fold(tmp_path).early_end() is None
