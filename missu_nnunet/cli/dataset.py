@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,9 @@ from missu_nnunet.text import counted
 
 if TYPE_CHECKING:
     from missu_nnunet.datasets.conversion import Plan
+    from missu_nnunet.nnunet.dataset import RawDataset
+
+_PLAN_AGAIN = "nnU-Net learns of it when you plan and preprocess the dataset again"
 
 app = typer.Typer(
     help="Convert datasets to nnU-Net's format, check them, and prepare submissions.", no_args_is_help=True
@@ -25,6 +29,7 @@ app = typer.Typer(
 Id = Annotated[int, typer.Option("--id", min=1, max=999, help="The dataset's ID in nnU-Net.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="List what would be written, write nothing.")]
 Symlink = Annotated[bool, typer.Option("--symlink/--copy", help="Link or copy the images that need no conversion.")]
+Dataset = Annotated[str, typer.Argument(metavar="DATASET", help="Its folder, name or ID in nnUNet_raw.")]
 Source = Annotated[Path, typer.Argument(metavar="SRC", help="The folder that the download was unpacked to.")]
 Predictions = Annotated[Path, typer.Argument(metavar="PRED", help="Folder of nnU-Net's predictions.")]
 Output = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.")]
@@ -157,8 +162,89 @@ def msd(
 
 
 @app.command()
+def sparse(
+    dataset: Dataset,
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The copy's name, DatasetXXX_Name.")],
+    scribbles: Annotated[
+        bool, typer.Option("--scribbles", help="Keep one thin stroke per class and slice, background included.")
+    ] = False,
+    slices: Annotated[int | None, typer.Option(min=2, metavar="N", help="Keep every Nth slice.")] = None,
+    cases: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Keep labels of the first N cases, none of the others.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
+    symlink: Symlink = False,
+    dry_run: DryRun = False,
+    workers: Workers = None,
+) -> None:
+    """A copy of a dataset with fewer labels, the rest under nnU-Net's ignore label: what would scribbles lose?"""
+    from missu_nnunet.datasets.sparse import Sparsity, plan_sparse
+    from missu_nnunet.nnunet.dataset import find_dataset, read_dataset
+    from missu_nnunet.nnunet.folders import nnunet_folder
+
+    match = re.fullmatch(r"Dataset(\d{3})_\w+", new)
+    if not match:
+        raise InputError(f"{new}: expected the name of a dataset to make, such as Dataset123_Scribbles")
+    if scribbles and slices:
+        raise InputError("--scribbles and --slices: expected one of them")
+    if not (scribbles or slices or cases):
+        raise InputError("sparse: expected --scribbles, --slices N or --cases N")
+    sparsity = Sparsity(scribbles, slices, cases, seed)
+    plan = plan_sparse(read_dataset(find_dataset(dataset)), nnunet_folder("nnUNet_raw"), new, sparsity, symlink)
+    _write_dataset(plan, int(match[1]), dry_run, workers)
+
+
+@app.command()
+def unlabelled(
+    dataset: Dataset,
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="IMAGES…", help="A folder of images as nnU-Net takes it, or single files."),
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Take out again what was added.")] = False,
+    symlink: Symlink = False,
+    dry_run: DryRun = False,
+    workers: Workers = None,
+) -> None:
+    """Add images without labels to a dataset, under nnU-Net's ignore label: every trainer takes them."""
+    from missu_nnunet.datasets.unlabelled import add, plan_unlabelled
+    from missu_nnunet.nnunet.dataset import find_dataset, read_dataset
+    from missu_nnunet.parallel import default_workers
+
+    if bool(images) == remove:
+        raise InputError("unlabelled: expected images to add, or --remove")
+    raw = read_dataset(find_dataset(dataset))
+    workers = workers or default_workers()
+    if not images:
+        _remove_unlabelled(raw, dry_run, workers)
+        return
+    plan = plan_unlabelled(raw, images, symlink, workers)
+    if dry_run:
+        _print_plan(plan, raw.folder.parent)
+        return
+    add(plan, raw, workers)
+    say(f"{raw.folder}: {counted(len(plan.conversions), 'case')} added without labels")
+    say(_PLAN_AGAIN)
+
+
+def _remove_unlabelled(raw: RawDataset, dry_run: bool, workers: int) -> None:
+    from missu_nnunet.datasets.unlabelled import plan_removal, remove
+
+    removal = plan_removal(raw, workers)
+    for case in removal.labelled:
+        say(f"keep {case}: it has labels by now")
+    if dry_run:
+        for file in removal.files:
+            say(f"delete {file}")
+        return
+    remove(removal, raw)
+    say(f"{raw.folder}: {counted(len(removal.cases), 'case')} taken out")
+    say(_PLAN_AGAIN)
+
+
+@app.command()
 def verify(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Its folder, name or ID in nnUNet_raw.")],
+    dataset: Dataset,
     patient: Annotated[
         str | None,
         typer.Option(
@@ -216,26 +302,36 @@ def _write(
     plan: Plan, parent: Path, dry_run: bool, workers: int | None, check: Callable[[Path], None] | None = None
 ) -> None:
     """Print or execute a plan, and say what became of the source files."""
-    from missu_nnunet.datasets.conversion import execute
+    from missu_nnunet.datasets.conversion import edited, execute
     from missu_nnunet.parallel import default_workers
 
-    converted = len({source for conversion in plan.conversions for source in conversion.sources})
     if dry_run:
-        for conversion in plan.conversions:
-            for target in conversion.targets:
-                say(f"write {parent / plan.name / target}")
-        for name in (*plan.documents, *plan.tables):
-            say(f"write {parent / plan.name / name}")
-        for path, reason in plan.skipped.items():
-            say(f"skip {path}: {reason}")
-        for error in plan.errors.values():
-            say(f"error {error}")
-        say(
-            f"{counted(converted, 'source file')} to convert, {len(plan.skipped)} to skip, "
-            f"{counted(len(plan.errors), 'error')}"
-        )
+        _print_plan(plan, parent)
         return
+    kept = edited(plan, parent)
     folder = execute(plan, parent, workers or default_workers(), check)
-    say(f"{folder}: {counted(len(plan.conversions), 'case')} from {counted(converted, 'file')}")
+    say(f"{folder}: {counted(len(plan.conversions), 'case')} from {counted(_count_sources(plan), 'file')}")
+    for name in kept:
+        say(f"kept {name}, which was edited; remove it to have it written anew")
     for reason, count in Counter(plan.skipped.values()).most_common():
         say(f"skipped {count}: {reason}")
+
+
+def _print_plan(plan: Plan, parent: Path) -> None:
+    for conversion in plan.conversions:
+        for target in conversion.targets:
+            say(f"write {parent / plan.name / target}")
+    for name in (*plan.documents, *plan.tables):
+        say(f"write {parent / plan.name / name}")
+    for path, reason in plan.skipped.items():
+        say(f"skip {path}: {reason}")
+    for error in plan.errors.values():
+        say(f"error {error}")
+    say(
+        f"{counted(_count_sources(plan), 'source file')} to convert, {len(plan.skipped)} to skip, "
+        f"{counted(len(plan.errors), 'error')}"
+    )
+
+
+def _count_sources(plan: Plan) -> int:
+    return len({source for conversion in plan.conversions for source in conversion.sources})

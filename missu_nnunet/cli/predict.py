@@ -42,13 +42,14 @@ def predict(
         raise InputError(f"{output}: a file, expected a folder to write to; choose another place")
     from rich.progress import BarColumn, TimeElapsedColumn, TimeRemainingColumn
 
+    from missu_nnunet.datasets.images import model_reader
+    from missu_nnunet.datasets.inputs import find_cases
     from missu_nnunet.nnunet.dataset import read_dataset
     from missu_nnunet.prediction.cases import predict_cases
-    from missu_nnunet.prediction.inputs import find_cases
     from missu_nnunet.prediction.model import default_device, load_model
 
     dataset = read_dataset(model)
-    cases = find_cases(inputs, dataset)
+    cases = find_cases(inputs, dataset, model_reader(model))
     if output.resolve() in {file.parent.resolve() for files in cases.values() for file in files}:
         raise InputError(f"{output}: holds the images; choose another folder for the predictions")
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from missu_nnunet.datasets.conversion import Conversion, Plan, copy_nifti, cross_validation, files_below, leftovers
+from missu_nnunet.datasets.conversion import Conversion, Plan, copy_nifti, files_below, leftovers
 from missu_nnunet.datasets.images import grid_difference, read_header, read_image
+from missu_nnunet.datasets.splits import stratified_splits
 from missu_nnunet.errors import InputError
 
 CHANNELS = ("t1", "t1ce", "t2", "flair")
@@ -68,7 +69,7 @@ def plan_brats2019(source: Path, dataset_id: int, validation: Path | None = None
             "licence": "the BraTS 2019 data usage agreement",
         }
     }
-    if folds := cross_validation(grades, {case: [case] for case in grades}):
+    if folds := stratified_splits(grades, {case: [case] for case in grades}):
         documents["splits_final.json"] = folds
     skipped = leftovers(
         files, conversions, lambda _: "not one of <ID>_{flair,t1,t1ce,t2,seg}.nii.gz, or there twice", errors

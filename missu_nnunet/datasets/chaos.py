@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.errors import InvalidDicomError
 
-from missu_nnunet.datasets.conversion import Conversion, Plan, cross_validation, files_below, leftovers
+from missu_nnunet.datasets.conversion import Conversion, Plan, files_below, leftovers
 from missu_nnunet.datasets.images import grid_difference, read_image
+from missu_nnunet.datasets.splits import stratified_splits
 from missu_nnunet.errors import InputError
 
 ORGANS = {"liver": (55, 70), "right kidney": (110, 135), "left kidney": (175, 200), "spleen": (240, 255)}
@@ -238,7 +239,7 @@ def plan_chaos(source: Path, variant: Variant, dataset_id: int) -> Plan:
         }
     }
     # The scans of one patient stay in one fold, and every fold has its share of CT and MR.
-    if folds := cross_validation({patient: patient[:2] for patient in cases}, cases):
+    if folds := stratified_splits({patient: patient[:2] for patient in cases}, cases):
         documents["splits_final.json"] = folds
     files = files_below(training) + (files_below(test) if test else [])
     return Plan(

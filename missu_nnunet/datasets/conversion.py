@@ -7,9 +7,11 @@ of one; what an interrupted conversion has finished stays in the hidden folder, 
 
 from __future__ import annotations
 
+import csv
 import gzip
+import hashlib
+import json
 import os
-import random
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -20,11 +22,14 @@ from typing import Any
 
 from missu_nnunet.datasets.images import check_whole
 from missu_nnunet.errors import InputError
-from missu_nnunet.files import PARTIAL, whole_file, write_csv, write_json
+from missu_nnunet.files import PARTIAL, read_json, whole_file, write_csv, write_json
 from missu_nnunet.parallel import map_cases
 
 ACCOUNT = "conversion.csv"
 """The name of the account of source files, in the dataset's folder."""
+
+WRITTEN = "written"
+"""The account's status of a file that no source was converted to, such as dataset.json."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ def leftovers(
 def execute(plan: Plan, parent: Path, workers: int, check: Callable[[Path], None] | None = None) -> Path:
     """Write what the plan says into `parent` and return the folder made.
 
-    Run again, it writes only what is missing or older than its sources.
+    Run again, it writes only what is missing or older than its sources, and leaves alone what :func:`edited` names.
 
     Args:
         plan: what to write.
@@ -121,7 +126,22 @@ def execute(plan: Plan, parent: Path, workers: int, check: Callable[[Path], None
         raise InputError(first + (f" ({len(plan.errors)} such errors, see --dry-run)" if len(plan.errors) > 1 else ""))
     final = parent / plan.name
     folder = final if final.exists() else parent / (PARTIAL + plan.name)
+    if folder != final and any(_differs(folder / name, content) for name, content in plan.documents.items()):
+        shutil.rmtree(folder)  # an interrupted conversion of something else, or with other settings
     _refuse_foreign_files(plan, folder)
+    account = parent / f"{plan.name}.{ACCOUNT}" if plan.is_submission else folder / ACCOUNT
+    kept = edited(plan, parent)
+    digests = {name: _recorded_digests(account).get(name, "") for name in kept}
+    for name, rows in plan.tables.items():
+        if name not in kept:
+            write_csv(rows, folder / name)
+    for name, content in plan.documents.items():
+        if name not in kept:
+            write_json(content, folder / name)
+        elif "numTraining" in content:  # the one entry that follows from the files
+            mine = read_json(folder / name, "remove it to have it written anew")
+            write_json(mine | {"numTraining": content["numTraining"]}, folder / name)
+    digests |= {name: _digest(folder / name) for name in (*plan.tables, *plan.documents) if name not in kept}
     todo = [conversion for conversion in plan.conversions if not _is_done(conversion, folder)]
     results = map_cases(partial(_convert_case, folder=folder), todo, workers, f"converting to {plan.name}")
     failed = {
@@ -129,23 +149,32 @@ def execute(plan: Plan, parent: Path, workers: int, check: Callable[[Path], None
         for conversion, result in zip(todo, results, strict=True)
         if isinstance(result, InputError)
     }
-    account = parent / f"{plan.name}.{ACCOUNT}" if plan.is_submission else folder / ACCOUNT
-    write_csv(_account(plan, failed), account)
+    write_csv(_account(plan, failed, digests), account)
     if failed:
         case, reason = next(iter(failed.items()))
         raise InputError(
             f"{len(failed)} of {len(plan.conversions)} cases not converted, first {case}: {reason}; see {account}, "
             "then run again: finished cases are kept"
         )
-    for name, rows in plan.tables.items():
-        write_csv(rows, folder / name)
-    for name, content in plan.documents.items():
-        write_json(content, folder / name)
     if check:
         check(folder)
     if folder != final:
         os.replace(folder, final)
     return final
+
+
+def edited(plan: Plan, parent: Path) -> list[str]:
+    """Those of the plan's documents and tables in a finished folder that somebody changed after they were written."""
+    folder = parent / plan.name
+    digests = _recorded_digests(folder / ACCOUNT)
+
+    def is_edited(name: str) -> bool:
+        path = folder / name
+        if not path.is_file() or digests.get(name) == _digest(path):
+            return False
+        return name in plan.tables or _differs(path, plan.documents[name])
+
+    return [name for name in (*plan.documents, *plan.tables) if is_edited(name)]
 
 
 def copy_nifti(source: Path, target: Path, link: bool) -> None:
@@ -161,43 +190,35 @@ def copy_nifti(source: Path, target: Path, link: bool) -> None:
         with source.open("rb") as raw, gzip.GzipFile(target, "wb", compresslevel=3, mtime=0) as packed:
             shutil.copyfileobj(raw, packed)
         return
+    place(source, target, link)
+
+
+def place(source: Path, target: Path, link: bool) -> None:
+    """Put a file in place as it is: a copy, or a link."""
     if link:
         target.symlink_to(source.resolve())
     else:
         shutil.copyfile(source, target)
 
 
-def cross_validation(strata: Mapping[str, str], cases: Mapping[str, Sequence[str]]) -> list[dict[str, list[str]]]:
-    """nnU-Net's splits_final.json: folds of patients, each with its share of every stratum; always the same.
+def _differs(path: Path, content: Any) -> bool:
+    """Whether there is a JSON file that holds something else."""
+    try:
+        return path.is_file() and json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(content))
+    except ValueError:
+        return True
 
-    scikit-learn's StratifiedKFold refuses strata smaller than the number of folds; dealing out does not.
 
-    Args:
-        strata: each patient's stratum.
-        cases: each patient's cases, which stay together.
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
-    Returns:
-        For each fold its cases, "train" and "val": five folds, or as many as there are patients; none for one patient.
-    """
-    number_of_folds = min(5, len(strata))
-    if number_of_folds < 2:
-        return []
-    shuffler = random.Random(12345)  # nnU-Net's seed
-    dealt: list[str] = []
-    for stratum in sorted(set(strata.values())):
-        members = sorted(patient for patient in strata if strata[patient] == stratum)
-        shuffler.shuffle(members)
-        dealt += members
-    folds = []
-    for fold in range(number_of_folds):
-        validation = set(dealt[fold::number_of_folds])
-        folds.append(
-            {
-                "train": sorted(case for patient in strata if patient not in validation for case in cases[patient]),
-                "val": sorted(case for patient in validation for case in cases[patient]),
-            }
-        )
-    return folds
+
+def _recorded_digests(account: Path) -> dict[str, str]:
+    """What the account says of the dataset's documents and tables as they were written."""
+    if not account.is_file():
+        return {}
+    with account.open(newline="", encoding="utf-8") as file:
+        return {row["source"]: row["detail"] for row in csv.DictReader(file) if row.get("status") == WRITTEN}
 
 
 def _is_done(conversion: Conversion, folder: Path) -> bool:
@@ -231,8 +252,8 @@ def _refuse_foreign_files(plan: Plan, folder: Path) -> None:
         )
 
 
-def _account(plan: Plan, failed: Mapping[str, str]) -> list[dict[str, str]]:
-    """One row per source file."""
+def _account(plan: Plan, failed: Mapping[str, str], digests: Mapping[str, str]) -> list[dict[str, str]]:
+    """One row per source file, and one per document or table with the digest of what was written."""
 
     def name(source: Path) -> str:
         return str(source.relative_to(plan.base) if source.is_relative_to(plan.base) else source)
@@ -243,4 +264,5 @@ def _account(plan: Plan, failed: Mapping[str, str]) -> list[dict[str, str]]:
         detail = failed.get(conversion.case, " ".join(conversion.targets))
         rows += [{"source": name(source), "status": status, "detail": detail} for source in conversion.sources]
     rows += [{"source": name(path), "status": "skipped", "detail": reason} for path, reason in plan.skipped.items()]
+    rows += [{"source": name, "status": WRITTEN, "detail": digest} for name, digest in digests.items()]
     return sorted(rows, key=lambda row: row["source"])

@@ -6,11 +6,9 @@ whose headers put them elsewhere, and knows nothing of patients.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -20,12 +18,12 @@ import numpy as np
 import SimpleITK as sitk
 from scipy.ndimage import center_of_mass
 
-from missu_nnunet.datasets.images import grid_difference, is_nifti, nifti_voxels, read_header, read_image
+from missu_nnunet.datasets.images import grid_difference, read_header, read_image, read_voxels
+from missu_nnunet.datasets.splits import read_patients, splits_of
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import whole_file
 from missu_nnunet.nnunet.dataset import RawDataset, test_set, training_cases
-from missu_nnunet.nnunet.folders import folder_if_set
-from missu_nnunet.nnunet.splits import SPLITS_FILE, Splits, generate_splits, read_splits
+from missu_nnunet.nnunet.splits import Splits
 from missu_nnunet.parallel import map_cases
 from missu_nnunet.pictures.dataset_cases import DatasetCase, save_dataset_cases
 from missu_nnunet.pictures.orientation import orientation_code
@@ -36,14 +34,14 @@ class Finding:
     """Something found.
 
     Attributes:
-        level: "error" is wrong for sure, "warning" may be meant.
+        level: "error" is wrong for sure, "warning" may be meant, "note" is good to know.
         check: what was looked at.
         cases: where it was found.
         message: what was found, and what to do.
         visible: whether a picture of the case can show it.
     """
 
-    level: Literal["error", "warning"]
+    level: Literal["error", "warning", "note"]
     check: str
     cases: tuple[str, ...]
     message: str
@@ -74,25 +72,29 @@ def verify(dataset: RawDataset, patient_pattern: str | None = None, workers: int
     Raises:
         InputError: the dataset has no cases, or its splits or patients cannot be read.
     """
-    training, test = training_cases(dataset), test_set(dataset)
+    training = training_cases(dataset)
+    # A name may stand in both.
+    test = {f"imagesTs/{case}" if case in training else case: files for case, files in test_set(dataset).items()}
     if not training:
         raise InputError(f"{dataset.folder}: found no training case, expected imagesTr/CASE_0000{dataset.file_ending}")
-    jobs = [_Job(case, images, label, dataset.labels) for case, (images, label) in training.items()]
-    jobs += [_Job(case, images, None, dataset.labels) for case, images in test.items()]
+    jobs = [_Job(case, images, label, dataset) for case, (images, label) in training.items()]
+    jobs += [_Job(case, images, None, dataset) for case, images in test.items()]
     facts = {}
     for job, result in zip(jobs, map_cases(_read_case, jobs, workers, "verifying"), strict=True):
         facts[job.case] = (
             result if isinstance(result, _Facts) else _Facts((Finding("error", "files", (job.case,), str(result)),))
         )
-    folds = _folds(dataset, list(training))
-    patients = _patients(dataset, list(training), patient_pattern)
+    folds = splits_of(dataset, list(training))
+    patients = read_patients(dataset, list(training), patient_pattern)
+    unlabelled = [case for case in training if facts[case].labels == {dataset.ignore}]
     return [
         *_merge(finding for one in facts.values() for finding in one.findings),
         *_label_values(dataset, facts, list(training)),
         *_orientations(facts),
         *_mirrored(facts),
         *_duplicates(facts, folds, set(test)),
-        *_splits(folds, list(training), patients),
+        *_unlabelled(unlabelled, list(training), folds),
+        *_splits(folds, [case for case in training if case not in unlabelled], set(training), patients),
         *_absent_classes(dataset, facts, folds),
     ]
 
@@ -129,7 +131,7 @@ class _Job:
     case: str
     images: list[Path]
     label: Path | None
-    expected: frozenset[int]
+    dataset: RawDataset
 
 
 def _read_case(job: _Job) -> _Facts:
@@ -140,7 +142,7 @@ def _read_case(job: _Job) -> _Facts:
 
     hashes, channels = [], [read_header(path) for path in job.images]
     for number, (path, image) in enumerate(zip(job.images, channels, strict=True)):
-        values = _read_values(path)
+        values = read_voxels(path)
         where = f"channel {number}" if len(channels) > 1 else "the image"
         if not np.isfinite(values).all():
             find(
@@ -168,20 +170,21 @@ def _read_case(job: _Job) -> _Facts:
             f"image and label differ in {difference}: nnU-Net pairs voxels by index; resample the label",
         )
     found = np.unique(segmentation)
-    if unknown := [value for value in found.tolist() if value not in job.expected]:
-        expected = ", ".join(map(str, sorted(job.expected)))
+    if unknown := [value for value in found.tolist() if value not in job.dataset.labels]:
+        expected = ", ".join(map(str, sorted(job.dataset.labels)))
         find(
             "error",
             "labels",
             f"label {', '.join(f'{value:g}' for value in unknown[:5])}, but dataset.json has {expected}",
         )
     labels = frozenset(int(value) for value in found if np.isfinite(value))
-    return _Facts(tuple(findings), orientation, tuple(hashes), labels, _sides(segmentation, label_image, labels - {0}))
-
-
-def _read_values(path: Path) -> np.ndarray:
-    """An image's voxels."""
-    return nifti_voxels(path) if is_nifti(path) else sitk.GetArrayFromImage(read_image(path))
+    return _Facts(
+        tuple(findings),
+        orientation,
+        tuple(hashes),
+        labels,
+        _sides(segmentation, label_image, labels - {0, job.dataset.ignore}),
+    )
 
 
 def _sides(segmentation: np.ndarray, image: sitk.Image, labels: Iterable[int]) -> dict[int, float]:
@@ -288,13 +291,26 @@ def _leak(cases: Sequence[str], folds: Splits) -> str:
     return f", trained on and validated on in fold {_join(leaking)}" if leaking else ""
 
 
-def _splits(folds: Splits, training: Sequence[str], patients: Mapping[str, str]) -> list[Finding]:
+def _unlabelled(unlabelled: Sequence[str], training: Sequence[str], folds: Splits) -> list[Finding]:
+    if not unlabelled:
+        return []
+    message = f"{len(unlabelled)} of {len(training)} cases have no label: all of their voxels are to be ignored"
+    findings = [Finding("note", "labels", tuple(unlabelled), message)]
+    if validating := [number for number, fold in enumerate(folds) if set(unlabelled) & set(fold["val"])]:
+        message = f"fold {_join(validating)} validates on cases without a label, which have no score: "
+        message += "write a splits_final.json that validates on labelled ones"
+        found = [case for case in unlabelled if any(case in fold["val"] for fold in folds)]
+        findings.append(Finding("warning", "splits", tuple(found), message))
+    return findings
+
+
+def _splits(folds: Splits, labelled: Sequence[str], training: Set[str], patients: Mapping[str, str]) -> list[Finding]:
     findings = []
     validated: set[str] = set()
     for number, fold in enumerate(folds):
         sides = {side: set(fold[side]) for side in ("train", "val")}
         validated |= sides["val"]
-        if unknown := sorted((sides["train"] | sides["val"]) - set(training)):
+        if unknown := sorted((sides["train"] | sides["val"]) - training):
             findings.append(Finding("error", "splits", tuple(unknown), f"fold {number} names cases that are not there"))
         if both := sorted(sides["train"] & sides["val"]):
             findings.append(
@@ -302,11 +318,11 @@ def _splits(folds: Splits, training: Sequence[str], patients: Mapping[str, str])
             )
         people = {side: {patients[case] for case in cases if case in patients} for side, cases in sides.items()}
         shared = people["train"] & people["val"]
-        if leaked := [case for case in training if patients[case] in shared and case not in both]:
+        if leaked := [case for case in patients if patients[case] in shared and case not in both]:
             message = f"fold {number} trains and validates on scans of the same patient ({_join(sorted(shared)[:3])}): "
             message += "write a splits_final.json that keeps patients together"
             findings.append(Finding("error", "patients", tuple(leaked), message))
-    if folds and (left := [case for case in training if case not in validated]):
+    if folds and (left := [case for case in labelled if case not in validated]):
         findings.append(Finding("warning", "splits", tuple(left), "validated in no fold"))
     return findings
 
@@ -331,34 +347,6 @@ def _absent_classes(dataset: RawDataset, facts: Mapping[str, _Facts], folds: Spl
     return findings
 
 
-def _folds(dataset: RawDataset, training: list[str]) -> Splits:
-    """The splits that nnU-Net would train on: those in nnUNet_preprocessed, in the dataset, or its own."""
-    preprocessed = folder_if_set("nnUNet_preprocessed")
-    folders = ([preprocessed / dataset.name] if preprocessed else []) + [dataset.folder]
-    for file in (folder / SPLITS_FILE for folder in folders):
-        if file.is_file():
-            return read_splits(file)
-    return generate_splits(training) if len(training) >= 5 else []
-
-
-def _patients(dataset: RawDataset, training: list[str], pattern: str | None) -> dict[str, str]:
-    if pattern:
-        try:
-            matches = {case: re.search(pattern, case) for case in training}
-            patients = {case: match[1] for case, match in matches.items() if match}
-        except (re.error, IndexError) as error:
-            raise InputError(f"--patient {pattern}: {error}; expected a regular expression with a group") from error
-        if unmatched := [case for case in training if case not in patients]:
-            raise InputError(f"--patient {pattern}: does not match case {unmatched[0]}")
-        return patients
-    table = dataset.folder / "cases.csv"
-    known = {}
-    if table.is_file():
-        with table.open(newline="", encoding="utf-8") as file:
-            known = {row["case"]: row["patient"] for row in csv.DictReader(file) if row.get("patient")}
-    return {case: known.get(case, case) for case in training}
-
-
 def _join(values: Iterable[object]) -> str:
     return ", ".join(map(str, values))
 
@@ -366,7 +354,7 @@ def _join(values: Iterable[object]) -> str:
 def _case_to_draw(name: str, image_file: Path, label_file: Path | None) -> DatasetCase:
     """The case with the values that NaN were before SimpleITK read them."""
     header = read_image(image_file)
-    values = _read_values(image_file).astype(np.float32)
+    values = read_voxels(image_file).astype(np.float32)
     image = sitk.GetImageFromArray(values, isVector=header.GetNumberOfComponentsPerPixel() > 1)
     image.CopyInformation(header)
     labels = None

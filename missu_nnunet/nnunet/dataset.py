@@ -51,6 +51,7 @@ class RawDataset:
         ignore: the ignore label, if the dataset has one.
         file_ending: of images and segmentations, with the dot.
         listed: the key "dataset", by which a dataset.json may list its files instead of having imagesTr and labelsTr.
+        reader: the name of the reader that dataset.json asks nnU-Net for; without it, the files decide.
     """
 
     folder: Path
@@ -60,6 +61,7 @@ class RawDataset:
     ignore: int | None
     file_ending: str
     listed: dict[str, Any] | None = None
+    reader: str | None = None
 
     @property
     def name(self) -> str:
@@ -96,6 +98,7 @@ def read_dataset(folder: Path) -> RawDataset:
         ignore=regions["ignore"][0] if "ignore" in regions else None,
         file_ending=file_ending,
         listed=content.get("dataset"),
+        reader=content.get("overwrite_image_reader_writer"),
     )
 
 

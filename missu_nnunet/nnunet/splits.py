@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from missu_nnunet.errors import InputError
@@ -31,11 +31,11 @@ def read_splits(file: Path) -> Splits:
     return splits
 
 
-def generate_splits(cases: Sequence[str]) -> Splits:
-    """The five folds that nnU-Net makes of these cases."""
+def generate_splits(cases: Collection[str]) -> Splits:
+    """The five folds that nnU-Net makes of these cases, or as many as there are cases, which it refuses to make."""
     from nnunetv2.utilities.crossval_split import generate_crossval_split
 
-    return generate_crossval_split(sorted(cases), seed=12345, n_splits=5)
+    return generate_crossval_split(sorted(cases), seed=12345, n_splits=min(5, len(cases)))
 
 
 def ensure_splits(preprocessed: Path, data_identifier: str) -> Splits:

@@ -18,11 +18,11 @@ from nnunetv2.inference.export_prediction import export_prediction_from_logits
 from numpy.typing import NDArray
 
 from missu_nnunet.datasets.images import FILE_ENDINGS, check_whole, read_image
+from missu_nnunet.datasets.inputs import Cases
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL, write_csv, write_json
 from missu_nnunet.nnunet.dataset import RawDataset
 from missu_nnunet.pictures.predictions import save_prediction
-from missu_nnunet.prediction.inputs import Cases
 from missu_nnunet.prediction.predictor import ObservedPredictor
 
 Given = TypeVar("Given")

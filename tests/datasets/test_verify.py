@@ -135,6 +135,12 @@ def test_a_training_image_in_the_test_set(folder):
     assert "imagesTr and imagesTs" in only(findings(folder), "error", "duplicates", ("p5", "t0"))
 
 
+def test_a_name_in_both_sets(folder):
+    """What is in the test set is not taken for what is trained on."""
+    write(folder / "imagesTs" / "p5_0000.nii.gz", read(folder / "imagesTr" / "p5_0000.nii.gz"))
+    assert "imagesTr and imagesTs" in only(findings(folder), "error", "duplicates", ("p5", "imagesTs/p5"))
+
+
 def write_splits(folder, validation):
     cases = [f"p{number}" for number in range(10)]
     splits = [{"train": [case for case in cases if case not in val], "val": list(val)} for val in validation]
@@ -188,6 +194,28 @@ def test_classes_absent_in_whole_folds(folder):
         ("error", "left is in no train case of fold 0: it cannot be learnt; stratify the splits"),
         ("warning", "left is in no val case of fold 1, 2, 3, 4: its score will be undefined; stratify the splits"),
     ]
+
+
+def test_cases_without_labels_are_counted_and_no_fault(folder):
+    describe(folder, labels={"background": 0, "right": 1, "left": 2, "ignore": 3})
+    write_splits(folder, [*PAIRS[:3], ["p6"], ["p8"]])
+    for number in (7, 9):
+        write(folder / "labelsTr" / f"p{number}.nii.gz", np.full(SHAPE, 3, np.uint8))
+    message = only(findings(folder), "note", "labels", ("p7", "p9"))
+    assert message == "2 of 10 cases have no label: all of their voxels are to be ignored"
+    write_splits(folder, PAIRS)
+    found = findings(folder)[1:]
+    assert "fold 3, 4 validates on cases without a label" in only(found, "warning", "splits", ("p7", "p9"))
+
+
+def test_scribbles_are_labels(folder):
+    describe(folder, labels={"background": 0, "right": 1, "left": 2, "ignore": 3})
+    for path in (folder / "labelsTr").iterdir():
+        label = read(path)
+        label[:, ::2] = 3
+        label[:, :, ::3] = 3
+        write(path, label)
+    assert findings(folder) == []
 
 
 def test_missing_files(folder):

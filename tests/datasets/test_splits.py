@@ -1,14 +1,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from missu_nnunet.datasets.conversion import cross_validation
+from missu_nnunet.datasets.splits import stratified_splits
 
 
 @given(st.dictionaries(st.text(min_size=1), st.tuples(st.sampled_from("ab"), st.integers(1, 3)), min_size=2))
 def test_folds_split_patients_evenly_and_never_a_patient(patients):
     strata = {patient: stratum for patient, (stratum, _) in patients.items()}
     cases = {patient: [f"{patient}/{number}" for number in range(count)] for patient, (_, count) in patients.items()}
-    folds = cross_validation(strata, cases)
+    folds = stratified_splits(strata, cases)
     assert len(folds) == min(5, len(patients))
     everything = sorted(case for own in cases.values() for case in own)
     assert sorted(case for fold in folds for case in fold["val"]) == everything
@@ -25,4 +25,4 @@ def test_folds_split_patients_evenly_and_never_a_patient(patients):
 
 
 def test_one_patient_cannot_be_split():
-    assert cross_validation({"a": "x"}, {"a": ["a1", "a2"]}) == []
+    assert stratified_splits({"a": "x"}, {"a": ["a1", "a2"]}) == []

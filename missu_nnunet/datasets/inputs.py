@@ -1,4 +1,4 @@
-"""The cases to predict: a folder as nnU-Net takes it, or single files."""
+"""Images that a user gives, to predict or to learn from: a folder as nnU-Net takes it, or single files."""
 
 from __future__ import annotations
 
@@ -6,24 +6,27 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from missu_nnunet.datasets.images import FILE_ENDINGS, grid_difference, read_header
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+
+from missu_nnunet.datasets.images import FILE_ENDINGS, count_channels, grid_difference, read_header
 from missu_nnunet.errors import InputError
-from missu_nnunet.evaluation.folders import some
 from missu_nnunet.nnunet.dataset import RawDataset
 
 Cases = dict[str, list[Path]]
 """case → its files, by channel"""
 
 
-def find_cases(inputs: Sequence[Path], dataset: RawDataset) -> Cases:
+def find_cases(inputs: Sequence[Path], dataset: RawDataset, reader: BaseReaderWriter) -> Cases:
     """The cases in folders, and among single files.
 
-    A file is named as in nnU-Net, ``case_0000.nii.gz``, where 0000 is the channel. Of a dataset with one channel a
-    single file may be called anything; its name is the case's.
+    A file is named as in nnU-Net, ``case_0000.nii.gz``, where 0000 is the channel; how many channels it holds, the
+    reader says: a photograph's colours are one file. A single file that holds all channels may be called anything;
+    its name is the case's.
 
     Args:
         inputs: folders and files.
-        dataset: the model's.
+        dataset: that of the model, or the one to add to.
+        reader: the dataset's.
 
     Raises:
         InputError: nothing is there, a file has another ending, channels are missing, unreadable, or on different
@@ -35,26 +38,25 @@ def find_cases(inputs: Sequence[Path], dataset: RawDataset) -> Cases:
             found = sorted(file for file in path.iterdir() if _is_image(file, dataset))
             if not found:
                 raise InputError(f"{path}: no image found, expected files ending in _0000{dataset.file_ending}")
-            named = [file for file in found if _channel(file, dataset) is not None]
-            if not named:
+            files = [file for file in found if _channel(file, dataset) is not None]
+            if not files:
                 raise InputError(
-                    f"{path}: {some([file.name for file in found])} without a channel's number, expected names such as "
-                    f"case_0000{dataset.file_ending}; rename them or give the files themselves"
+                    f"{path}: found {found[0].name} without a channel's number, expected names such as "
+                    f"case_0000{dataset.file_ending}; rename the files or give them one by one"
                 )
-            files = named
-        elif path.is_file():
+        elif path.exists():
             if not _is_image(path, dataset):
-                raise InputError(f"{path}: the model was trained on files ending in {dataset.file_ending}; convert it")
+                raise InputError(f"{path}: expected an image file ending in {dataset.file_ending}; convert it")
             files = [path]
         else:
             raise InputError(f"{path}: no such file or folder; give images or a folder of them")
         for file in files:
             case = _case(file, dataset)
             if any(file.name == other.name for other in cases.get(case, [])):
-                raise InputError(f"{file}: {case} is given twice; predict one of them into another folder")
+                raise InputError(f"{file}: {case} is given twice; give one of them by itself")
             cases.setdefault(case, []).append(file)
     for case, files in cases.items():
-        _check(case, sorted(files), dataset)
+        _check(case, sorted(files), dataset, reader)
     return {case: sorted(files) for case, files in sorted(cases.items())}
 
 
@@ -72,16 +74,15 @@ def _case(file: Path, dataset: RawDataset) -> str:
     return stem if _channel(file, dataset) is None else stem[:-5]
 
 
-def _check(case: str, files: list[Path], dataset: RawDataset) -> None:
-    # A photograph's colours are channels of one file.
-    expected = len(dataset.channels) if dataset.file_ending in FILE_ENDINGS else 1
-    channels = [_channel(file, dataset) for file in files]
-    if channels not in (list(range(expected)), [None] if expected == 1 else []):
+def _check(case: str, files: list[Path], dataset: RawDataset, reader: BaseReaderWriter) -> None:
+    expected = len(dataset.channels)
+    found = sum(count_channels(reader, file) for file in files)
+    if found != expected or [_channel(file, dataset) for file in files] not in (list(range(len(files))), [None]):
         names = ", ".join(file.name for file in files)
         raise InputError(
-            f"{files[0].parent}: found {names} of {case}, expected {expected} "
-            f"channel{'s' if expected > 1 else ''} ({', '.join(dataset.channels)}), as in "
-            f"{case}_{expected - 1:04d}{dataset.file_ending}; add or rename them"
+            f"{files[0].parent}: found {names} of {case}, together {found} channel{'s' if found > 1 else ''}, expected "
+            f"{expected} ({', '.join(dataset.channels)}), named as {case}_0000{dataset.file_ending} and so on; add, "
+            "convert or rename files"
         )
     if dataset.file_ending not in FILE_ENDINGS:
         return

@@ -1,0 +1,83 @@
+"""Cases that keep their images and get another label map, with voxels that nobody labelled under the ignore label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
+from numpy.typing import NDArray
+
+from missu_nnunet.datasets.conversion import Conversion, place
+from missu_nnunet.datasets.images import Properties, write_labels
+from missu_nnunet.files import read_json
+from missu_nnunet.nnunet.dataset import RawDataset
+
+LabelMap = tuple[NDArray[np.integer[Any]], Properties]
+"""Labels ``(Z, Y, X)``, and what their reader needs to write them."""
+
+
+def ignore_label(dataset: RawDataset) -> int:
+    """The dataset's ignore label, or what it would be: nnU-Net wants the highest, and no gap below it."""
+    return max(dataset.labels) + 1 if dataset.ignore is None else dataset.ignore
+
+
+def description_with_ignore(dataset: RawDataset, num_training: int) -> dict[str, Any]:
+    """The dataset's dataset.json with the ignore label and that number of training cases."""
+    content = read_json(dataset.folder / "dataset.json", "nnU-Net describes every dataset by one")
+    return content | {
+        "labels": content["labels"] | {"ignore": ignore_label(dataset)},
+        "numTraining": num_training,
+    }
+
+
+def case_conversion(
+    reader: BaseReaderWriter,
+    case: str,
+    images: Sequence[Path],
+    ending: str,
+    link: bool,
+    label_source: Path | None = None,
+    label_map: Callable[[], LabelMap] | None = None,
+) -> Conversion:
+    """Images copied as they are, and beside them a label map that the dataset's reader writes.
+
+    Args:
+        reader: the dataset's.
+        case: its name.
+        images: by channel.
+        ending: of the dataset's files.
+        link: link images instead of copying them.
+        label_source: the file that the label map is made from, if it is made from one.
+        label_map: makes the label map; picklable. Without it the case is one of the test set.
+    """
+    where = "Ts" if label_map is None else "Tr"
+    copied = {image: f"images{where}/{case}_{channel:04d}{ending}" for channel, image in enumerate(images)}
+    written = [] if label_map is None else [f"labelsTr/{case}{ending}"]
+    if isinstance(reader, Tiff3DIO):  # keeps an image's spacing, and that of a label map, in a file beside
+        spacing = images[0].with_name(f"{case}.json")
+        if spacing.is_file():
+            copied[spacing] = f"images{where}/{case}.json"
+        written += [name.removesuffix(ending) + ".json" for name in written]
+    sources = (*copied, label_source) if label_source else tuple(copied)
+    return Conversion(
+        case, sources, (*copied.values(), *written), partial(_convert, tuple(copied), label_map, reader, link)
+    )
+
+
+def _convert(
+    copied: Sequence[Path],
+    label_map: Callable[[], LabelMap] | None,
+    reader: BaseReaderWriter,
+    link: bool,
+    targets: Sequence[Path],
+) -> None:
+    for source, target in zip(copied, targets, strict=False):
+        place(source, target, link)
+    if label_map:
+        labels, properties = label_map()
+        write_labels(reader, labels, properties, targets[len(copied)])

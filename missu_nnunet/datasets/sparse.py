@@ -1,0 +1,167 @@
+"""A sparse copy of a dataset: some of its labels kept, the rest under nnU-Net's ignore label.
+
+It answers what a lab asks before it annotates: how much would scribbles, every Nth slice or a few labelled cases lose?
+What is kept follows from the seed and a case's name: a case more or less changes nothing in the others.
+"""
+
+from __future__ import annotations
+
+import csv
+import zlib
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.graph import route_through_array
+
+from missu_nnunet.datasets.conversion import Plan
+from missu_nnunet.datasets.images import find_reader, read_labels
+from missu_nnunet.datasets.label_maps import LabelMap, case_conversion, description_with_ignore, ignore_label
+from missu_nnunet.datasets.splits import labelled_splits, read_patients, splits_files, with_unlabelled
+from missu_nnunet.errors import InputError
+from missu_nnunet.files import read_json
+from missu_nnunet.nnunet.dataset import RawDataset, test_set, training_cases
+from missu_nnunet.nnunet.splits import SPLITS_FILE, Splits, read_splits
+
+Labels = NDArray[np.int16]
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    """Which labels of a dense dataset are kept.
+
+    Attributes:
+        scribbles: of each class, background included, one thin stroke in every slice; otherwise whole slices.
+        every: every so manieth slice, counted from one that is drawn; all when None.
+        labelled: of so many cases, the first ones by name, and of the others nothing; of all when None.
+        seed: of all that is drawn.
+    """
+
+    scribbles: bool = False
+    every: int | None = None
+    labelled: int | None = None
+    seed: int = 0
+
+
+def keep_scribbles(slices: Labels, ignore: int, rng: np.random.Generator) -> Labels:
+    """One stroke, a voxel thin, per class and slice ``(S, H, W)``, drawn inside the class's largest part there."""
+    kept = np.full_like(slices, ignore)
+    for dense, sparse in zip(slices, kept, strict=True):
+        for label in np.unique(dense[dense != ignore]):
+            rows, columns = _stroke(dense == label, rng)
+            sparse[rows, columns] = label
+    return kept
+
+
+def keep_slices(slices: Labels, ignore: int, every: int, rng: np.random.Generator) -> Labels:
+    """Every so manieth of the slices ``(S, H, W)``, counted from one that is drawn; at least one.
+
+    Raises:
+        InputError: there is a single slice.
+    """
+    if len(slices) < 2:
+        raise InputError("a single slice, expected a volume to keep every Nth slice of; use --scribbles or --cases")
+    kept = np.full_like(slices, ignore)
+    first = int(rng.integers(min(every, len(slices))))
+    kept[first::every] = slices[first::every]
+    return kept
+
+
+def plan_sparse(dataset: RawDataset, parent: Path, name: str, sparsity: Sparsity, link: bool) -> Plan:
+    """Plan a copy of a dataset with fewer labels.
+
+    Args:
+        dataset: the dense one.
+        parent: the folder of raw datasets that the copy will lie in.
+        name: the copy's, ``DatasetXXX_Name``.
+        sparsity: what is kept.
+        link: link images instead of copying them.
+
+    Raises:
+        InputError: the dataset has no cases, or fewer than are to be labelled, or a copy of that name was made
+            otherwise.
+    """
+    cases, number = training_cases(dataset), sparsity.labelled
+    if not cases:
+        raise InputError(f"{dataset.folder}: found no training case, expected imagesTr/CASE_0000{dataset.file_ending}")
+    if number is not None and number > len(cases):
+        raise InputError(f"--cases {number}: {dataset.name} has {len(cases)} cases; give fewer")
+    reader = find_reader(dataset, next(iter(cases.values()))[0][0])
+    labelled = set(list(cases)[:number])
+    conversions = []
+    for case, (images, label) in cases.items():
+        thinned = partial(_thinned, dataset, reader, case, label, sparsity if case in labelled else None)
+        conversions.append(case_conversion(reader, case, images, dataset.file_ending, link, label, thinned))
+    for case, images in test_set(dataset).items():
+        conversions.append(case_conversion(reader, case, images, dataset.file_ending, link))
+    description = description_with_ignore(dataset, len(cases))
+    description.pop("dataset", None)  # the copy's files lie in its own folders
+    description["sparse"] = {"of": dataset.name} | asdict(sparsity)
+    _refuse_other(parent / name, description["sparse"])
+    documents: dict[str, Any] = {"dataset.json": description}
+    if folds := _splits(dataset, list(cases), labelled):
+        documents[SPLITS_FILE] = folds
+    patients = dataset.folder / "cases.csv"
+    tables = {}
+    if patients.is_file():
+        with patients.open(newline="", encoding="utf-8") as file:
+            tables[patients.name] = list(csv.DictReader(file))
+    return Plan(name, tuple(conversions), skipped={}, documents=documents, tables=tables)
+
+
+def _thinned(
+    dataset: RawDataset, reader: BaseReaderWriter, case: str, file: Path, sparsity: Sparsity | None
+) -> LabelMap:
+    """What is kept of a case's label map: nothing without a sparsity."""
+    values, properties = read_labels(reader, file)
+    if unknown := sorted(set(np.unique(values).tolist()) - dataset.labels):
+        expected = ", ".join(map(str, sorted(dataset.labels)))
+        raise InputError(f"{file}: found label {unknown[0]:g}, expected {expected} as in dataset.json: correct it")
+    axis = int(np.argmax(np.round(properties["spacing"], 3)))  # slices were acquired across the widest step
+    slices, ignore = np.moveaxis(values.astype(np.int16), axis, 0), ignore_label(dataset)
+    if sparsity is None:
+        slices = np.full_like(slices, ignore)
+    else:
+        rng = np.random.default_rng([sparsity.seed, zlib.crc32(case.encode())])
+        if sparsity.scribbles:
+            slices = keep_scribbles(slices, ignore, rng)
+        elif sparsity.every:
+            slices = keep_slices(slices, ignore, sparsity.every, rng)
+    return np.moveaxis(slices, 0, axis), properties
+
+
+def _stroke(region: NDArray[np.bool_], rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of a line between two places in a region's largest part, away from its edge where it can."""
+    parts, _ = ndimage.label(region, np.ones((3, 3)))
+    part = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+    depth = ndimage.distance_transform_edt(part)
+    places = np.argwhere(depth > 1) if depth.max() > 1 else np.argwhere(part)
+    start, end = places[rng.integers(len(places), size=2)]
+    cost = np.where(part, 1 / np.clip(depth, 1, 3), -1)  # no way through what is negative
+    path, _ = route_through_array(cost, start, end)
+    rows, columns = np.array(path).T
+    return rows, columns
+
+
+def _splits(dataset: RawDataset, cases: list[str], labelled: set[str]) -> Splits:
+    """Splits that validate on labelled cases only; where all are labelled, the dense dataset's, if there are any."""
+    if len(labelled) == len(cases):
+        files = splits_files(dataset)
+        return read_splits(files[0]) if files else []
+    patients = read_patients(dataset, cases)
+    return with_unlabelled(
+        labelled_splits(labelled, patients), [case for case in cases if case not in labelled], patients
+    )
+
+
+def _refuse_other(folder: Path, settings: dict[str, Any]) -> None:
+    path = folder / "dataset.json"
+    if path.is_file():
+        found = read_json(path, "remove the dataset to make it anew").get("sparse")
+        if found != settings:
+            raise InputError(f"{folder}: found a dataset made with {found}, expected {settings}; choose another name")

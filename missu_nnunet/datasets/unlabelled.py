@@ -1,0 +1,235 @@
+"""Images without labels, added to a raw dataset and taken out of it again.
+
+Their label maps are all *ignore*, so that stock nnU-Net trains the dataset as well: it draws patches of such a case and
+takes no loss from them. :data:`ACCOUNT` in the dataset's folder names them, and what has to be undone.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+
+from missu_nnunet.datasets.conversion import Plan, execute
+from missu_nnunet.datasets.images import find_reader, read_channels, read_labels, read_voxels
+from missu_nnunet.datasets.inputs import find_cases
+from missu_nnunet.datasets.label_maps import LabelMap, case_conversion, description_with_ignore, ignore_label
+from missu_nnunet.datasets.splits import labelled_splits, read_patients, splits_files, with_unlabelled
+from missu_nnunet.errors import InputError
+from missu_nnunet.files import PARTIAL, read_json, write_json
+from missu_nnunet.nnunet.dataset import RawDataset, training_cases
+from missu_nnunet.nnunet.splits import SPLITS_FILE, Splits, read_splits
+from missu_nnunet.parallel import map_cases
+
+ACCOUNT = "unlabelled.json"
+"""Which cases were added and what they were copied from, and whether the ignore label and the splits came with them."""
+
+
+def find_unlabelled(dataset: RawDataset, cases: Iterable[str], workers: int) -> list[str]:
+    """Those of a raw dataset's training cases whose label map is all *ignore*.
+
+    Raises:
+        InputError: a label map cannot be read.
+    """
+    if dataset.ignore is None:
+        return []
+    return [case for case, labels in _labels(dataset, cases, workers).items() if labels == {dataset.ignore}]
+
+
+def plan_unlabelled(dataset: RawDataset, inputs: Sequence[Path], link: bool, workers: int) -> Plan:
+    """Plan to add images to a dataset's training cases, with label maps that are all *ignore*.
+
+    Args:
+        dataset: which.
+        inputs: images, and folders of them, named as nnU-Net names channels.
+        link: link images instead of copying them.
+        workers: processes.
+
+    Raises:
+        InputError: the images are not such as the dataset's, or a training case has one's name.
+    """
+    training = training_cases(dataset)
+    if not training:
+        raise InputError(f"{dataset.folder}: found no training case, expected imagesTr/CASE_0000{dataset.file_ending}")
+    reader = find_reader(dataset, next(iter(training.values()))[0][0])
+    cases = find_cases(inputs, dataset, reader)
+    account = _read_account(dataset)
+    for case, files in cases.items():
+        if case in training and case not in account["cases"]:
+            raise InputError(f"{files[0]}: {dataset.name} has a training case {case}; rename the file")
+    conversions = [
+        case_conversion(
+            reader,
+            case,
+            files,
+            dataset.file_ending,
+            link,
+            label_map=partial(_nothing, reader, files, ignore_label(dataset)),
+        )
+        for case, files in cases.items()
+    ]
+    description = description_with_ignore(dataset, len(training.keys() | cases))
+    if dataset.listed is not None:
+        for case, files in cases.items():
+            images = [f"imagesTr/{case}_{channel:04d}{dataset.file_ending}" for channel in range(len(files))]
+            description["dataset"][case] = {"images": images, "label": f"labelsTr/{case}{dataset.file_ending}"}
+    documents: dict[str, Any] = {"dataset.json": description}
+    added = {case: [str(file.resolve()) for file in files] for case, files in cases.items()}
+    if not splits_files(dataset):
+        unlabelled = {*account["cases"], *find_unlabelled(dataset, training, workers)}
+        patients = read_patients(dataset, training)
+        if folds := labelled_splits(training.keys() - unlabelled, patients):
+            documents[SPLITS_FILE] = with_unlabelled(folds, unlabelled | added.keys(), patients)
+    documents[ACCOUNT] = {
+        "cases": account["cases"] | added,
+        "declared_ignore": account["declared_ignore"] or dataset.ignore is None,
+        "made_splits": account["made_splits"] or SPLITS_FILE in documents,
+    }
+    missing = [one for one in conversions if not all((dataset.folder / target).exists() for target in one.targets)]
+    return Plan(dataset.name, tuple(missing), skipped={}, documents=documents)
+
+
+def add(plan: Plan, dataset: RawDataset, workers: int) -> None:
+    """Add the cases that the plan says; interrupted, it goes on where it stopped when it is called again.
+
+    Raises:
+        InputError: images cannot be used; the dataset is then as before.
+    """
+    staging = dataset.folder / f"{PARTIAL}unlabelled"
+    staged = execute(plan, staging, workers)
+    # The account first: whatever happens then, the way back is known.
+    names = [ACCOUNT, "dataset.json", *(target for one in plan.conversions for target in one.targets)]
+    for name in [*names, *(name for name in plan.documents if name not in names)]:
+        (dataset.folder / name).parent.mkdir(exist_ok=True)
+        os.replace(staged / name, dataset.folder / name)
+    added = plan.documents[ACCOUNT]["cases"]
+    patients = read_patients(dataset, training_cases(dataset))
+    _change_splits(dataset, lambda folds: with_unlabelled(folds, added, patients))
+    shutil.rmtree(staging)
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What goes when the cases that were added are taken out again.
+
+    Attributes:
+        cases: those that go.
+        labelled: those that stay, since somebody has labelled them.
+        files: what is deleted.
+        description: what dataset.json will be.
+    """
+
+    cases: tuple[str, ...]
+    labelled: tuple[str, ...]
+    files: tuple[Path, ...]
+    description: dict[str, Any]
+
+
+def plan_removal(dataset: RawDataset, workers: int) -> Removal:
+    """Plan to take out the cases that were added, but not those that somebody has labelled since.
+
+    Raises:
+        InputError: none were added, or an image's original is gone and the dataset has the only copy.
+    """
+    account = _read_account(dataset)
+    if not account["cases"]:
+        raise InputError(f"{dataset.folder}: no {ACCOUNT} there, so missu has added no unlabelled cases")
+    training = training_cases(dataset)
+    labels = _labels(dataset, [case for case, (_, file) in training.items() if file.is_file()], workers)
+    labelled = [case for case in account["cases"] if labels.get(case, {dataset.ignore}) != {dataset.ignore}]
+    gone = [case for case in account["cases"] if case not in labelled]
+    files = []
+    for case in gone:
+        images, label = training.get(case, ([], dataset.folder / "labelsTr" / f"{case}{dataset.file_ending}"))
+        for image, original in zip(images, account["cases"][case], strict=False):
+            if image.is_file() and not image.is_symlink() and not Path(original).is_file():
+                raise InputError(
+                    f"{image}: its original, {original}, is gone, and this the only copy: move it out of the dataset"
+                )
+        beside = [file.with_name(f"{case}.json") for file in (*images[:1], label)]  # the spacing of TIFF files
+        files += [file for file in (*images, label, *beside) if file.is_file() or file.is_symlink()]
+    description = read_json(dataset.folder / "dataset.json", "nnU-Net describes every dataset by one")
+    description["numTraining"] = len(training.keys() - set(gone))
+    if dataset.listed is not None:
+        description["dataset"] = {case: entry for case, entry in dataset.listed.items() if case not in gone}
+    if account["declared_ignore"] and not any(dataset.ignore in labels[case] for case in labels.keys() - set(gone)):
+        del description["labels"]["ignore"]
+    return Removal(tuple(gone), tuple(labelled), tuple(files), description)
+
+
+def remove(removal: Removal, dataset: RawDataset) -> None:
+    """Take out the cases that the plan says; interrupted, it goes on where it stopped when it is planned again."""
+    for file in removal.files:
+        file.unlink()
+    write_json(removal.description, dataset.folder / "dataset.json")
+
+    def without(folds: Splits) -> Splits:
+        return [{side: [case for case in fold[side] if case not in removal.cases] for side in fold} for fold in folds]
+
+    _change_splits(dataset, without)
+    account, splits = _read_account(dataset), dataset.folder / SPLITS_FILE
+    if account["made_splits"] and splits.is_file():
+        remaining = training_cases(dataset)
+        if read_splits(splits) == labelled_splits(remaining, read_patients(dataset, remaining)):
+            splits.unlink()
+    if removal.labelled:
+        account["cases"] = {case: account["cases"][case] for case in removal.labelled}
+        write_json(account, dataset.folder / ACCOUNT)
+    else:
+        (dataset.folder / ACCOUNT).unlink()
+
+
+def _read_account(dataset: RawDataset) -> dict[str, Any]:
+    path = dataset.folder / ACCOUNT
+    nothing: dict[str, Any] = {"cases": {}, "declared_ignore": False, "made_splits": False}
+    if not path.is_file():
+        return nothing
+    account = read_json(path, "missu dataset unlabelled writes it")
+    if not isinstance(account.get("cases"), dict) or account.keys() != nothing.keys():
+        raise InputError(f"{path}: not as missu dataset unlabelled writes it; restore it")
+    return account
+
+
+def _nothing(reader: BaseReaderWriter, images: Sequence[Path], ignore: int) -> LabelMap:
+    """A label map that is all *ignore*, for images that have been looked at."""
+    for image in images:
+        voxels = read_voxels(image)
+        if not np.isfinite(voxels).all():
+            raise InputError(f"{image}: holds NaN or infinite values, which nnU-Net refuses: replace them")
+        if voxels.min() == voxels.max():
+            raise InputError(f"{image}: is constant: nothing to learn from; export it again")
+    channels, properties = read_channels(reader, images)
+    return np.full(channels.shape[1:], ignore, np.int16), properties
+
+
+def _labels(dataset: RawDataset, cases: Iterable[str], workers: int) -> dict[str, set[float]]:
+    """The values in the label map of each case."""
+    training = training_cases(dataset)
+    files = {case: training[case][1] for case in cases}
+    if not files:
+        return {}
+    reader = find_reader(dataset, training[next(iter(files))][0][0])
+    found = {}
+    results = map_cases(partial(_values, reader), list(files.values()), workers, "reading labels")
+    for case, result in zip(files, results, strict=True):
+        if isinstance(result, InputError):
+            raise result
+        found[case] = result
+    return found
+
+
+def _values(reader: BaseReaderWriter, file: Path) -> set[float]:
+    return set(np.unique(read_labels(reader, file)[0]).tolist())
+
+
+def _change_splits(dataset: RawDataset, change: Callable[[Splits], Splits]) -> None:
+    """Change every file of the dataset's splits; nnU-Net wants its own copy to be the dataset's."""
+    for file in splits_files(dataset):
+        write_json(change(read_splits(file)), file)

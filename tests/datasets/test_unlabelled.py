@@ -1,0 +1,206 @@
+"""Images without labels: in, and out again."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
+from tiny_dataset import REGIONS, write_raw_dataset
+
+from missu_nnunet.datasets.unlabelled import ACCOUNT, add, plan_removal, plan_unlabelled, remove
+from missu_nnunet.datasets.verify import verify
+from missu_nnunet.errors import InputError
+from missu_nnunet.files import PARTIAL
+from missu_nnunet.nnunet.dataset import read_dataset
+
+SPLITS = [{"train": ["case_000", "case_001", "case_002"], "val": ["case_003", "case_004", "case_005"]}]
+
+
+def write(file: Path, seed: int = 0, shape: tuple[int, ...] = (10, 12, 14)) -> Path:
+    file.parent.mkdir(exist_ok=True)
+    image = sitk.GetImageFromArray(np.random.default_rng(seed).random(shape, np.float32))
+    image.SetSpacing((0.5,) * len(shape))
+    sitk.WriteImage(image, str(file))
+    return file
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A dataset of six labelled cases, and beside it a folder of two images."""
+    monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path / "preprocessed"))
+    for case in "ab":
+        write(tmp_path / "new" / f"{case}_0000.nii.gz", ord(case))
+    folder = tmp_path / write_raw_dataset(tmp_path, 7)
+    shutil.rmtree(folder / "imagesTs")
+    return folder
+
+
+def put_in(folder: Path, *inputs: Path, link: bool = False) -> None:
+    dataset = read_dataset(folder)
+    add(plan_unlabelled(dataset, inputs or [folder.parent / "new"], link, workers=1), dataset, workers=1)
+
+
+def take_out(folder: Path) -> None:
+    dataset = read_dataset(folder)
+    remove(plan_removal(dataset, workers=1), dataset)
+
+
+def contents(folder: Path) -> dict[str, object]:
+    return {
+        str(file.relative_to(folder)): json.loads(file.read_text()) if file.suffix == ".json" else file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_images_come_in_and_go_out_again(folder: Path, link: bool) -> None:
+    before = contents(folder)
+    put_in(folder, link=link)
+    description = json.loads((folder / "dataset.json").read_text())
+    assert (description["labels"]["ignore"], description["numTraining"]) == (3, 8)
+    for case in "ab":
+        image = folder / "imagesTr" / f"{case}_0000.nii.gz"
+        assert image.is_symlink() == link
+        assert image.read_bytes() == (folder.parent / "new" / image.name).read_bytes()
+        label = sitk.ReadImage(str(folder / "labelsTr" / f"{case}.nii.gz"))
+        assert label.GetSpacing() == (0.5, 0.5, 0.5)
+        assert (sitk.GetArrayFromImage(label) == 3).all()
+    assert [(one.level, one.cases) for one in verify(read_dataset(folder))] == [("note", ("a", "b"))]
+    take_out(folder)
+    assert contents(folder) == before
+
+
+def test_every_fold_trains_on_them_and_none_validates(folder: Path) -> None:
+    """Folds of the labelled cases are those that nnU-Net makes itself."""
+    put_in(folder)
+    folds = json.loads((folder / "splits_final.json").read_text())
+    assert len(folds) == 5
+    for fold in folds:
+        assert {"a", "b"} <= set(fold["train"])
+    assert sorted(case for fold in folds for case in fold["val"]) == [f"case_{number:03d}" for number in range(6)]
+
+
+def test_splits_that_are_there_are_changed_and_changed_back(folder: Path, tmp_path: Path) -> None:
+    preprocessed = tmp_path / "preprocessed" / folder.name
+    preprocessed.mkdir(parents=True)
+    files = [place / "splits_final.json" for place in (folder, preprocessed)]
+    for file in files:
+        file.write_text(json.dumps(SPLITS))
+    put_in(folder)
+    for file in files:
+        (fold,) = json.loads(file.read_text())
+        assert fold == {"train": ["a", "b", *SPLITS[0]["train"]], "val": SPLITS[0]["val"]}
+    take_out(folder)
+    assert [json.loads(file.read_text()) for file in files] == [SPLITS, SPLITS]
+
+
+def test_regions_and_an_ignore_label_that_was_there(folder: Path) -> None:
+    description = json.loads((folder / "dataset.json").read_text())
+    description |= {"labels": REGIONS | {"ignore": 3}, "regions_class_order": [1, 2]}
+    (folder / "dataset.json").write_text(json.dumps(description))
+    put_in(folder)
+    changed = json.loads((folder / "dataset.json").read_text())
+    assert LabelManager(changed["labels"], changed["regions_class_order"]).ignore_label == 3
+    take_out(folder)
+    assert json.loads((folder / "dataset.json").read_text()) == description
+
+
+def test_a_dataset_that_lists_its_files(folder: Path) -> None:
+    description = json.loads((folder / "dataset.json").read_text())
+    description["dataset"] = {
+        f"case_{n:03d}": {"images": [f"imagesTr/case_{n:03d}_0000.nii.gz"], "label": f"labelsTr/case_{n:03d}.nii.gz"}
+        for n in range(6)
+    }
+    (folder / "dataset.json").write_text(json.dumps(description))
+    put_in(folder)
+    listed = json.loads((folder / "dataset.json").read_text())["dataset"]
+    assert listed["a"] == {"images": ["imagesTr/a_0000.nii.gz"], "label": "labelsTr/a.nii.gz"}
+    take_out(folder)
+    assert json.loads((folder / "dataset.json").read_text()) == description
+
+
+@pytest.mark.parametrize("kept", ["before", "between"])
+def test_an_interrupted_addition_goes_on(folder: Path, kept: str) -> None:
+    """Killed while images are copied, or while they are moved in."""
+    before = contents(folder)
+    put_in(folder)
+    after = contents(folder)
+    staged = folder / f"{PARTIAL}unlabelled" / folder.name
+    staged.mkdir(parents=True)
+    (staged / "labelsTr").mkdir()
+    (folder / "labelsTr" / "b.nii.gz").rename(staged / "labelsTr" / "b.nii.gz")
+    if kept == "before":
+        for name in after.keys() - before.keys() - {"labelsTr/b.nii.gz"}:
+            (folder / name).unlink()
+        (folder / "dataset.json").write_text(json.dumps(before["dataset.json"]))
+    put_in(folder)
+    assert contents(folder) == after
+    put_in(folder)  # nothing is left to do
+    assert contents(folder) == after
+
+
+def test_more_images_later(folder: Path, tmp_path: Path) -> None:
+    before = contents(folder)
+    put_in(folder)
+    put_in(folder, write(tmp_path / "c.nii.gz", 7))
+    assert json.loads((folder / "dataset.json").read_text())["numTraining"] == 9
+    assert all({"a", "b", "c"} <= set(fold["train"]) for fold in json.loads((folder / "splits_final.json").read_text()))
+    take_out(folder)
+    assert contents(folder) == before
+
+
+def test_what_somebody_has_labelled_since_stays(folder: Path) -> None:
+    put_in(folder)
+    label = folder / "labelsTr" / "a.nii.gz"
+    image = sitk.ReadImage(str(label))
+    image[3, 3, 3] = 1
+    sitk.WriteImage(image, str(label))
+    take_out(folder)
+    description = json.loads((folder / "dataset.json").read_text())
+    assert (description["labels"]["ignore"], description["numTraining"]) == (3, 7)
+    assert label.is_file()
+    assert not (folder / "labelsTr" / "b.nii.gz").exists()
+    assert list(json.loads((folder / ACCOUNT).read_text())["cases"]) == ["a"]
+
+
+def test_the_only_copy_of_an_image_is_not_deleted(folder: Path, tmp_path: Path) -> None:
+    put_in(folder)
+    shutil.rmtree(tmp_path / "new")
+    with pytest.raises(InputError, match=r"imagesTr/a_0000.nii.gz: its original, .*new/a_0000.nii.gz, is gone"):
+        take_out(folder)
+
+
+@pytest.mark.parametrize(
+    ("arrange", "message"),
+    [
+        (lambda new: write(new / "case_003_0000.nii.gz"), "case_003_0000.nii.gz: Dataset007_Tiny has a training case"),
+        (lambda new: write(new / "c_0001.nii.gz"), "found c_0001.nii.gz of c, .*expected 1 .MRI., named as c_0000"),
+        (lambda new: (new / "c_0000.nii.gz").write_bytes(b"text"), "c_0000.nii.gz: not a readable image"),
+        (lambda new: cut(write(new / "c_0000.nii.gz")), "1 of 3 cases not converted, first c: .*cut short"),
+        (
+            lambda new: sitk.WriteImage(sitk.Image(4, 4, 4, sitk.sitkUInt8), str(new / "c_0000.nii.gz")),
+            "first c: .*c_0000.nii.gz: is constant",
+        ),
+        (shutil.rmtree, "new: no such file or folder"),
+    ],
+)
+def test_images_that_do_not_fit_change_nothing(folder: Path, arrange, message: str) -> None:
+    arrange(folder.parent / "new")
+    before = contents(folder)
+    with pytest.raises(InputError, match=message) as error:
+        put_in(folder)
+    assert "\n" not in str(error.value)
+    assert {name: content for name, content in contents(folder).items() if PARTIAL not in name} == before
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def test_nothing_to_take_out(folder: Path) -> None:
+    with pytest.raises(InputError, match="missu has added no unlabelled cases"):
+        take_out(folder)
