@@ -225,7 +225,7 @@ def macs_of_parts(network: nn.Module, x: torch.Tensor) -> dict[str, int]:
     """Multiply-accumulate operations of each part."""
     network = copy.deepcopy(network).to("meta")  # where attention is counted too
     names = {module: name for name, module in network.named_modules()}
-    with FlopCounterMode(network, display=False, depth=99) as counter, torch.inference_mode():
+    with FlopCounterMode(display=False, depth=99) as counter, torch.inference_mode():
         network(x.to("meta"))
     counts = counter.get_flop_counts()
     root = type(network).__name__
@@ -242,15 +242,13 @@ def time_parts(network: nn.Module, x: torch.Tensor) -> dict[str, float]:
 
     def stop(name: str) -> Callable[..., None]:
         def hook(*_: object) -> None:
-            synchronize(x.device)
-            times[name] = time.perf_counter() - times[name]
+            times[name] = seconds_now(x.device) - times[name]
 
         return hook
 
     def begin(name: str) -> Callable[..., None]:
         def hook(*_: object) -> None:
-            synchronize(x.device)
-            times[name] = time.perf_counter()
+            times[name] = seconds_now(x.device)
 
         return hook
 
@@ -265,17 +263,16 @@ def time_parts(network: nn.Module, x: torch.Tensor) -> dict[str, float]:
 
 def timed(work: Callable[[], object], device: torch.device) -> float:
     """Seconds of some work on the device."""
-    synchronize(device)
-    begin = time.perf_counter()
+    begin = seconds_now(device)
     work()
-    synchronize(device)
-    return time.perf_counter() - begin
+    return seconds_now(device) - begin
 
 
-def synchronize(device: torch.device) -> None:
-    """Wait until the device has done its work."""
+def seconds_now(device: torch.device) -> float:
+    """The clock when the device has done its work; of a single thread the processor's time, as in ``measure``."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    return time.process_time() if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter()
 
 
 def start(rounds: int) -> None:
