@@ -14,7 +14,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from missu_nnunet.evaluation.comparison import Comparison, FloatArray, number
-from missu_nnunet.evaluation.metrics import UNITS
+from missu_nnunet.evaluation.metrics import METRICS
 from missu_nnunet.evaluation.results import Results
 from missu_nnunet.pictures.colours import class_colours
 from missu_nnunet.report.training_curves import CURVES, TrainingRun
@@ -52,17 +52,12 @@ class Chart:
     legend: list[Key]
 
 
-def titled(metric: str) -> str:
-    """The metric with its unit."""
-    return f"{metric} ({UNITS[metric]})" if metric in UNITS else metric
-
-
 def distribution_charts(results: Results) -> list[Chart]:
     """For each metric, every case's score by class and arm."""
-    cases = list(next(iter(results.arms.values())))
+    cases = results.cases
     charts = []
-    for metric, arms in results.arrays().items():
-        figure = _figure(boxmode="group", yaxis_title=titled(metric))
+    for metric, arms in results.scores.items():
+        figure = _figure(boxmode="group", yaxis_title=METRICS[metric].title)
         for (arm, scores), colour in zip(arms.items(), _colours(len(arms)), strict=True):
             figure.add_box(
                 x=[escape(name) for name in results.classes for _ in cases],
@@ -79,16 +74,16 @@ def distribution_charts(results: Results) -> list[Chart]:
             )
         medians = "; ".join(f"{arm}: {_medians(results.classes, scores)}" for arm, scores in arms.items())
         alternative = f"Box plot of {metric} by class and arm. Medians: {medians}."
-        charts.append(Chart(titled(metric), alternative, figure.to_dict(), _arm_keys(list(arms))))
+        charts.append(Chart(METRICS[metric].title, alternative, figure.to_dict(), _arm_keys(list(arms))))
     return charts
 
 
 def paired_charts(results: Results) -> list[Chart]:
     """For each metric and pair of arms, one arm's score against the other's, case by case."""
-    cases = [escape(case) for case in next(iter(results.arms.values()))]
+    cases = [escape(case) for case in results.cases]
     colours = class_colours(results.labels)
     charts = []
-    for metric, arms in results.arrays().items():
+    for metric, arms in results.scores.items():
         for first, second in combinations(arms, 2):
             low, high = _range(np.concatenate([arms[first].ravel(), arms[second].ravel()]))
             # A square, in which equal scores lie at 45°
@@ -116,7 +111,7 @@ def paired_charts(results: Results) -> list[Chart]:
             below = int(np.sum(arms[first] < arms[second]))
             charts.append(
                 Chart(
-                    f"{titled(metric)}: {first} against {second}",
+                    f"{METRICS[metric].title}: {first} against {second}",
                     f"Scatter plot of {metric}, a point for each case and class, {first} upwards and {second} to the "
                     f"right: {above} points above the line of equal scores, {below} below.",
                     figure.to_dict(),
@@ -135,7 +130,7 @@ def difference_charts(lines: Sequence[Comparison], level: float) -> list[Chart]:
         ]  # an interval takes two cases
         if not drawn:
             continue
-        figure = _figure(xaxis_title=f"{titled(metric)}, first − second")
+        figure = _figure(xaxis_title=f"{METRICS[metric].title}, first − second")
         rows, row = [], 0.0
         for pair, lines_of_pair in groupby(drawn, key=lambda line: (line.first, line.second)):
             # Names of arms are long: they have a row of their own.
@@ -178,7 +173,7 @@ def difference_charts(lines: Sequence[Comparison], level: float) -> list[Chart]:
         figure.update_layout(height=100 + 34 * row, margin_l=110)
         charts.append(
             Chart(
-                f"Differences of {titled(metric)} with {100 * (1 - level):g} % intervals",
+                f"Differences of {METRICS[metric].title} with {100 * (1 - level):g} % intervals",
                 "; ".join(line.sentence() for line in drawn),
                 figure.to_dict(),
                 [],

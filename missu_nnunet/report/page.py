@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.comparison import OVERALL, Comparison, Comparisons, compare_arms, number, p_value
+from missu_nnunet.evaluation.metrics import METRICS
 from missu_nnunet.evaluation.results import Results
 from missu_nnunet.files import whole_file
 from missu_nnunet.nnunet.dataset import read_dataset
@@ -30,7 +30,6 @@ from missu_nnunet.report.charts import (
     difference_charts,
     distribution_charts,
     paired_charts,
-    titled,
     training_charts,
 )
 from missu_nnunet.report.facts import arm_facts, dataset_name, versions
@@ -82,7 +81,7 @@ def check_output(output: Path) -> None:
 
 def _fill_template(results: Results, level: float, images: Sequence[Path], cases: Sequence[str], command: str) -> str:
     arms = list(results.arms)
-    comparisons = compare_arms(results.arrays(), results.classes, level) if len(arms) > 1 else None
+    comparisons = compare_arms(results.scores, results.classes, level) if len(arms) > 1 else None
     trainings = {arm: read_training(folder) for arm, folder in results.folders.items()}
     pictured, viewer = _pictures(results, images, cases)
     charts = {
@@ -105,12 +104,12 @@ def _fill_template(results: Results, level: float, images: Sequence[Path], cases
         "groupby_pairs": _by_pair,
         "number": number,
         "p_value": p_value,
-        "titled": titled,
+        "titled": lambda metric: METRICS[metric].title,
     }
     return environment.get_template("page.html").render(
         arms=arms,
         arm_colours={arm: ARM_COLOURS[index % len(ARM_COLOURS)] for index, arm in enumerate(arms)},
-        cases=list(next(iter(results.arms.values()))),
+        cases=results.cases,
         charts=charts,
         class_colours=class_colours(results.labels) | ({} if results.ignore is None else {"ignored": IGNORED}),
         command=command,
@@ -130,7 +129,7 @@ def _fill_template(results: Results, level: float, images: Sequence[Path], cases
         results=results,
         script=Markup((resources / "page.js").read_text(encoding="utf-8")),
         style=Markup((resources / "page.css").read_text(encoding="utf-8")),
-        summary=_summary(results),
+        summary=results.summary(),
         trainings=trainings,
         versions=versions(),
         viewer_json=_json(
@@ -167,45 +166,14 @@ def _headlines(comparisons: Comparisons | None) -> list[Comparison]:
     return lines or comparisons.lines
 
 
-def _summary(results: Results) -> dict[str, dict[str, dict[str, Any]]]:
-    """metric → arm → class, and the mean of the classes → mean, standard deviation, median, cases scored."""
-    summary = {}
-    for metric, arms in results.arrays().items():
-        summary[metric] = {
-            arm: {name: _statistics(scores[:, column]) for column, name in enumerate(results.classes)}
-            | ({OVERALL: _statistics(_case_means(scores))} if len(results.classes) > 1 else {})
-            for arm, scores in arms.items()
-        }
-    return summary
-
-
-def _case_means(scores: np.ndarray) -> np.ndarray:
-    """Each case's mean over the classes with a value, of the cases that have one."""
-    defined = ~np.isnan(scores)
-    kept = defined.any(axis=1)
-    return np.mean(scores[kept], axis=1, where=defined[kept])
-
-
-def _statistics(values: np.ndarray) -> dict[str, Any]:
-    values = values[~np.isnan(values)]
-    if not values.size:
-        return dict.fromkeys(("mean", "std", "median"), np.nan) | {"cases": 0}
-    return {
-        "mean": float(values.mean()),
-        "std": float(values.std()),
-        "median": float(np.median(values)),
-        "cases": values.size,
-    }
-
-
 def _pictures(
     results: Results, images: Sequence[Path], wanted: Sequence[str]
 ) -> tuple[list[PicturedCase], list[dict[str, Any]]]:
     """The chosen cases' pictures, and the same cases for the viewer."""
     channel_names = _channel_names(results)
     metric = results.metrics[0]
-    arrays = results.arrays()[metric]
-    names = list(next(iter(results.arms.values())))
+    arrays = results.scores[metric]
+    names = results.cases
     pictured, viewer = [], []
     for shown in choose_cases(results, wanted):
         volumes = read_case(results, shown.name, images, channel_names)
