@@ -27,14 +27,16 @@ from missu_nnunet.pictures.colours import DIFFERENCES, IGNORED, class_colours, d
 from missu_nnunet.report.cases import ShownCase, choose_cases, image_folders, read_case
 from missu_nnunet.report.charts import (
     ARM_COLOURS,
+    Chart,
     difference_charts,
     distribution_charts,
     paired_charts,
     training_charts,
 )
 from missu_nnunet.report.facts import arm_facts, dataset_name, versions
+from missu_nnunet.report.paper import write_charts, write_tables
 from missu_nnunet.report.stills import PictureRow, picture_rows
-from missu_nnunet.report.training_curves import read_training
+from missu_nnunet.report.training_curves import TrainingRun, read_training
 from missu_nnunet.report.viewer import viewer_case
 
 
@@ -49,8 +51,15 @@ class PicturedCase:
 
 
 def write_report(
-    results: Results, output: Path, *, level: float, images: Sequence[Path], cases: Sequence[str], command: str
-) -> None:
+    results: Results,
+    output: Path,
+    *,
+    level: float,
+    images: Sequence[Path],
+    cases: Sequence[str],
+    command: str,
+    paper: Path | None = None,
+) -> list[str]:
     """Write the page: one HTML file that needs nothing else.
 
     Args:
@@ -60,17 +69,35 @@ def write_report(
         images: folders of the cases' images; where the dataset keeps them in nnUNet_raw when empty.
         cases: to show in addition to those chosen by score.
         command: that the page says it was made with.
+        paper: folder for the tables and charts as files (:mod:`missu_nnunet.report.paper`).
+
+    Returns:
+        The cases shown whose images were not found.
 
     Raises:
         InputError: a case is unknown, an image unreadable or on another grid, or the file cannot be written.
     """
     check_output(output)
-    page = _fill_template(results, level, images or image_folders(results), cases, command)
+    comparisons = compare_arms(results.scores, results.classes, level) if len(results.arms) > 1 else None
+    trainings = {arm: read_training(folder) for arm, folder in results.folders.items()}
+    charts = {
+        "difference": difference_charts(comparisons.lines, level) if comparisons else [],
+        "distribution": distribution_charts(results),
+        "paired": paired_charts(results),
+        "training": training_charts(trainings),
+    }
+    images = images or image_folders(results)
+    pictured, viewer = _pictures(results, images, cases)
+    page = _fill_template(results, comparisons, trainings, charts, pictured, viewer, images, command)
     try:
         with whole_file(output) as partial:
             partial.write_text(page, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{output}: cannot be written ({error.strerror or error}); choose another place") from error
+    if paper:
+        write_tables(results, comparisons, paper)
+        write_charts([chart for group in charts.values() for chart in group], paper)
+    return [case.shown.name for case in pictured if not case.has_image]
 
 
 def check_output(output: Path) -> None:
@@ -79,17 +106,17 @@ def check_output(output: Path) -> None:
         raise InputError(f"{output}: expected the name of an HTML file to write, such as report.html")
 
 
-def _fill_template(results: Results, level: float, images: Sequence[Path], cases: Sequence[str], command: str) -> str:
+def _fill_template(
+    results: Results,
+    comparisons: Comparisons | None,
+    trainings: dict[str, list[TrainingRun]],
+    charts: dict[str, list[Chart]],
+    pictured: list[PicturedCase],
+    viewer: list[dict[str, Any]],
+    images: Sequence[Path],
+    command: str,
+) -> str:
     arms = list(results.arms)
-    comparisons = compare_arms(results.scores, results.classes, level) if len(arms) > 1 else None
-    trainings = {arm: read_training(folder) for arm, folder in results.folders.items()}
-    pictured, viewer = _pictures(results, images, cases)
-    charts = {
-        "difference": difference_charts(comparisons.lines, level) if comparisons else [],
-        "distribution": distribution_charts(results),
-        "paired": paired_charts(results),
-        "training": training_charts(trainings),
-    }
     datasets = dict.fromkeys(name for folder in results.folders.values() if (name := dataset_name(folder)))
     resources = files("missu_nnunet.report")
     environment = jinja2.Environment(
@@ -119,7 +146,11 @@ def _fill_template(results: Results, level: float, images: Sequence[Path], cases
         differences=DIFFERENCES,
         facts={arm: arm_facts(folder, trainings[arm]) for arm, folder in results.folders.items()},
         figures_json=_json(
-            {f"{group}-{index}": chart.figure for group, found in charts.items() for index, chart in enumerate(found)}
+            {
+                f"{group}-{index}": chart.figure.to_dict()
+                for group, found in charts.items()
+                for index, chart in enumerate(found)
+            }
         ),
         headlines=_headlines(comparisons),
         images=[str(folder) for folder in images],
