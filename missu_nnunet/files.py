@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files: written whole or not at all, and read only where they are files."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from missu_nnunet.errors import DISK_FULL, InputError
 
 PARTIAL = ".partial-"
 """What the name of a file being written starts with."""
+
+MAX_TEXT_BYTES = 2**28
+"""The largest text that is read: a log or a table has far less, and all of it is held in memory."""
 
 
 def make_folder(path: Path) -> None:
@@ -114,6 +117,48 @@ def write_csv(rows: Sequence[Mapping[str, object]], path: Path) -> None:
         partial.write_bytes(csv_text(rows).encode(errors="backslashreplace"))
 
 
+def check_is_file(path: Path, remedy: str) -> None:
+    """Refuse what is no file: reading a pipe or a device may never end.
+
+    Args:
+        path: to be read.
+        remedy: what the message advises.
+
+    Raises:
+        InputError: it is missing, cannot be looked at, or is not a regular file.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; {remedy}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, device or socket"
+        raise InputError(f"{path}: {kind}, expected a file; {remedy}")
+
+
+def read_text(path: Path, remedy: str) -> str:
+    """Read a file that holds text in UTF-8, with or without a byte order mark.
+
+    Args:
+        path: the file.
+        remedy: what the message advises where it cannot be read.
+
+    Raises:
+        InputError: it is missing, no file, larger than ``MAX_TEXT_BYTES``, or not UTF-8.
+    """
+    check_is_file(path, remedy)
+    if (size := path.stat().st_size) > MAX_TEXT_BYTES:
+        raise InputError(f"{path}: has {size:,} bytes, expected at most {MAX_TEXT_BYTES:,} of text; {remedy}")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start} is not UTF-8 text; {remedy}") from None
+
+
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
     """Read a file that holds a JSON object.
 
@@ -124,12 +169,45 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
     Raises:
         InputError: it is missing, cannot be read, is not JSON, or holds something else than an object.
     """
+    return parse_json(read_text(path, remedy), str(path), remedy)
+
+
+def parse_json(text: str | bytes, name: str, remedy: str) -> dict[str, Any]:
+    """What the JSON object in a text holds.
+
+    Args:
+        text: the text; bytes are UTF-8.
+        name: what messages call it.
+        remedy: what they advise where it cannot be read.
+
+    Raises:
+        InputError: it is not JSON, or holds something else than an object.
+    """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; {remedy}") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error}); {remedy}") from None
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:  # the latter where it is nested thousands deep
+        raise InputError(f"{name}: cannot be read as JSON ({error}); {remedy}") from None
     if not isinstance(content, dict):
-        raise InputError(f"{path}: holds a JSON {type(content).__name__}, expected an object; {remedy}")
+        raise InputError(f"{name}: holds a JSON {type(content).__name__}, expected an object; {remedy}")
     return content
+
+
+def read_table(path: Path, remedy: str) -> list[dict[str, str]]:
+    """Read a table of comma-separated values, whose first line names the columns; one dictionary per line.
+
+    Args:
+        path: the file.
+        remedy: what the message advises where it cannot be read.
+
+    Raises:
+        InputError: it is missing, cannot be read, or a line has other columns than the first.
+    """
+    reader = csv.DictReader(io.StringIO(read_text(path, remedy), newline=""))
+    try:
+        rows = list(reader)
+    except csv.Error as error:
+        raise InputError(f"{path}: line {reader.line_num} is not one of a table ({error}); {remedy}") from None
+    for number, row in enumerate(rows, 1):
+        if None in row or None in row.values():
+            raise InputError(f"{path}: row {number} has not as many fields as the first line names columns; {remedy}")
+    return rows

@@ -75,7 +75,7 @@ def test_an_error_about_another_file_stays_what_it_is(tmp_path: Path) -> None:
     [
         (None, "no such file; do that"),
         (b"{", r"cannot be read as JSON \(.*\); do that"),
-        (b"\xff\xfe", r"cannot be read as JSON \(.*\); do that"),
+        (b"\xff\xfe", r"byte 0 is not UTF-8 text; do that"),
         (b"[1]", "holds a JSON list, expected an object; do that"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from missu_nnunet.cli.options import AsJson, Configuration, PlansFile
+from missu_nnunet.cli.options import AsJson, Configuration, PlansFile, Trusted
 from missu_nnunet.errors import InputError
 from missu_nnunet.terminal import print_json, say, show, table, waiting
 
@@ -22,6 +22,7 @@ def benchmark(
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; CUDA runs under AMP.")] = "cpu",
     rounds: Annotated[int, typer.Option(min=2, help="Measurements of each network.")] = 5,
     as_json: AsJson = False,
+    trust: Trusted = None,
 ) -> None:
     """Time MISSU and the plan's own U-Net side by side: forward pass, training step, memory."""
     import torch

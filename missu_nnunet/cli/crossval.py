@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer.core import TyperGroup
 
+from missu_nnunet.cli.options import Trusted
 from missu_nnunet.errors import InputError
 from missu_nnunet.extras import require_extra
 from missu_nnunet.terminal import literal, say, show, table, waiting
@@ -76,6 +77,7 @@ def run(
             metavar="OPTION=VALUE", help="slurm: further options of sbatch, such as partition=gpu. Repeat it."
         ),
     ] = None,
+    trust: Trusted = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop before it does.")] = False,
 ) -> None:
     """Train every fold of every arm, then let nnU-Net accumulate each arm's cross-validation.

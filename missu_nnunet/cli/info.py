@@ -2,11 +2,13 @@
 
 from dataclasses import asdict
 
-from missu_nnunet.cli.options import AsJson, Configuration, PlansFile
+from missu_nnunet.cli.options import AsJson, Configuration, PlansFile, Trusted
 from missu_nnunet.terminal import print_json, show, table
 
 
-def info(plans: PlansFile, configuration: Configuration = "3d_fullres", as_json: AsJson = False) -> None:
+def info(
+    plans: PlansFile, configuration: Configuration = "3d_fullres", as_json: AsJson = False, trust: Trusted = None
+) -> None:
     """Show the network that MISSUTrainer builds from a plan: stages, Transformer, parameters, operations, memory."""
     from missu_nnunet.planning.summary import summarise
 

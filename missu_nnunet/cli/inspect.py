@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from missu_nnunet.cli.options import AsJson
+from missu_nnunet.cli.options import AsJson, Trusted
 from missu_nnunet.terminal import print_json, show, table
 
 
@@ -16,6 +16,7 @@ def inspect(
         typer.Argument(metavar="CHECKPOINT|ZIP", help="A checkpoint, or a model of nnUNetv2_export_model_to_zip."),
     ],
     as_json: AsJson = False,
+    trust: Trusted = None,
 ) -> None:
     """Show what a checkpoint or an exported model holds; refuse, with exit code 2, what would run code."""
     from missu_nnunet.weights.inspection import inspect_file

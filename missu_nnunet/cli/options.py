@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from missu_nnunet.errors import InputError
-from missu_nnunet.evaluation.metrics import offered_metrics
 
 if TYPE_CHECKING:
     from missu_nnunet.evaluation.protocols import Protocol
@@ -26,6 +25,24 @@ PlansFile = Annotated[
     Path, typer.Argument(metavar="PLANS", help="Plans file of nnU-Net, with the dataset's dataset.json beside it.")
 ]
 Configuration = Annotated[str, typer.Option("--configuration", "-c", help="Configuration of the plans.")]
+
+
+def _trust(packages: list[str] | None) -> None:
+    if packages:
+        from missu_nnunet.nnunet.names import trust
+
+        trust(packages)
+
+
+Trusted = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust",
+        callback=_trust,
+        metavar="PACKAGE",
+        help="Your own package, whose networks the plans may name: importing it runs its code. Repeat it for more.",
+    ),
+]
 
 Results = Annotated[
     list[Path],
@@ -53,7 +70,8 @@ MetricNames = Annotated[
     str | None,
     typer.Option(
         "--metrics",
-        help=f"Comma-separated: {', '.join(offered_metrics())}. Otherwise what the protocol reports.",
+        help="Comma-separated: dice, hd95, assd, mssd, ravd, nsd, sensitivity, specificity. "
+        "Otherwise what the protocol reports.",
     ),
 ]
 Tolerance = Annotated[float, typer.Option(min=0, help="Tolerance of nsd in mm.")]
@@ -66,12 +84,13 @@ def parse_scoring(protocol: str, metrics: str | None) -> tuple[Protocol, list[st
     Raises:
         InputError: one of them is unknown.
     """
+    from missu_nnunet.evaluation.metrics import METRICS
     from missu_nnunet.evaluation.protocols import PROTOCOLS
 
     if protocol not in PROTOCOLS:
         raise InputError(f"--protocol {protocol}: unknown, expected one of {', '.join(PROTOCOLS)}")
     rules = PROTOCOLS[protocol]
-    offered = offered_metrics(protocol)
+    offered = (*METRICS, "score") if rules.has_score else METRICS
     wanted = [name.strip() for name in metrics.split(",")] if metrics else []
     if unknown := [name for name in wanted if name not in offered]:
         raise InputError(f"--metrics {unknown[0]}: unknown, expected some of {', '.join(offered)}")

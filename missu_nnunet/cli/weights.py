@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from missu_nnunet.cli.options import Trusted
 from missu_nnunet.terminal import say
 
 if TYPE_CHECKING:
@@ -21,7 +22,13 @@ Configuration = Annotated[str, typer.Option("-c", help="Configuration of the pla
 
 
 @app.command()
-def adapt(checkpoint: Checkpoint, out: Output, plans: Plans, configuration: Configuration = "3d_fullres") -> None:
+def adapt(
+    checkpoint: Checkpoint,
+    out: Output,
+    plans: Plans,
+    configuration: Configuration = "3d_fullres",
+    trust: Trusted = None,
+) -> None:
     """Make a MISSU checkpoint fit a plan with another patch size, other classes or input channels.
 
     Classes of the same name keep their outputs. To begin a training: copy OUT to its fold's checkpoint_latest.pth and
@@ -33,7 +40,13 @@ def adapt(checkpoint: Checkpoint, out: Output, plans: Plans, configuration: Conf
 
 
 @app.command()
-def from_nnunet(checkpoint: Checkpoint, out: Output, plans: Plans, configuration: Configuration = "3d_fullres") -> None:
+def from_nnunet(
+    checkpoint: Checkpoint,
+    out: Output,
+    plans: Plans,
+    configuration: Configuration = "3d_fullres",
+    trust: Trusted = None,
+) -> None:
     """Start MISSU from a checkpoint of a stock nnU-Net trainer; the Transformer begins as the identity.
 
     The result is for nnUNetv2_train -pretrained_weights.
@@ -51,7 +64,7 @@ def from_nnunet(checkpoint: Checkpoint, out: Output, plans: Plans, configuration
 
 
 @app.command()
-def export(checkpoint: Checkpoint, out: Output) -> None:
+def export(checkpoint: Checkpoint, out: Output, trust: Trusted = None) -> None:
     """Write the inference network of a MISSU checkpoint as .safetensors or .onnx, by OUT's suffix."""
     from missu_nnunet.weights.export import export
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.experiments.fold_training import FoldTraining
-from missu_nnunet.files import write_json
+from missu_nnunet.files import read_json, write_json
 from missu_nnunet.nnunet.folders import VARIABLES, nnunet_folder
 from missu_nnunet.nnunet.splits import SPLITS_FILE, ensure_splits
 
@@ -172,23 +172,29 @@ def _check_plans(preprocessed: Path, plans: str, configuration: str, gpus: int) 
     """Make sure that plans can be trained; the name of the folder that holds their preprocessed cases."""
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+    from missu_nnunet.nnunet.names import check_names
+    from missu_nnunet.nnunet.plans import malformed_plan_named
+
     file = preprocessed / f"{plans}.json"
     if not file.is_file():
         found = ", ".join(sorted(path.stem for path in preprocessed.glob("*Plans*.json"))) or "none"
         raise InputError(f"{file}: no such plans (found {found}); run nnUNetv2_plan_and_preprocess with their planner")
-    manager = PlansManager(str(file))
-    if configuration not in manager.available_configurations:
-        known = ", ".join(manager.available_configurations)
-        raise InputError(f"{file}: has no configuration {configuration}, only {known}")
-    found_configuration = manager.get_configuration(configuration)
-    data = preprocessed / found_configuration.data_identifier
+    content = read_json(file, "plan the dataset again")
+    check_names(content, str(file))
+    with malformed_plan_named(file):
+        manager = PlansManager(content)
+        if configuration not in manager.available_configurations:
+            known = ", ".join(manager.available_configurations)
+            raise InputError(f"{file}: has no configuration {configuration}, only {known}")
+        found_configuration = manager.get_configuration(configuration)
+        batch_size, data = found_configuration.batch_size, preprocessed / found_configuration.data_identifier
     if not data.is_dir():
         raise InputError(
             f"{data}: no such folder; run nnUNetv2_preprocess -plans_name {plans} -c {configuration} first"
         )
-    if found_configuration.batch_size < gpus:
+    if batch_size < gpus:
         raise InputError(
-            f"--gpus-per-job {gpus}: the batch of {plans} {configuration} is {found_configuration.batch_size},"
+            f"--gpus-per-job {gpus}: the batch of {plans} {configuration} is {batch_size},"
             " and each GPU needs a sample; give fewer"
         )
     return data.name

@@ -1,37 +1,69 @@
 """Checkpoints of nnU-Net and MISSU: read without running anything that they hold, and written whole or not at all."""
 
 import io
-import pickle
 import re
-from collections.abc import Iterator
+import warnings
+from collections import OrderedDict
+from contextlib import ExitStack
 from pathlib import Path
-from pydoc import locate
 from typing import IO, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from missu_nnunet.archives import open_zip
 from missu_nnunet.errors import InputError
-from missu_nnunet.files import write_bytes
+from missu_nnunet.files import check_is_file, write_bytes
+from missu_nnunet.nnunet.names import check_names
+from missu_nnunet.nnunet.pickles import check_pickle
 from missu_nnunet.text import printable
 
-_NUMPY_SCALAR = np.float32(0).__reduce__()[0]
+CHECKPOINT_MEMBER = re.compile(
+    r"[^/]+/(data\.pkl|data/\d+|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id)"
+)
+"""The names of a checkpoint's members, which is a zip."""
 
-ALLOWED_GLOBALS: list[Any] = [
-    # What the log's values are made of; the classes are those that NumPy gives the dtypes' instances.
-    np.dtype,
-    *{type(np.dtype(code)) for code in "?bhilqBHILQefd"},
-    (_NUMPY_SCALAR, "numpy._core.multiarray.scalar"),
-    (_NUMPY_SCALAR, "numpy.core.multiarray.scalar"),  # as NumPy 1 wrote it
+NUMBERS = re.compile(r"numpy\.dtype|numpy\.(_core|core)\.multiarray\.scalar|_codecs\.encode")
+"""What NumPy's numbers import, in a pickle."""
+
+_ALLOWED = re.compile(
+    r"collections\.OrderedDict|torch\.device|torch\._utils\._rebuild_(tensor_v2|parameter)|"
+    r"torch\.(Float|Double|Half|BFloat16|Long|Int|Short|Char|Byte|Bool)Storage|" + NUMBERS.pattern
+)
+"""What a checkpoint imports: plain tensors are made of these."""
+
+
+class _NumberType:
+    """The type of a NumPy scalar in a checkpoint: NumPy's own would take more than numbers."""
+
+    def __init__(self, code: str, align: bool = False, copy: bool = True) -> None:
+        if not re.fullmatch("[biuf][1248]|f16", code):
+            raise ValueError(f"a number of type {code}")
+        self.dtype = np.dtype(code)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if state[2:] != (None, None, None, -1, -1, 0):
+            raise ValueError("a number of a type with parts")
+        self.dtype = self.dtype.newbyteorder(state[1])
+
+
+def _number(kind: _NumberType, content: bytes) -> Any:
+    return np.frombuffer(content, kind.dtype, 1)[0]
+
+
+_NUMPY: list[Any] = [
+    (_NumberType, "numpy.dtype"),
+    (_number, "numpy._core.multiarray.scalar"),
+    (_number, "numpy.core.multiarray.scalar"),  # as NumPy 1 wrote it
 ]
-"""What a checkpoint may hold beside the plain types and tensors that torch allows by itself."""
-
-_ARCHITECTURE_PACKAGES = ("torch.nn.", "dynamic_network_architectures.", "missu_nnunet.")
 
 
 def read_checkpoint(file: Path | IO[bytes], name: str) -> dict[str, Any]:
     """Read a checkpoint onto the CPU; whatever would run code is refused before it runs.
+
+    What comes back is made of plain dictionaries, lists, tuples, numbers, texts and tensors that lie in memory, none
+    of which contains itself.
 
     Args:
         file: path or opened file.
@@ -40,63 +72,56 @@ def read_checkpoint(file: Path | IO[bytes], name: str) -> dict[str, Any]:
     Raises:
         InputError: if it is missing or broken, would run code, or is not a checkpoint of nnU-Net.
     """
-    try:
-        with torch.serialization.safe_globals(ALLOWED_GLOBALS):
-            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{name}: no such file; give a checkpoint, e.g. fold_0/checkpoint_final.pth") from None
-    except pickle.UnpicklingError as error:
-        if forbidden := re.search(r"GLOBAL ([\w.]+)", str(error)):
-            raise InputError(refusal(name, forbidden[1])) from None
-        raise InputError(f"{name}: {_unreadable(error)}") from None
-    except Exception as error:  # a broken pickle can raise anything
-        raise InputError(f"{name}: {_unreadable(error)}") from None
+    with ExitStack() as opened:
+        if isinstance(file, Path):
+            check_is_file(file, "give a checkpoint, e.g. fold_0/checkpoint_final.pth")
+            file = opened.enter_context(file.open("rb"))
+        with open_zip(file, name, "checkpoint") as archive:
+            archive.check_size(max_compression=1)  # torch does not compress
+            if not all(map(CHECKPOINT_MEMBER.fullmatch, archive.members)):
+                raise InputError(f"{name}: cannot be read as a checkpoint (it holds other files); fetch it again")
+        try:
+            file.seek(0)
+            content = torch._C.PyTorchFileReader(file).get_record("data.pkl")  # as torch.load will see it
+        except Exception as error:  # torch's own of many kinds
+            raise InputError(f"{name}: {_unreadable(error)}") from None
+        check_pickle(content, name, _ALLOWED.fullmatch)
+        try:
+            file.seek(0)
+            with torch.serialization.safe_globals(_NUMPY), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about unusual files
+                checkpoint = _plain(torch.load(file, map_location="cpu", weights_only=True))
+        except Exception as error:  # a broken pickle can raise anything
+            raise InputError(f"{name}: {_unreadable(error)}") from None
     if not _is_checkpoint(checkpoint):
         found = str(sorted(map(str, checkpoint)) if isinstance(checkpoint, dict) else type(checkpoint).__name__)
         raise InputError(
             f"{name}: found {printable(found)}, expected nnU-Net's checkpoint with network_weights and init_args; "
             "give one that nnUNetv2_train wrote"
         )
-    check_plans(checkpoint["init_args"]["plans"], name)
+    check_names(checkpoint["init_args"], name)
     return checkpoint
 
 
-def refusal(name: str, found: str) -> str:
-    """The message about a file that names something to import or call."""
-    return (
-        f"{name}: refused, because loading it would run {found}, which no checkpoint of nnU-Net or MISSU holds; "
-        "do not use it, ask for one from a source you trust"
-    )
-
-
-def check_plans(plans: Any, name: str) -> None:
-    """Refuse a plan that would have nnU-Net call something other than a network's parts.
-
-    Args:
-        plans: what the plans file holds.
-        name: what the message calls it.
+def _plain(value: Any) -> Any:
+    """The same of plain types, without what an object of a pickle may have been given in place of its methods.
 
     Raises:
-        InputError: if it names anything but a network, or a part of one, of nnU-Net's libraries or MISSU.
+        ValueError: if a checkpoint has no such values.
     """
-    for imported in _imported_names(plans):
-        # Importing is harmless in these packages only; what they import themselves is ruled out by the type.
-        found = locate(imported) if str(imported).startswith(_ARCHITECTURE_PACKAGES) else None
-        if not (isinstance(found, type) and issubclass(found, nn.Module)):
-            raise InputError(refusal(name, f"{imported} (its plan names it as part of the network)"))
-
-
-def _imported_names(plans: Any) -> Iterator[Any]:
-    """Every name that nnU-Net resolves to build a network, wherever it stands in a plan."""
-    if not isinstance(plans, dict):
-        return
-    if "network_class_name" in plans:
-        yield plans["network_class_name"]
-    kwargs, imported = plans.get("arch_kwargs"), plans.get("_kw_requires_import")
-    if isinstance(kwargs, dict) and isinstance(imported, list | tuple):
-        yield from (value for key, value in kwargs.items() if key in imported and value is not None)
-    for value in plans.values():
-        yield from _imported_names(value)
+    kind = type(value)
+    if kind in (dict, OrderedDict):
+        return {_plain(key): _plain(content) for key, content in dict.items(value)}
+    if kind in (list, tuple):
+        return kind(map(_plain, value))
+    if kind in (Tensor, nn.Parameter):
+        tensor = Tensor.detach(value)
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise ValueError(f"a tensor of shape {tuple(tensor.shape)} that is not in the file")
+        return tensor
+    if value is None or kind in (str, int, float, bool, bytes, torch.device) or isinstance(value, np.number | np.bool_):
+        return value
+    raise ValueError(f"a value of type {kind.__name__}")
 
 
 def _unreadable(error: Exception) -> str:
@@ -106,7 +131,7 @@ def _unreadable(error: Exception) -> str:
 
 
 def _is_checkpoint(checkpoint: Any) -> bool:
-    if not isinstance(checkpoint, dict):
+    if not isinstance(checkpoint, dict) or not all(isinstance(key, str) for key in checkpoint):
         return False
     weights, init_args = checkpoint.get("network_weights"), checkpoint.get("init_args")
     missu = checkpoint.get("missu", {})
@@ -117,8 +142,11 @@ def _is_checkpoint(checkpoint: Any) -> bool:
         and isinstance(init_args.get("plans"), dict)
         and isinstance(init_args.get("dataset_json"), dict)
         and isinstance(init_args.get("configuration"), str)
+        and isinstance(init_args.get("fold"), int | str | None)
         and isinstance(missu, dict)
         and isinstance(missu.get("hyperparameters", {}), dict)
+        and isinstance(checkpoint.get("trainer_name"), str | None)
+        and isinstance(checkpoint.get("current_epoch"), int | None)
         and isinstance(checkpoint.get("_best_ema"), float | int | np.number | None)
     )
 

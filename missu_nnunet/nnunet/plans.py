@@ -9,6 +9,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import read_json
+from missu_nnunet.nnunet.names import check_names
 
 
 def read_plan(plans_file: Path, configuration: str) -> tuple[PlansManager, ConfigurationManager, dict[str, Any]]:
@@ -19,12 +20,15 @@ def read_plan(plans_file: Path, configuration: str) -> tuple[PlansManager, Confi
         configuration: e.g. ``3d_fullres``.
 
     Raises:
-        InputError: if a file is missing or unreadable, or the plan has no such configuration.
+        InputError: if a file is missing or unreadable, names something that does not belong there, or the plan has no
+            such configuration.
     """
     plans = read_json(plans_file, "give a plans file, e.g. $nnUNet_preprocessed/DATASET/nnUNetMISSUPlans.json")
     dataset_json = read_json(
         plans_file.with_name("dataset.json"), "nnU-Net puts it beside the plans; it names channels and labels"
     )
+    check_names(plans, str(plans_file))
+    check_names(dataset_json, str(plans_file.with_name("dataset.json")))
     with malformed_plan_named(plans_file):
         available = sorted(plans["configurations"])
         if configuration not in available:

@@ -4,12 +4,8 @@ nnU-Net unpickles checkpoints and post-processing files with no restriction, and
 names as network, normalisation or activation. All three are checked here, wherever they stand.
 """
 
-import json
 import math
-import pickle
 import re
-import stat
-import zipfile
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -18,20 +14,19 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from missu_nnunet.archives import ZipReader, open_zip
 from missu_nnunet.errors import InputError
-from missu_nnunet.nnunet.checkpoint import check_plans, read_checkpoint, refusal
+from missu_nnunet.files import check_is_file, parse_json
+from missu_nnunet.nnunet.checkpoint import CHECKPOINT_MEMBER, NUMBERS, read_checkpoint
+from missu_nnunet.nnunet.names import check_names
+from missu_nnunet.nnunet.pickles import check_pickle
 from missu_nnunet.text import printable
 
-_TORCH_MEMBER = re.compile(
-    r"[^/]+/(data\.pkl|data/\d+|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id)"
-)
 _DATA_SUFFIXES = (".json", ".png", ".pdf", ".txt", ".nii.gz", ".nii", ".nrrd", ".mha", ".tif", ".tiff", ".bmp")
-_POSTPROCESSING = (
-    "nnunetv2.postprocessing.remove_connected_components",
-    "remove_all_but_largest_component_from_segmentation",
+_POSTPROCESSING = re.compile(
+    r"nnunetv2\.postprocessing\.remove_connected_components\.remove_all_but_largest_component_from_segmentation|"
+    + NUMBERS.pattern
 )
-MAX_COMPRESSION = 100
-"""A model may unpack to so many times its size."""
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -81,112 +76,37 @@ def inspect_file(path: Path) -> list[Inspection]:
         InputError: if the file is missing, broken or something else, or if using it would run code or write outside
             nnU-Net's folder.
     """
-    if not _starts_as_zip(path):  # torch's format before 1.6
-        return [_inspect_checkpoint(read_checkpoint(path, str(path)), str(path))]
-    try:
-        with zipfile.ZipFile(path) as archive:
-            # A checkpoint is a zip too, of a layout that leaves no room for files that would go unchecked.
-            is_checkpoint = all(_TORCH_MEMBER.fullmatch(name) for name in archive.namelist())
-            _check_sizes(archive, path.stat().st_size, 1 if is_checkpoint else MAX_COMPRESSION, str(path))
-            if is_checkpoint:
-                return [_inspect_checkpoint(read_checkpoint(path, str(path)), str(path))]
-            return _inspect_model(archive, path)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:  # broken, exotic or encrypted
-        raise InputError(f"{path}: cannot be read as a zip ({error}); fetch it again") from None
+    check_is_file(path, "give a checkpoint, or a model from nnUNetv2_export_model_to_zip")
+    with path.open("rb") as file, open_zip(file, str(path), "checkpoint or model") as archive:
+        # A checkpoint is a zip too, of a layout that leaves no room for files that would go unchecked.
+        if all(map(CHECKPOINT_MEMBER.fullmatch, archive.members)):
+            return [_inspect_checkpoint(read_checkpoint(path, str(path)), str(path))]
+        return _inspect_model(archive)
 
 
-def _starts_as_zip(path: Path) -> bool:
-    """Whether torch takes the file for a zip: by its first bytes, where ``zipfile`` looks at the end as well."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(4) == b"PK\3\4"
-
-
-def _check_sizes(archive: zipfile.ZipFile, size: int, max_compression: int, name: str) -> None:
-    """Refuse a zip that would unpack to far more than its own size: compressed beyond measure, or overlapping members.
-
-    Args:
-        archive: the zip.
-        size: of the zip in bytes.
-        max_compression: how many times its size it may unpack to; torch does not compress.
-        name: what messages call it.
-    """
-    unpacked = sum(member.file_size for member in archive.infolist())
-    if unpacked > max_compression * size:
-        raise InputError(
-            f"{name}: refused, because its {size:,} bytes would unpack to {unpacked:,}, more than {max_compression} "
-            "times as much; do not use it, ask for one from a source you trust"
-        )
-
-
-def _inspect_model(archive: zipfile.ZipFile, path: Path) -> list[Inspection]:
+def _inspect_model(archive: ZipReader) -> list[Inspection]:
     """Check every member, and describe the checkpoints."""
+    archive.check_size()
     inspections = []
-    for member in archive.infolist():
-        name = f"{path}: {printable(member.filename)}"
-        _check_member(member, name)
-        suffix = PurePosixPath(member.filename).suffix
-        if suffix == ".pth":
-            content = BytesIO(archive.read(member))
-            if zipfile.is_zipfile(content):
-                with zipfile.ZipFile(content) as inner:
-                    _check_sizes(inner, member.file_size, 1, name)
-            content.seek(0)
-            checkpoint = read_checkpoint(content, name)
+    for member in archive.members:
+        name = f"{archive.name}: {printable(member)}"
+        file = PurePosixPath(member)
+        if file.suffix == ".pth":
+            checkpoint = read_checkpoint(BytesIO(archive.read(member)), name)
             inspections.append(_inspect_checkpoint(checkpoint, name))
-        elif suffix == ".pkl":
-            _check_postprocessing(archive.read(member), name)
-        elif PurePosixPath(member.filename).name == "plans.json":
-            check_plans(_parse_json(archive.read(member), name), name)
-        elif not member.is_dir() and not member.filename.endswith(_DATA_SUFFIXES):
+        elif file.suffix == ".pkl":
+            check_pickle(archive.read(member), name, _POSTPROCESSING.fullmatch)
+        elif file.name in ("plans.json", "dataset.json"):
+            check_names(parse_json(archive.read(member), name, "fetch it again"), name)
+        elif not member.endswith(_DATA_SUFFIXES):
             raise InputError(
                 f"{name}: not a kind of file that nnU-Net exports; do not install this model, or remove the file"
             )
     if not inspections:
-        raise InputError(f"{path}: found no checkpoint (.pth), expected a model from nnUNetv2_export_model_to_zip")
-    return inspections
-
-
-def _check_member(member: zipfile.ZipInfo, name: str) -> None:
-    """Refuse a member that nnU-Net's installation would write outside its folder, or as a link."""
-    # The name as it stands in the archive: ZipInfo.filename is cut at a NUL.
-    parts = re.split(r"[/\\]", member.orig_filename)
-    if ".." in parts or parts[0] == "" or ":" in parts[0] or "\0" in member.orig_filename:
         raise InputError(
-            f"{name}: refused, because the path leads out of the model's folder; do not install this model"
+            f"{archive.name}: found no checkpoint (.pth), expected a model from nnUNetv2_export_model_to_zip"
         )
-    if stat.S_ISLNK(member.external_attr >> 16):
-        raise InputError(f"{name}: refused, because it is a symbolic link; do not install this model")
-
-
-class _PostprocessingUnpickler(pickle.Unpickler):
-    """Knows the one function of nnU-Net's post-processing, by name only."""
-
-    def find_class(self, module: str, name: str) -> str:
-        if (module, name) != _POSTPROCESSING:
-            raise _ForbiddenGlobalError(f"{module}.{name}")
-        return name
-
-
-class _ForbiddenGlobalError(Exception):
-    """A pickle names something to import."""
-
-
-def _check_postprocessing(content: bytes, name: str) -> None:
-    try:
-        _PostprocessingUnpickler(BytesIO(content)).load()
-    except _ForbiddenGlobalError as error:
-        raise InputError(refusal(name, str(error))) from None
-    except Exception as error:  # a broken pickle can raise anything
-        raise InputError(f"{name}: cannot be read as nnU-Net's post-processing ({error}); fetch it again") from None
-
-
-def _parse_json(content: bytes, name: str) -> Any:
-    try:
-        return json.loads(content)
-    except ValueError as error:
-        raise InputError(f"{name}: cannot be read as JSON ({error}); fetch it again") from None
+    return inspections
 
 
 def _inspect_checkpoint(checkpoint: dict[str, Any], name: str) -> Inspection:
@@ -204,7 +124,7 @@ def _inspect_checkpoint(checkpoint: dict[str, Any], name: str) -> Inspection:
         epochs=checkpoint.get("current_epoch"),
         best_ema_pseudo_dice=None if best is None else float(best),
         last_epoch=_last_logged(checkpoint.get("logging")),
-        parameters=parameter_count(weights),
+        parameters=_count({key: value for key, value in weights.items() if not key.endswith(_BUFFERS)}),
         bytes={part: size for part, value in checkpoint.items() if (size := _bytes(value))},
         missu_version=missu.get("version"),
         hyperparameters=missu.get("hyperparameters"),
@@ -239,10 +159,8 @@ def _tensors(value: Any) -> list[Tensor]:
     return list(found.values())
 
 
-def parameter_count(weights: dict[str, Tensor]) -> int:
-    """The parameters in a network's weights, without buffers; one that stands under several names counts once."""
-    parameters = [value for key, value in weights.items() if not key.endswith(_BUFFERS)]
-    return sum(tensor.numel() for tensor in _tensors(parameters))
+def _count(value: Any) -> int:
+    return sum(tensor.numel() for tensor in _tensors(value))
 
 
 def _bytes(value: Any) -> int:

@@ -61,7 +61,7 @@ def test_inspect_refuses_with_one_line_and_exit_code_2(missu, checkpoint: Path, 
     torch.save(torch.load(checkpoint, weights_only=False) | {"run": print}, tmp_path / "stranger.pth")
     done = missu("inspect", tmp_path / "stranger.pth")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "would run print" in done.stderr
+    assert "print, which no checkpoint" in done.stderr
 
 
 def test_adapt_says_what_became_of_the_channels(missu, checkpoint: Path, tmp_path: Path) -> None:
