@@ -156,7 +156,7 @@ class Study:
             command("nnUNetv2_train", *what, "-device", "cpu", *resume)
         results = gather_results([fold], PROTOCOLS["nnunet"], metrics=METRICS)
         (cases,) = results.arms.values()
-        columns = [np.nanmean(*results.arrays()[metric].values(), axis=1) for metric in METRICS]
+        columns = [np.nanmean(*results.scores[metric].values(), axis=1) for metric in METRICS]
         return dict(zip(cases, zip(*(column.tolist() for column in columns), strict=True), strict=True))
 
 

@@ -3,8 +3,10 @@
     python benchmarks/speed.py networks             # MISSU and its peers on one patch
     python benchmarks/speed.py patches              # MISSU and nnU-Net's U-Net as the patch grows
     python benchmarks/speed.py distillation         # a training step of MISSU with and without its teachers
+    python benchmarks/speed.py parts                # where MISSU's forward pass takes its time
     python benchmarks/speed.py start                # importing the package, and asking the command for help
     python benchmarks/speed.py predict MODEL MODEL --images FOLDER   # nnUNetv2_predict with two trained models
+    python benchmarks/speed.py engines MODEL --images FOLDER         # nnUNetv2_predict and missu predict with one
 
 Prints a table in Markdown; ``--device cuda`` measures under AMP. Networks take turns, and are compared by the ratios
 within a round: their median, and a bootstrap 95 % interval. Memory is the peak of a training step on CUDA, elsewhere
@@ -12,6 +14,7 @@ what autograd keeps for the backward pass.
 """
 
 import argparse
+import copy
 import os
 import platform
 import subprocess
@@ -21,19 +24,23 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 import torch
 from dynamic_network_architectures.architectures.primus import Primus
 from dynamic_network_architectures.architectures.unet import ResidualEncoderUNet
 from monai.networks.nets import UNETR, MedNeXtS, SegResNet, SwinUNETR
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 from unet_plans import unet_plan
 
 from missu_nnunet.architecture.configuration import planned_arch_kwargs
 from missu_nnunet.benchmark import TAUGHT, Cost, measure, plan_networks, ratio
 
 REFERENCE = "PlainConvUNet"
+STOCK = "nnUNetv2_predict"
 CHANNELS, CLASSES = 1, 3
 FEATURES = 32
 """Of the first stage, as nnU-Net plans it; ``MISSUPlannerCPU`` plans half of them."""
@@ -44,9 +51,9 @@ PATCHES = (((32, 32, 32), FEATURES // 2), *(((edge, edge, edge), FEATURES) for e
 def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("networks", "patches", "distillation", "start", "predict"))
-    parser.add_argument("models", type=Path, nargs="*", metavar="MODEL", help="folders of trained models (predict)")
-    parser.add_argument("--images", type=Path, help="folder of images (predict)")
+    parser.add_argument("what", choices=("networks", "patches", "distillation", "parts", "start", "predict", "engines"))
+    parser.add_argument("models", type=Path, nargs="*", metavar="MODEL", help="folders of trained models")
+    parser.add_argument("--images", type=Path, help="folder of images to predict")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
@@ -58,10 +65,16 @@ def main() -> None:
         patches(options.device, options.rounds)
     elif options.what == "distillation":
         distillation(options.device, options.rounds)
+    elif options.what == "parts":
+        parts(options.device, options.rounds)
     elif options.what == "start":
         start(options.rounds)
-    else:
+    elif len(options.models) != (2 if options.what == "predict" else 1) or options.images is None:
+        sys.exit("give two folders of trained models to predict, one to engines, and --images")
+    elif options.what == "predict":
         predict(options.models, options.images, options.device, options.rounds)
+    else:
+        engines(options.models[0], options.images, options.rounds)
 
 
 def machine(device: torch.device) -> str:
@@ -73,7 +86,7 @@ def machine(device: torch.device) -> str:
 
 def unets(patch: tuple[int, ...], features: int) -> dict[str, Callable[[], nn.Module]]:
     """nnU-Net's U-Net and MISSU without and with self-distillation, each as its planner plans it."""
-    kwargs, patch_size = unet_plan((1, 1, 1), patch, features)
+    kwargs, patch_size = unet_plan((1,) * len(patch), patch, features)
     missu_kwargs = planned_arch_kwargs(kwargs, patch_size)
     stock = plan_networks(kwargs, (), patch_size, CHANNELS, CLASSES)
     missu = plan_networks(missu_kwargs, (), patch_size, CHANNELS, CLASSES)
@@ -141,20 +154,125 @@ def patches(device: torch.device, rounds: int) -> None:
 
 
 def distillation(device: torch.device, rounds: int) -> None:
-    """Training steps of MISSU without and with its teacher, which is there where labels are missing; two patches."""
-    print("| patch | without [ms] | with [ms] | with ÷ without | without [MiB] | with [MiB] | with ÷ without |")
-    print("|---|---|---|---|---|---|---|")
-    for patch, features in (((32, 32, 32), FEATURES // 2), ((64, 64, 64), FEATURES)):
-        chosen = {name: build for name, build in unets(patch, features).items() if name != REFERENCE}
-        without, taught = measure(chosen, CHANNELS, CLASSES, patch, 2, device, rounds)
+    """Training steps of nnU-Net's U-Net, and of MISSU without and with its teacher, which is there where labels are
+    missing; two patches each."""
+    print(f"| patch | without [ms] | ÷ {REFERENCE} | with [ms] | with ÷ without | without [MiB] | with [MiB] | ÷ |")
+    print("|---|---|---|---|---|---|---|---|")
+    for patch, features in (((32, 32, 32), FEATURES // 2), ((256, 256), FEATURES), ((64, 64, 64), FEATURES)):
+        unet, without, taught = measure(unets(patch, features), CHANNELS, CLASSES, patch, 2, device, rounds)
         row = (
             "×".join(map(str, patch)),
-            *(f"{np.median(cost.step) * 1000:.0f}" for cost in (without, taught)),
+            f"{np.median(without.step) * 1000:.0f}",
+            ratio(without.step, unet.step),
+            f"{np.median(taught.step) * 1000:.0f}",
             ratio(taught.step, without.step),
             *(f"{cost.training_bytes / 2**20:.0f}" for cost in (without, taught)),
             f"{taught.training_bytes / without.training_bytes:.2f}",
         )
         print("|", " | ".join(map(str, row)), "|", flush=True)
+
+
+def parts(device: torch.device, rounds: int) -> None:
+    """MISSU's forward pass on 64³, part by part, and operations per second against a large convolution and matmul."""
+    patch = (64, 64, 64)
+    network = unets(patch, FEATURES)["MISSU"]().to(device).eval()
+    network.decoder.deep_supervision = False
+    x = torch.randn(1, CHANNELS, *patch, device=device)
+    macs = macs_of_parts(network, x)
+    matrix = torch.randn(2048, 2048, device=device)
+    convolution, features = nn.Conv3d(128, 128, 3, padding=1).to(device), torch.randn(1, 128, 32, 32, 32, device=device)
+    peaks: dict[str, tuple[Callable[[], object], int]] = {
+        "matmul of 2048²": (lambda: matrix @ matrix, 2048**3),
+        "3³ convolution, 128 channels, 32³": (lambda: convolution(features), 32**3 * 27 * 128**2),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in (*peaks, *macs)}
+    seconds_of: dict[str, list[float]] = {name: [] for name in macs}
+    with torch.inference_mode():
+        for index in range(rounds + 1):
+            times = {name: timed(work, device) for name, (work, _) in peaks.items()} | time_parts(network, x)
+            if not index:  # of warming up
+                continue
+            for name, taken in times.items():
+                rates[name].append((peaks[name][1] if name in peaks else macs[name]) / taken / 1e9)
+                if name in macs:
+                    seconds_of[name].append(taken)
+    total = sum(np.median(taken) for taken in seconds_of.values())
+    print(f"| part | GMAC | ms | of the time | GMAC/s | ÷ {' | ÷ '.join(peaks)} |")
+    print(f"|---|---|---|---|---|{'---|' * len(peaks)}")
+    for name, (_, count) in peaks.items():
+        print(f"| {name} | {count / 1e9:.1f} | | | {np.median(rates[name]):.1f} | {' | '.join([''] * len(peaks))} |")
+    for name, count in macs.items():
+        shares = [f"{np.median(np.divide(rates[name], rates[peak])):.2f}" for peak in peaks]
+        taken = np.median(seconds_of[name])
+        cells = (f"{count / 1e9:.2f}", f"{taken * 1e3:.0f}", f"{taken / total:.0%}", f"{np.median(rates[name]):.1f}")
+        print("|", " | ".join((name, *cells, *shares)), "|")
+
+
+def part_modules(network: nn.Module) -> dict[str, nn.Module]:
+    """The parts that a forward pass of MISSU goes through, one after the other."""
+    encoder: Any = network.encoder
+    decoder: Any = network.decoder
+    found = {"encoder stem": encoder.stem}
+    found |= {f"encoder stage {index}": stage for index, stage in enumerate(encoder.stages)}
+    found["Transformer"] = network.bottleneck
+    levels = len(decoder.stages)
+    for index, (up, stage) in enumerate(zip(decoder.transpconvs, decoder.stages, strict=True)):
+        found |= {f"decoder up to {levels - 1 - index}": up, f"decoder stage {levels - 1 - index}": stage}
+    return found | {"logits": decoder.seg_layers[-1]}
+
+
+def macs_of_parts(network: nn.Module, x: torch.Tensor) -> dict[str, int]:
+    """Multiply-accumulate operations of each part."""
+    network = copy.deepcopy(network).to("meta")  # where attention is counted too
+    names = {module: name for name, module in network.named_modules()}
+    with FlopCounterMode(display=False, depth=99) as counter, torch.inference_mode():
+        network(x.to("meta"))
+    counts = counter.get_flop_counts()
+    root = type(network).__name__
+    return {
+        name: sum(counts.get(f"{root}.{names[module]}", {}).values()) // 2
+        for name, module in part_modules(network).items()
+    }
+
+
+def time_parts(network: nn.Module, x: torch.Tensor) -> dict[str, float]:
+    """Seconds of each part in a forward pass."""
+    times: dict[str, float] = {}
+    handles = []
+
+    def stop(name: str) -> Callable[..., None]:
+        def hook(*_: object) -> None:
+            times[name] = seconds_now(x.device) - times[name]
+
+        return hook
+
+    def begin(name: str) -> Callable[..., None]:
+        def hook(*_: object) -> None:
+            times[name] = seconds_now(x.device)
+
+        return hook
+
+    for name, module in part_modules(network).items():
+        handles += [module.register_forward_pre_hook(begin(name)), module.register_forward_hook(stop(name))]
+    with torch.inference_mode():
+        network(x)
+    for handle in handles:
+        handle.remove()
+    return times
+
+
+def timed(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds of some work on the device."""
+    begin = seconds_now(device)
+    work()
+    return seconds_now(device) - begin
+
+
+def seconds_now(device: torch.device) -> float:
+    """The clock when the device has done its work; of a single thread the processor's time, as in ``measure``."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.process_time() if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter()
 
 
 def start(rounds: int) -> None:
@@ -171,18 +289,68 @@ def start(rounds: int) -> None:
 
 def predict(models: list[Path], images: Path, device: torch.device, rounds: int) -> None:
     """``nnUNetv2_predict_from_modelfolder`` over a folder of images with each model in turn."""
-    if len(models) != 2 or images is None:
-        sys.exit("predict: give two folders of trained models, and --images")
-    command = [str(Path(sys.executable).parent / "nnUNetv2_predict_from_modelfolder"), "-f", "0", "-i", str(images)]
     times: dict[Path, list[float]] = {model: [] for model in models}
     for _ in range(rounds):
         for model in models:
             with tempfile.TemporaryDirectory() as output:
-                line = [*command, "-o", output, "-m", str(model), "-device", device.type]
-                times[model].append(seconds(line))
+                times[model].append(seconds(nnunet_predict(model, images, Path(output), device)))
     print("| model | seconds | ÷ first |\n|---|---|---|")
     for model in models:
         print(f"| {model.name} | {np.median(times[model]):.1f} | {ratio(times[model], times[models[0]])} |")
+
+
+def nnunet_predict(model: Path, images: Path, output: Path, device: torch.device) -> list[str]:
+    """The command that predicts with fold 0 of a model."""
+    command = str(Path(sys.executable).parent / "nnUNetv2_predict_from_modelfolder")
+    options = {"-i": images, "-o": output, "-m": model, "-f": 0, "-device": device.type}
+    return [command, *(str(word) for option in options.items() for word in option)]
+
+
+def engines(model: Path, images: Path, rounds: int) -> None:
+    """nnU-Net's prediction of a folder on the CPU, and ``missu predict`` with each engine: time and segmentations."""
+    from missu_nnunet.prediction.engines.openvino import openvino
+
+    names = [STOCK, "pytorch", "openvino"]
+    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        names.append("openvino-bf16")
+    missu = [str(Path(sys.executable).parent / "missu"), "predict", str(images), "-m", str(model), "-f", "0"]
+    times: dict[str, list[float]] = {name: [] for name in names}
+    with tempfile.TemporaryDirectory() as root:
+        for _ in range(rounds):
+            for name in names:
+                output = Path(root) / name
+                if name == STOCK:
+                    command = nnunet_predict(model, images, output, torch.device("cpu"))
+                else:
+                    command = [*missu, "-o", str(output), "--device", "cpu", "--engine", name]
+                times[name].append(seconds(command))
+        print(f"| command | seconds | ÷ {STOCK} | voxels that differ | Dice of the least alike case |")
+        print("|---|---|---|---|---|")
+        for name in names:
+            different, dice = agreement(Path(root) / name, Path(root) / STOCK)
+            shown = name if name == STOCK else f"missu predict --engine {name}"
+            print(
+                f"| `{shown}` | {np.median(times[name]):.1f} | {ratio(times[name], times[STOCK])} | {different:.2e} | "
+                f"{dice:.5f} |"
+            )
+
+
+def agreement(output: Path, expected: Path) -> tuple[float, float]:
+    """Share of voxels that differ between the segmentations of two folders, and the lowest Dice of a case's foreground
+    classes with each other."""
+    different, voxels, lowest = 0, 0, 1.0
+    files = [file for file in expected.iterdir() if file.name.endswith((".nii.gz", ".mha", ".nrrd"))]
+    for file in files:
+        one, other = (sitk.GetArrayFromImage(sitk.ReadImage(str(place / file.name))) for place in (output, expected))
+        different += int((one != other).sum())
+        voxels += one.size
+        dices = [
+            2 * ((one == label) & (other == label)).sum() / ((one == label).sum() + (other == label).sum())
+            for label in np.union1d(one, other)
+            if label
+        ]
+        lowest = min([lowest, float(np.mean(dices))] if dices else [lowest])
+    return different / voxels, lowest
 
 
 def seconds(command: list[str]) -> float:

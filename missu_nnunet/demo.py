@@ -92,6 +92,11 @@ class Demo:
         return self.folder / "overlays"
 
     @property
+    def report(self) -> Path:
+        """The page of the trained model."""
+        return self.folder / "report.html"
+
+    @property
     def environment(self) -> dict[str, str]:
         """The variables that keep nnU-Net inside the folder and within a small machine."""
         folders: dict[str, str] = {name: str((self.folder / name).resolve()) for name in VARIABLES}
@@ -183,6 +188,23 @@ class Demo:
                 {name: f"(Dice {value:.3f})" for name, value in dice.items()},
                 self.overlays / f"{case}.png",
             )
+
+    def write_report(self) -> None:
+        """Write the page of the trained model: its curves, and its validation cases in pictures and scores."""
+        from missu_nnunet.evaluation.protocols import NNUNET
+        from missu_nnunet.evaluation.results import gather_results
+        from missu_nnunet.report.page import write_report
+
+        model, images = self.model.parent, self.raw / "imagesTr"
+        command = ("missu", "report", model, "--images", images, "--output", self.report)
+        write_report(
+            gather_results([model], NNUNET),
+            self.report,
+            level=0.05,
+            images=[images],
+            cases=[],
+            command=shlex.join(map(str, command)),
+        )
 
     def dice(self) -> dict[str, dict[str, float]]:
         """Dice of each structure in each held-out case, from nnU-Net's evaluation: case → structure → Dice."""

@@ -1,4 +1,4 @@
-"""The extras of this distribution: libraries that only some commands need, such as ``missu-nnunet[report]``."""
+"""The extras of this distribution: libraries that only some commands need, such as ``missu-nnunet[datasets]``."""
 
 from __future__ import annotations
 

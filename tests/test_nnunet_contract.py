@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from dynamic_network_architectures.building_blocks.unet_decoder import UNetDecoder
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
-from nnunetv2.inference.export_prediction import export_prediction_from_logits
+from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian, compute_steps_for_sliding_window
 from nnunetv2.run.run_training import get_trainer_from_args
@@ -109,12 +109,6 @@ SIGNATURES = [
         "prediction/predictor.py",
     ),
     (nnUNetPredictor._internal_maybe_mirror_and_predict, "self x", "prediction/predictor.py"),
-    (
-        export_prediction_from_logits,
-        "predicted_array_or_file properties_dict configuration_manager plans_manager dataset_json_dict_or_file "
-        "output_file_truncated save_probabilities num_threads_torch",
-        "prediction/cases.py",
-    ),
     (compute_gaussian, "tile_size sigma_scale value_scaling_factor dtype device", "prediction/predictor.py"),
     (compute_steps_for_sliding_window, "image_size tile_size tile_step_size", "experiments/timing.py"),
     (
@@ -147,6 +141,21 @@ SOURCES = [
         nnUNetPredictor._internal_maybe_mirror_and_predict,
         "itertools.combinations(mirror_axes, i + 1)",
         "predictor.py pairs the network's outputs with these axes",
+    ),
+    (
+        nnUNetPredictor._internal_predict_sliding_window_return_logits,
+        "predicted_logits[sl] += prediction",
+        "predictor.py adds windows up in the same way",
+    ),
+    (
+        nnUNetPredictor._internal_predict_sliding_window_return_logits,
+        "torch.div(predicted_logits, n_predictions, out=predicted_logits)",
+        "predictor.py divides class by class",
+    ),
+    (
+        convert_predicted_logits_to_segmentation_with_correct_shape,
+        "segmentation = label_manager.convert_logits_to_segmentation(predicted_logits)",
+        "segmentation.py finds the same class by class",
     ),
     (UNetDecoder.forward, "torch.cat((x, skips[-(s+2)]), 1)", "missu.py repeats the decoder's order of operations"),
 ]

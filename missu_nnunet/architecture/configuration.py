@@ -1,5 +1,6 @@
 """How a plan configures MISSU: where the Transformer stands, and how large it is."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,12 +14,24 @@ MAX_REDUCTION = 8
 MAX_TOKENS = 4096
 """The most tokens that attention runs over: the paper's 128³ patch at 1/8 resolution."""
 
+FULL_WIDTH = 32
+"""Channels of the first stage from which on a plan is of full width: nnU-Net's own."""
+
+FULL_WIDTH_TOKENS = 512
+"""The most tokens in plans of full width."""
+
+FULL_WIDTH_VOXELS = 256
+"""Voxels of the patch that a token stands for at least in plans of full width: 8³ in 3D, 16² in 2D."""
+
+PAPER_WIDTH, PAPER_HEADS = 512, 8
+"""Of the Transformer in the authors' release."""
+
 MISSU_CLASS = "missu_nnunet.architecture.missu.MISSU"
 
 _STAGE_KEYS = ("features_per_stage", "kernel_sizes", "strides", "n_conv_per_stage", "n_blocks_per_stage")
 
 
-def bottleneck_stage(strides: Sequence[Sequence[int]], patch_size: Sequence[int]) -> int:
+def bottleneck_stage(strides: Sequence[Sequence[int]], patch_size: Sequence[int], max_tokens: int = MAX_TOKENS) -> int:
     """Index of the encoder stage that becomes the bottleneck, from the plan alone.
 
     The rule: the deepest stage whose total reduction is at most ``MAX_REDUCTION`` on every axis; from there on deeper
@@ -35,14 +48,33 @@ def bottleneck_stage(strides: Sequence[Sequence[int]], patch_size: Sequence[int]
     return int(stage)
 
 
-def transformer_kwargs(channels: int) -> dict[str, Any]:
-    """The default Transformer for a bottleneck of ``channels`` channels.
+def full_width_stage(strides: Sequence[Sequence[int]], patch_size: Sequence[int]) -> int:
+    """Index of the encoder stage that becomes the bottleneck in plans of full width.
 
-    Four layers and a feed-forward of twice the embedding are the authors' release; an embedding as wide as the
-    bottleneck and heads of 32 channels are design choices.
+    The rule: the first stage whose voxels stand for at least ``FULL_WIDTH_VOXELS`` of the patch and whose grid has at
+    most ``FULL_WIDTH_TOKENS`` of them; the plan's deepest if there is none.
+
+    Args:
+        strides: stride into each stage of the plan.
+        patch_size: the patch in voxels.
     """
-    num_heads = -(-channels // 32)
-    embedding_dim = 32 * num_heads
+    reductions = np.cumprod(np.array(strides), axis=0)
+    tokens = np.ceil(np.array(patch_size) / reductions).prod(axis=1)
+    fits = (reductions.prod(axis=1) >= FULL_WIDTH_VOXELS) & (tokens <= FULL_WIDTH_TOKENS)
+    return int(np.flatnonzero(fits).min(initial=len(reductions) - 1))
+
+
+def transformer_kwargs(channels: int, head_channels: int = 32) -> dict[str, Any]:
+    """A Transformer of ``channels`` channels, or a few more that its heads divide.
+
+    Four layers and a feed-forward of twice the embedding are the authors' release.
+
+    Args:
+        channels: of a token.
+        head_channels: of an attention head; the default is a design choice for narrow bottlenecks, the release's is 64.
+    """
+    num_heads = -(-channels // head_channels)
+    embedding_dim = head_channels * num_heads
     return {
         "embedding_dim": embedding_dim,
         "depth": 4,
@@ -77,38 +109,73 @@ def missu_arch_kwargs(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) ->
         )
     if "transformer" in arch_kwargs:
         return arch_kwargs
-    kept = bottleneck_stage(arch_kwargs["strides"], patch_size) + 1
-    kwargs = arch_kwargs | {key: arch_kwargs[key][:kept] for key in _STAGE_KEYS if key in arch_kwargs}
-    # The decoder's list starts with its deepest stage: what goes away stands in front.
-    kwargs["n_conv_per_stage_decoder"] = arch_kwargs["n_conv_per_stage_decoder"][n_stages - kept :]
-    kwargs["n_stages"] = kept
+    kwargs = _with_bottleneck_at(bottleneck_stage(arch_kwargs["strides"], patch_size), arch_kwargs)
     kwargs["transformer"] = transformer_kwargs(kwargs["features_per_stage"][-1])
     return kwargs
 
 
-def planned_arch_kwargs(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) -> dict[str, Any]:
-    """MISSU's arguments as its planners write them: :func:`missu_arch_kwargs`'s, changed where a planner may choose.
+def _with_bottleneck_at(stage: int, arch_kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a U-Net whose stages end with ``stage``."""
+    kept = stage + 1
+    kwargs = arch_kwargs | {key: arch_kwargs[key][:kept] for key in _STAGE_KEYS if key in arch_kwargs}
+    # The decoder's list starts with its deepest stage: what goes away stands in front.
+    kwargs["n_conv_per_stage_decoder"] = arch_kwargs["n_conv_per_stage_decoder"][arch_kwargs["n_stages"] - kept :]
+    kwargs["n_stages"] = kept
+    return kwargs
 
-    A plain encoder becomes a residual one of one block per stage, as many convolutions as nnU-Net's plain stages have
-    (the paper's encoder is residual); a decoder stage has one convolution instead of two, as in nnU-Net's residual
-    presets; and the bottleneck, where most parameters are, is at most one and a half times as wide as the stage before
-    instead of twice. Design choices by measurement, see ``docs/benchmarks.md``.
+
+def planned_arch_kwargs(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) -> dict[str, Any]:
+    """MISSU's arguments as its planners write them.
+
+    For every width: a plain encoder becomes a residual one of one block per stage, as many convolutions as nnU-Net's
+    plain stages have (the paper's encoder is residual); and a decoder stage has one convolution instead of two, as in
+    nnU-Net's residual presets.
+
+    From ``FULL_WIDTH`` channels in the first stage on, the network is to stand beside nnU-Net's in a full training.
+    It keeps nnU-Net's widths, and its stages down to that of :func:`full_width_stage`; there stands a Transformer of
+    the paper's width, or of the bottleneck's where that is wider, in the place of as many residual blocks as cost the
+    same, where there are more than one. This trades resolution for width: the paper's 4096 tokens of 512 channels are
+    more than a fifth of the operations of nnU-Net's network, a few hundred cost less than the decoder's second
+    convolutions. So it has no more operations than nnU-Net's network of the same patch (in 2D below 128², up to a
+    twentieth more).
+
+    Narrower plans are for small machines, and follow :func:`missu_arch_kwargs` with a bottleneck, where most parameters
+    are, at most one and a half times as wide as the stage before instead of twice.
+
+    Design choices, see ``docs/benchmarks.md``.
 
     Args:
-        arch_kwargs: ``plan["architecture"]["arch_kwargs"]``, of a U-Net or of MISSU.
+        arch_kwargs: ``plan["architecture"]["arch_kwargs"]``, of a U-Net or as this function returns it.
         patch_size: the plan's patch in voxels.
 
     Raises:
         InputError: as :func:`missu_arch_kwargs`.
     """
     kwargs = missu_arch_kwargs(arch_kwargs, patch_size)
-    *widths, bottleneck = kwargs["features_per_stage"]
-    bottleneck = min(bottleneck, widths[-1] * 3 // 2)
+    if kwargs is arch_kwargs:
+        return kwargs
+    if arch_kwargs["features_per_stage"][0] >= FULL_WIDTH:
+        stage = full_width_stage(arch_kwargs["strides"], patch_size)
+        kwargs = _with_bottleneck_at(stage, arch_kwargs)
+        width = max(PAPER_WIDTH, kwargs["features_per_stage"][-1])
+        transformer = transformer_kwargs(width, head_channels=PAPER_WIDTH // PAPER_HEADS)
+        *blocks, last = kwargs.get("n_blocks_per_stage", [1] * (stage + 1))
+        # Weights are used once per token and voxel, so they are the operations too.
+        of_layers = transformer["depth"] * width * (4 * width + 2 * transformer["mlp_dim"])
+        of_block = 2 * kwargs["features_per_stage"][-1] ** 2 * math.prod(kwargs["kernel_sizes"][-1])
+        blocks = [*blocks, max(1, last - math.ceil(of_layers / of_block))]
+        kwargs["transformer"] = transformer
+    else:
+        *widths, bottleneck = kwargs["features_per_stage"]
+        bottleneck = min(bottleneck, widths[-1] * 3 // 2)
+        blocks = kwargs.get("n_blocks_per_stage", [1] * kwargs["n_stages"])
+        kwargs = kwargs | {
+            "features_per_stage": [*widths, bottleneck],
+            "transformer": transformer_kwargs(bottleneck),
+        }
     planned = kwargs | {
-        "features_per_stage": [*widths, bottleneck],
-        "n_blocks_per_stage": kwargs.get("n_blocks_per_stage", [1] * kwargs["n_stages"]),
+        "n_blocks_per_stage": blocks,
         "n_conv_per_stage_decoder": [1] * len(kwargs["n_conv_per_stage_decoder"]),
-        "transformer": transformer_kwargs(bottleneck),
     }
     planned.pop("n_conv_per_stage", None)
     return planned

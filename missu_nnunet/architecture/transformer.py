@@ -7,6 +7,7 @@ zero-initialised output, so that training starts from the plain U-Net.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -42,9 +43,27 @@ def rotary_angles(grid: Sequence[int], head_dim: int, device: torch.device) -> T
     return torch.cat(angles, dim=-1).reshape(-1, pairs)
 
 
-def rotate(x: Tensor, angles: Tensor) -> Tensor:
-    """Rotate the channel pairs of ``x`` ``(B, heads, tokens, head_dim)`` by ``angles`` ``(tokens, head_dim // 2)``."""
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+def grid_rotations(grid: Sequence[int], head_dim: int, device: torch.device) -> Tensor:
+    """Cosines and sines of :func:`rotary_angles`, ``(2, tokens, head_dim // 2)``, computed once per grid."""
+    if torch.compiler.is_compiling():  # the compiler folds them into its graph, and a cache would hold its stand-ins
+        return _grid_rotations(grid, head_dim, device)
+    return _cached_grid_rotations(tuple(grid), head_dim, device, torch.is_inference_mode_enabled())
+
+
+def _grid_rotations(grid: Sequence[int], head_dim: int, device: torch.device) -> Tensor:
+    angles = rotary_angles(grid, head_dim, device)
+    return torch.stack((angles.cos(), angles.sin()))
+
+
+@lru_cache(maxsize=8)
+def _cached_grid_rotations(grid: tuple[int, ...], head_dim: int, device: torch.device, inference_mode: bool) -> Tensor:
+    """Tensors that inference mode has made do not serve a training: each mode has its own."""
+    return _grid_rotations(grid, head_dim, device)
+
+
+def rotate(x: Tensor, rotations: Tensor) -> Tensor:
+    """Rotate the channel pairs of ``x`` ``(B, heads, tokens, head_dim)`` by :func:`grid_rotations`."""
+    cos, sin = rotations.to(x.dtype)
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)
 
@@ -66,13 +85,13 @@ class Attention(nn.Module):
         self.norm_k = nn.LayerNorm(head_dim)
         self.out = nn.Linear(embedding_dim, embedding_dim)
 
-    def forward(self, x: Tensor, angles: Tensor) -> Tensor:
+    def forward(self, x: Tensor, rotations: Tensor) -> Tensor:
         """``x`` ``(B, tokens, embedding_dim)`` → the same shape."""
         batch, tokens, channels = x.shape
         q, k, v = self.qkv(x).view(batch, tokens, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         # LayerNorm leaves autocast in float32; the fused attention kernels want one dtype.
-        q = rotate(self.norm_q(q).to(v.dtype), angles)
-        k = rotate(self.norm_k(k).to(v.dtype), angles)
+        q = rotate(self.norm_q(q).to(v.dtype), rotations)
+        k = rotate(self.norm_k(k).to(v.dtype), rotations)
         x = F.scaled_dot_product_attention(q, k, v)
         return self.out(x.transpose(1, 2).reshape(batch, tokens, channels))
 
@@ -95,9 +114,9 @@ class TransformerBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(embedding_dim, mlp_dim), nn.GELU(), nn.Linear(mlp_dim, embedding_dim))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, angles: Tensor) -> Tensor:
+    def forward(self, x: Tensor, rotations: Tensor) -> Tensor:
         """``x`` ``(B, tokens, embedding_dim)`` → the same shape."""
-        x = x + self.dropout(self.attention(self.norm_attention(x), angles))
+        x = x + self.dropout(self.attention(self.norm_attention(x), rotations))
         return x + self.dropout(self.mlp(self.norm_mlp(x)))
 
 
@@ -155,9 +174,9 @@ class TransformerBottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``x`` ``(B, C, H, W)`` or ``(B, C, D, H, W)`` → the same shape."""
         tokens = self.project_in(self.norm_in(x.flatten(2).transpose(1, 2)))
-        angles = rotary_angles(x.shape[2:], self.head_dim, x.device)
+        rotations = grid_rotations(x.shape[2:], self.head_dim, x.device)
         for block in self.blocks:
-            tokens = block(tokens, angles)
+            tokens = block(tokens, rotations)
         update = self.project_out(self.norm_out(tokens))
         return x + update.transpose(1, 2).reshape(x.shape)
 

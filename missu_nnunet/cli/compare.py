@@ -63,7 +63,7 @@ def compare(
         tolerance=tolerance,
         workers=workers or default_workers(),
     )
-    comparisons = compare_arms(found.arrays(), found.classes, level)
+    comparisons = compare_arms(found.scores, found.classes, level)
     if csv:
         write_rows([line.as_dict() for line in comparisons.lines], csv)
     if as_json:
@@ -86,7 +86,7 @@ def _show(comparisons: Comparisons) -> None:
 def _show_differences(comparisons: Comparisons) -> None:
     """A table for each metric and pair of arms."""
     from missu_nnunet.evaluation.comparison import number, p_value
-    from missu_nnunet.evaluation.metrics import UNITS
+    from missu_nnunet.evaluation.metrics import METRICS
 
     interval = f"{100 * (1 - comparisons.level):g} % interval"
     for (metric, first, second), lines in groupby(
@@ -105,8 +105,7 @@ def _show_differences(comparisons: Comparisons) -> None:
                 values.cases,
                 style="bold" if line.shown else None,
             )
-        unit = f" ({UNITS[metric]})" if metric in UNITS else ""
-        show(differences, f"{metric}{unit}: {first} − {second}")
+        show(differences, f"{METRICS[metric].title}: {first} − {second}")
 
 
 def _show_rankings(comparisons: Comparisons) -> None:

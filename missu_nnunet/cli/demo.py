@@ -40,11 +40,13 @@ def demo(
                 for _ in demo.run(step):
                     pass
     demo.draw_overlays()
+    demo.write_report()
     _show_dice(demo.dice())
     for name, path in (
         ("predictions", demo.predictions),
         ("overlays", demo.overlays),
         ("training", demo.model / "progress.png"),
+        ("report", demo.report),
         ("logs", demo.folder / "logs"),
     ):
         say(f"{name + ':':<13}{path}")

@@ -65,13 +65,12 @@ def evaluate(
 
 
 def _show(result: Evaluation) -> None:
-    from missu_nnunet.evaluation.metrics import UNITS
+    from missu_nnunet.evaluation.metrics import METRICS
 
     scores = table(("class", "metric"), ("mean ± std", "median", "cases scored"))
     for name, by_metric in result.summary().items():
         for row, (metric, values) in enumerate(by_metric.items()):
-            unit = f" ({UNITS[metric]})" if metric in UNITS else ""
-            scores.add_row("" if row else name, metric + unit, *_statistics(values), f"{values['n']:g}")
+            scores.add_row("" if row else name, METRICS[metric].title, *_statistics(values), f"{values['n']:g}")
         scores.add_section()
     for row, (metric, mean) in enumerate(result.foreground_mean().items()):
         scores.add_row("" if row else "mean of classes", metric, _number(mean), "", "", style="bold")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from missu_nnunet.errors import InputError
+from missu_nnunet.evaluation.metrics import offered_metrics
 
 if TYPE_CHECKING:
     from missu_nnunet.evaluation.protocols import Protocol
@@ -70,8 +71,7 @@ MetricNames = Annotated[
     str | None,
     typer.Option(
         "--metrics",
-        help="Comma-separated: dice, hd95, assd, mssd, ravd, nsd, sensitivity, specificity. "
-        "Otherwise what the protocol reports.",
+        help=f"Comma-separated: {', '.join(offered_metrics())}. Otherwise what the protocol reports.",
     ),
 ]
 Tolerance = Annotated[float, typer.Option(min=0, help="Tolerance of nsd in mm.")]
@@ -84,13 +84,12 @@ def parse_scoring(protocol: str, metrics: str | None) -> tuple[Protocol, list[st
     Raises:
         InputError: one of them is unknown.
     """
-    from missu_nnunet.evaluation.metrics import METRICS
     from missu_nnunet.evaluation.protocols import PROTOCOLS
 
     if protocol not in PROTOCOLS:
         raise InputError(f"--protocol {protocol}: unknown, expected one of {', '.join(PROTOCOLS)}")
     rules = PROTOCOLS[protocol]
-    offered = (*METRICS, "score") if rules.has_score else METRICS
+    offered = offered_metrics(protocol)
     wanted = [name.strip() for name in metrics.split(",")] if metrics else []
     if unknown := [name for name in wanted if name not in offered]:
         raise InputError(f"--metrics {unknown[0]}: unknown, expected some of {', '.join(offered)}")

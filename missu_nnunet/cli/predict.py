@@ -35,6 +35,12 @@ def predict(
     ] = False,
     overlays: Annotated[bool, typer.Option("--overlays", help="Write a picture of every case.")] = False,
     device: Annotated[str | None, typer.Option(help="cuda, cpu or mps. Otherwise the fastest there is.")] = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="pytorch, openvino or openvino-bf16; auto is OpenVINO on a CPU where it is installed, else PyTorch."
+        ),
+    ] = "auto",
     trust: Trusted = None,
 ) -> None:
     """Predict as nnUNetv2_predict does, with the time it takes, volumes, and on request uncertainty and pictures."""
@@ -48,8 +54,11 @@ def predict(
     from missu_nnunet.datasets.inputs import find_cases
     from missu_nnunet.nnunet.dataset import read_dataset
     from missu_nnunet.prediction.cases import predict_cases
+    from missu_nnunet.prediction.engines.choice import choose_engine
     from missu_nnunet.prediction.model import default_device, load_model
 
+    device = device or ("cpu" if engine.startswith("openvino") else default_device())
+    engine = choose_engine(engine, device)
     dataset = read_dataset(model)
     cases = find_cases(inputs, dataset, model_reader(model))
     if output.resolve() in {file.parent.resolve() for files in cases.values() for file in files}:
@@ -70,14 +79,15 @@ def predict(
             model,
             folds=[fold.strip() for fold in folds.split(",") if fold.strip()],
             checkpoint=checkpoint,
-            device=device or default_device(),
+            device=device,
+            engine=engine,
             tta=tta,
             step=step,
             uncertainty=uncertainty,
             on_window=lambda share: progress.update(task, completed=len(done) + share),
         )
         folds_used = counted(len(predictor.list_of_parameters), "fold")
-        say(f"{counted(len(cases), 'case')}, {folds_used}, on {predictor.device}")
+        say(f"{counted(len(cases), 'case')}, {folds_used}, on {predictor.device} with {engine}")
         progress.update(task, description="predicting")
         for case in predict_cases(predictor, cases, dataset, output, overlays=overlays):
             done.append(case)

@@ -23,7 +23,6 @@ from missu_nnunet.cli.options import (
     parse_scoring,
 )
 from missu_nnunet.errors import InputError
-from missu_nnunet.extras import require_extra
 from missu_nnunet.terminal import say
 from missu_nnunet.text import size
 
@@ -44,6 +43,10 @@ def report(
     case: Annotated[
         list[str] | None, typer.Option(help="A case to show beside the worst, the median and the best; repeatable.")
     ] = None,
+    paper: Annotated[
+        Path | None,
+        typer.Option(help="Also write the tables (CSV, LaTeX) and the charts (PDF, SVG) into this folder."),
+    ] = None,
     workers: Workers = None,
 ) -> None:
     """Write one page with everything: verdicts, training curves, distributions, pictures, a viewer, plans.
@@ -54,10 +57,9 @@ def report(
     rules, wanted = parse_scoring(protocol, metrics)
     if images and not images.is_dir():
         raise InputError(f"--images {images}: no such folder; give that of the cases' images")
-    with require_extra("report"):
-        from missu_nnunet.report.page import check_output, write_report
     from missu_nnunet.evaluation.results import gather_results
     from missu_nnunet.parallel import default_workers
+    from missu_nnunet.report.page import check_output, write_report
 
     check_output(output)
     found = gather_results(
@@ -69,12 +71,20 @@ def report(
         tolerance=tolerance,
         workers=workers or default_workers(),
     )
-    write_report(
+    without_image = write_report(
         found,
         output,
         level=level,
         images=[images] if images else [],
         cases=case or [],
         command=shlex.join(["missu", *sys.argv[1:]]),
+        paper=paper,
     )
+    if without_image:
+        say(
+            f"no image found of {', '.join(without_image)}: drawn on grey; set nnUNet_raw to the folder of the raw "
+            "datasets, or give --images FOLDER"
+        )
     say(f"{output}: {size(output.stat().st_size)}, open it in a browser")
+    if paper:
+        say(f"{paper}: tables and charts for a paper")

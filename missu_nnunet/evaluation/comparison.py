@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from missu_nnunet.evaluation.metrics import LARGER_IS_BETTER, UNITS
+from missu_nnunet.evaluation.metrics import METRICS
 
 FloatArray = NDArray[np.float64]
 
@@ -203,11 +203,11 @@ class Comparison:
 
     @property
     def _same_direction(self) -> bool:
-        mean_favours_first = (self.statistics.difference > 0) == (self.metric in LARGER_IS_BETTER)
+        mean_favours_first = (self.statistics.difference > 0) == METRICS[self.metric].larger_is_better
         return mean_favours_first == (self.statistics.effect_size > 0)
 
     def _finding(self) -> str:
-        values, unit = self.statistics, f" {UNITS[self.metric]}" if self.metric in UNITS else ""
+        values, unit = self.statistics, f" {METRICS[self.metric].unit}".rstrip()
         unequal = values.wins + values.losses
         if not values.cases:
             return "no case has a value in both arms: nothing to compare"
@@ -318,7 +318,7 @@ def compare_arms(
     for metric, _, _, _, first_scores, second_scores in lines:
         means_first, means_second = _common_means([first_scores, second_scores])
         statistics.append(
-            paired_statistics(means_first, means_second, metric in LARGER_IS_BETTER, 1 - level, resamples)
+            paired_statistics(means_first, means_second, METRICS[metric].larger_is_better, 1 - level, resamples)
         )
     corrected = holm([values.p for values in statistics])
     return Comparisons(
@@ -360,7 +360,7 @@ def rank_arms(metric: str, arms: Mapping[str, FloatArray], resamples: int = _RES
     """
     values = _common_means(list(arms.values()))
     cases = values.shape[1]
-    sign = -1 if metric in LARGER_IS_BETTER else 1
+    sign = -1 if METRICS[metric].larger_is_better else 1
     # How often each case is drawn, (resamples, cases): a sample's mean is then a product, which needs little memory.
     draws = np.random.default_rng(_SEED).multinomial(cases, np.full(cases, 1 / cases), size=resamples)
     # One arm at a time: products of whole matrices may round equal arms differently.

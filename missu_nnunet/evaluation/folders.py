@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from missu_nnunet.datasets.images import FILE_ENDINGS, grid_difference, read_image
 from missu_nnunet.errors import InputError
-from missu_nnunet.evaluation.metrics import MaskPair
+from missu_nnunet.evaluation.mask_pair import MaskPair
 from missu_nnunet.evaluation.protocols import Classes, Protocol
 from missu_nnunet.nnunet.dataset import RawDataset
 from missu_nnunet.parallel import map_cases
@@ -45,7 +45,7 @@ class Evaluation:
         """class → metric → "mean", "std" (of the population), "median" and "n", of the cases with a value."""
         return {
             name: {
-                metric: _statistics([scores[name][metric] for scores in self.cases.values()]) for metric in self.metrics
+                metric: statistics([scores[name][metric] for scores in self.cases.values()]) for metric in self.metrics
             }
             for name in self.classes
         }
@@ -54,7 +54,7 @@ class Evaluation:
         """For each metric the mean of the means of the classes that have one, as in nnU-Net's summary.json."""
         summary = self.summary()
         return {
-            metric: _statistics([summary[name][metric]["mean"] for name in self.classes])["mean"]
+            metric: statistics([summary[name][metric]["mean"] for name in self.classes])["mean"]
             for metric in self.metrics
         }
 
@@ -217,7 +217,8 @@ def _check_labels(segmentation: np.ndarray, known: set[int | None], path: Path) 
         )
 
 
-def _statistics(values: list[float]) -> dict[str, float]:
+def statistics(values: Iterable[float]) -> dict[str, float]:
+    """ "mean", "std" (of the population), "median" and "n" of the values that are defined."""
     defined = [value for value in values if not math.isnan(value)]
     if not defined:
         return {"mean": math.nan, "std": math.nan, "median": math.nan, "n": 0}

@@ -1,144 +1,80 @@
-"""Metrics of one predicted mask against its reference, by the definitions of the BraTS and CHAOS challenges.
+"""The metrics: a record of each, from which options, checks, tables and charts follow.
 
-Overlap metrics count voxels. Distance metrics look at the borders of the masks; all of them derive from the same two
-sets of directed distances in mm. SciPy does the work (erosion, k-d tree).
+A new one is a method of :class:`missu_nnunet.evaluation.mask_pair.MaskPair` and a record here.
 """
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion, generate_binary_structure
-from scipy.spatial import cKDTree
-
-BoolArray = NDArray[np.bool_]
+if TYPE_CHECKING:
+    from missu_nnunet.evaluation.mask_pair import MaskPair
 
 
-class MaskPair:
-    """A predicted and a reference mask on one grid; each method is a metric.
+@dataclass(frozen=True)
+class Metric:
+    """A metric of one class of one case.
 
-    What a metric leaves undefined (0/0, a distance to an empty mask) is NaN: what an empty mask *scores* is for the
-    protocol to say (:mod:`missu_nnunet.evaluation.protocols`).
-
-    Args:
-        prediction: the predicted mask, (D, H, W).
-        reference: the reference mask, (D, H, W).
-        spacing: mm per voxel along each array axis.
-        outside_is_foreground: whether the border of a mask (the mask minus its erosion by one voxel over the 6 face
-            neighbours) leaves out the faces of the volume. CHAOS does so: an organ cut off by the field of view has no
-            surface there. MedPy, MONAI and DeepMind's surface-distance count these voxels as border.
-        valid: voxels that count, (D, H, W); all when not given. Where nnU-Net's ignore label stands, none does.
-
-    Raises:
-        ValueError: when the arrays' shapes or the number of spacings differ.
+    Attributes:
+        name: on the command line, in tables and in files.
+        value: computes it for a pair of masks; the second argument is the tolerance (mm), which only "nsd" heeds.
+        larger_is_better: otherwise a smaller value is.
+        unit: of its values; empty for a share.
+        protocol: the only protocol that knows it; empty where all do.
     """
 
-    def __init__(
-        self,
-        prediction: BoolArray,
-        reference: BoolArray,
-        spacing: tuple[float, ...],
-        outside_is_foreground: bool = False,
-        valid: BoolArray | None = None,
-    ) -> None:
-        if prediction.shape != reference.shape or len(spacing) != reference.ndim:
-            raise ValueError(
-                f"prediction {prediction.shape}, reference {reference.shape} and spacing {spacing} must share a grid"
-            )
-        prediction, reference = prediction.astype(bool), reference.astype(bool)
-        if valid is not None:
-            prediction, reference = prediction & valid, reference & valid
-        self.voxels = int(reference.size if valid is None else np.count_nonzero(valid))
-        # A label fills a small part of a scan: everything below works on the box around both masks.
-        box = _box(prediction | reference)
-        self.prediction, self.reference = prediction[box], reference[box]
-        self.spacing = np.asarray(spacing, dtype=float)
-        self.outside_is_foreground = outside_is_foreground
-        self.n_prediction = int(np.count_nonzero(self.prediction))
-        self.n_reference = int(np.count_nonzero(self.reference))
-        self.true_positives = int(np.count_nonzero(self.prediction & self.reference))
+    name: str
+    value: Callable[[MaskPair, float], float]
+    larger_is_better: bool
+    unit: str = ""
+    protocol: str = ""
 
-    def dice(self) -> float:
-        """2 |P ∩ R| / (|P| + |R|), in 0–1."""
-        return _ratio(2 * self.true_positives, self.n_prediction + self.n_reference)
-
-    def sensitivity(self) -> float:
-        """Share of the reference that was found, in 0–1."""
-        return _ratio(self.true_positives, self.n_reference)
-
-    def specificity(self) -> float:
-        """Share of the voxels outside the reference that the prediction leaves out, in 0–1."""
-        negatives = self.voxels - self.n_reference
-        return _ratio(negatives - (self.n_prediction - self.true_positives), negatives)
-
-    def ravd(self) -> float:
-        """Relative absolute volume difference, | |P| − |R| | / |R| × 100 (%)."""
-        return 100 * _ratio(abs(self.n_prediction - self.n_reference), self.n_reference)
-
-    def hd95(self) -> float:
-        """95th percentile, linearly interpolated, of both directed sets of border distances together (mm).
-
-        MedPy's definition. MONAI and surface-distance take the larger of the two sets' own percentiles, which is never
-        smaller.
-        """
-        return float(np.percentile(self._all_distances, 95)) if self._all_distances.size else np.nan
-
-    def assd(self) -> float:
-        """Average symmetric surface distance: the mean of both directed sets of border distances together (mm)."""
-        return float(np.mean(self._all_distances)) if self._all_distances.size else np.nan
-
-    def mssd(self) -> float:
-        """Maximum symmetric surface distance: the Hausdorff distance of the borders (mm)."""
-        return float(np.max(self._all_distances)) if self._all_distances.size else np.nan
-
-    def nsd(self, tolerance: float) -> float:
-        """Normalised surface distance: the share of both borders' voxels within `tolerance` (mm) of the other border.
-
-        Border voxels count alike, as in MONAI's ``compute_surface_dice``; surface-distance weighs them by area.
-        """
-        distances = self._all_distances
-        if distances.size:
-            return float(np.mean(distances <= tolerance))
-        return 0.0 if self.n_prediction or self.n_reference else np.nan
-
-    @cached_property
-    def _all_distances(self) -> NDArray[np.float64]:
-        """Distance of each border voxel, of either mask, to the other border (mm); empty when one border is."""
-        prediction, reference = self._border(self.prediction), self._border(self.reference)
-        if not len(prediction) or not len(reference):
-            # Masks without a border fill the volume; if both do, they are the same.
-            same = self.n_prediction == self.n_reference == self.reference.size > 0
-            return np.zeros(int(same))
-        return np.concatenate([cKDTree(reference).query(prediction)[0], cKDTree(prediction).query(reference)[0]])
-
-    def _border(self, mask: BoolArray) -> NDArray[np.float64]:
-        """Positions in mm of the mask's border voxels, (N, dimensions)."""
-        core = binary_erosion(
-            mask, generate_binary_structure(mask.ndim, 1), border_value=int(self.outside_is_foreground)
-        )
-        return np.argwhere(mask & ~core) * self.spacing
+    @property
+    def title(self) -> str:
+        """The name with the unit, "hd95 (mm)"."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
 
 
-METRICS = ("dice", "hd95", "assd", "mssd", "ravd", "nsd", "sensitivity", "specificity")
-"""The metrics `missu evaluate` offers, by method name."""
+def chaos_score(dice: float, ravd: float, assd: float, mssd: float) -> float:
+    """The CHAOS challenge's score of an organ, 0–100: the mean over its four metrics, each 0 beyond a threshold.
 
-LARGER_IS_BETTER = frozenset({"dice", "nsd", "sensitivity", "specificity", "score"})
-"""The metrics, CHAOS's score included, of which a larger value is better; of the others a smaller one is."""
+    Args:
+        dice: in 0–1.
+        ravd: in %.
+        assd: in mm; NaN where the organ was not predicted at all, which scores 0.
+        mssd: in mm; likewise.
+    """
+    return (
+        (100 * dice if dice >= 0.8 else 0)
+        + (100 - 20 * ravd if ravd <= 5 else 0)
+        + (100 - 20 / 3 * assd if assd <= 15 else 0)
+        + (100 - 5 / 3 * mssd if mssd <= 60 else 0)
+    ) / 4
 
-UNITS = {"hd95": "mm", "assd": "mm", "mssd": "mm", "ravd": "%"}
-"""Units of the metrics that have one."""
+
+_ALL = (
+    Metric("dice", lambda pair, _: pair.dice(), larger_is_better=True),
+    Metric("hd95", lambda pair, _: pair.hd95(), larger_is_better=False, unit="mm"),
+    Metric("assd", lambda pair, _: pair.assd(), larger_is_better=False, unit="mm"),
+    Metric("mssd", lambda pair, _: pair.mssd(), larger_is_better=False, unit="mm"),
+    Metric("ravd", lambda pair, _: pair.ravd(), larger_is_better=False, unit="%"),
+    Metric("nsd", lambda pair, tolerance: pair.nsd(tolerance), larger_is_better=True),
+    Metric("sensitivity", lambda pair, _: pair.sensitivity(), larger_is_better=True),
+    Metric("specificity", lambda pair, _: pair.specificity(), larger_is_better=True),
+    Metric(
+        "score",
+        lambda pair, _: chaos_score(pair.dice(), pair.ravd(), pair.assd(), pair.mssd()),
+        larger_is_better=True,
+        protocol="chaos",
+    ),
+)
+
+METRICS = {metric.name: metric for metric in _ALL}
+"""Every metric by its name."""
 
 
-def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else np.nan
-
-
-def _box(mask: BoolArray) -> tuple[slice, ...]:
-    """The smallest box around the mask and one voxel more: erosion at the box's faces must see what lies beyond."""
-    box = []
-    for axis, size in enumerate(mask.shape):
-        occupied = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        box.append(slice(max(occupied[0] - 1, 0), min(occupied[-1] + 2, size)) if occupied.size else slice(0, 0))
-    return tuple(box)
+def offered_metrics(protocol: str = "") -> list[str]:
+    """The names of the metrics that a protocol knows; without one, of those that all know."""
+    return [metric.name for metric in _ALL if metric.protocol in ("", protocol)]

@@ -9,7 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from missu_nnunet.evaluation.metrics import MaskPair
+from missu_nnunet.evaluation.mask_pair import MaskPair
+from missu_nnunet.evaluation.metrics import METRICS
 
 Classes = Mapping[str, tuple[int, ...]]
 """A name for each class or region, and the labels that make it up."""
@@ -31,7 +32,6 @@ class Protocol:
             where that is undefined.
         needs_reference: leave a case unscored where the reference lacks the class.
         outside_is_foreground: how borders are drawn (:class:`MaskPair`).
-        has_score: whether the metric "score" (:func:`chaos_score`) exists.
     """
 
     name: str
@@ -41,7 +41,6 @@ class Protocol:
     one_empty: Mapping[str, float] = field(default_factory=dict)
     needs_reference: bool = False
     outside_is_foreground: bool = False
-    has_score: bool = False
 
     def score(self, pair: MaskPair, metrics: Sequence[str], tolerance: float) -> dict[str, float]:
         """The value of each metric for one class of one case; `tolerance` (mm) is that of "nsd"."""
@@ -50,34 +49,9 @@ class Protocol:
         convention: Mapping[str, float] = {}
         if not pair.n_reference or not pair.n_prediction:
             convention = self.one_empty if pair.n_reference or pair.n_prediction else self.both_empty
-        values = {}
-        for metric in metrics:
-            if metric in convention:
-                values[metric] = convention[metric]
-            elif metric == "nsd":
-                values[metric] = pair.nsd(tolerance)
-            elif metric == "score":
-                values[metric] = chaos_score(pair.dice(), pair.ravd(), pair.assd(), pair.mssd())
-            else:
-                values[metric] = getattr(pair, metric)()
-        return values
-
-
-def chaos_score(dice: float, ravd: float, assd: float, mssd: float) -> float:
-    """The CHAOS challenge's score of an organ, 0–100: the mean over its four metrics, each 0 beyond a threshold.
-
-    Args:
-        dice: in 0–1.
-        ravd: in %.
-        assd: in mm; NaN where the organ was not predicted at all, which scores 0.
-        mssd: in mm; likewise.
-    """
-    return (
-        (100 * dice if dice >= 0.8 else 0)
-        + (100 - 20 * ravd if ravd <= 5 else 0)
-        + (100 - 20 / 3 * assd if assd <= 15 else 0)
-        + (100 - 5 / 3 * mssd if mssd <= 60 else 0)
-    ) / 4
+        return {
+            name: convention[name] if name in convention else METRICS[name].value(pair, tolerance) for name in metrics
+        }
 
 
 NNUNET = Protocol(name="nnunet", metrics=("dice",))
@@ -98,7 +72,6 @@ CHAOS = Protocol(
     # CT has no reference of kidneys and spleen: a prediction of them there is neither right nor wrong.
     needs_reference=True,
     outside_is_foreground=True,
-    has_score=True,
 )
 
 PROTOCOLS = {protocol.name: protocol for protocol in (NNUNET, BRATS, CHAOS)}

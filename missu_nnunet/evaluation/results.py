@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import numpy as np
 
 from missu_nnunet.datasets.images import FILE_ENDINGS
 from missu_nnunet.errors import InputError
-from missu_nnunet.evaluation.comparison import Comparisons, FloatArray
-from missu_nnunet.evaluation.folders import Scores, evaluate_folders, some, stem, without_nan
+from missu_nnunet.evaluation.comparison import OVERALL, Comparisons, FloatArray
+from missu_nnunet.evaluation.folders import Scores, evaluate_folders, some, statistics, stem, without_nan
 from missu_nnunet.evaluation.protocols import Protocol
 from missu_nnunet.nnunet.dataset import RawDataset, read_dataset
 from missu_nnunet.nnunet.folders import Model, model_folder
@@ -49,7 +50,13 @@ class Results:
     labels: dict[str, tuple[int, ...]]
     ignore: int | None
 
-    def arrays(self) -> dict[str, dict[str, FloatArray]]:
+    @property
+    def cases(self) -> list[str]:
+        """The names of the cases."""
+        return list(next(iter(self.arms.values())))
+
+    @cached_property
+    def scores(self) -> dict[str, dict[str, FloatArray]]:
         """metric → arm → (cases, classes), as :func:`missu_nnunet.evaluation.comparison.compare_arms` takes them."""
 
         def value(scores: Scores, class_: str, metric: str) -> float:
@@ -63,6 +70,24 @@ class Results:
             }
             for metric in self.metrics
         }
+
+    def summary(self) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+        """metric → arm → class, and the mean of several classes → its statistics over the cases."""
+        return {
+            metric: {
+                arm: {name: statistics(scores[:, column]) for column, name in enumerate(self.classes)}
+                | ({OVERALL: statistics(case_means(scores))} if len(self.classes) > 1 else {})
+                for arm, scores in arms.items()
+            }
+            for metric, arms in self.scores.items()
+        }
+
+
+def case_means(scores: FloatArray) -> FloatArray:
+    """Each case's mean over the classes with a value, (cases,); NaN where there is none."""
+    defined = ~np.isnan(scores)
+    counts = defined.sum(axis=1)
+    return np.where(counts, np.where(defined, scores, 0).sum(axis=1) / np.maximum(counts, 1), np.nan)
 
 
 def gather_results(

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import numpy as np
 import SimpleITK as sitk
 import torch
-from nnunetv2.inference.export_prediction import export_prediction_from_logits
 from numpy.typing import NDArray
 
 from missu_nnunet.datasets.images import FILE_ENDINGS, check_whole, read_image
@@ -24,6 +23,7 @@ from missu_nnunet.files import PARTIAL, write_csv, write_json
 from missu_nnunet.nnunet.dataset import RawDataset
 from missu_nnunet.pictures.predictions import save_prediction
 from missu_nnunet.prediction.predictor import ObservedPredictor
+from missu_nnunet.prediction.segmentation import segment
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
@@ -127,16 +127,11 @@ def _predict_case(
     shutil.rmtree(beside, ignore_errors=True)  # of a run that was killed
     beside.mkdir()
     try:
-        # As an array: nnU-Net's resampling rounds tensors differently, and its command gives it an array.
-        export_prediction_from_logits(
-            logits.cpu().detach().numpy(),
-            properties,
-            predictor.configuration_manager,
-            predictor.plans_manager,
-            predictor.dataset_json,
-            str(beside / case),
-        )
         name = f"{case}{dataset.file_ending}"
+        plans = predictor.plans_manager
+        # As an array: nnU-Net's resampling rounds tensors differently, and its command gives it an array.
+        found = segment(logits.numpy(), properties, plans, predictor.configuration_manager, predictor.label_manager)
+        plans.image_reader_writer_class().write_seg(found, str(beside / name), properties)
         segmentation = sitk.ReadImage(str(beside / name))
         moves = []
         uncertainty = None

@@ -10,11 +10,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from nnunetv2.configuration import default_num_processes
+from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import read_json
 from missu_nnunet.nnunet.checkpoint import read_checkpoint
 from missu_nnunet.nnunet.names import check_names
+from missu_nnunet.prediction.engines.choice import network_on
 from missu_nnunet.prediction.predictor import ObservedPredictor
 
 
@@ -24,6 +27,7 @@ def load_model(
     folds: Sequence[str],
     checkpoint: str,
     device: str,
+    engine: str,
     tta: bool,
     step: float,
     uncertainty: bool,
@@ -36,6 +40,7 @@ def load_model(
         folds: their numbers, or "all"; every fold with a checkpoint when empty.
         checkpoint: the file's name.
         device: "cuda", "cpu" or "mps".
+        engine: what runs the network, see :func:`missu_nnunet.prediction.engines.choice.choose_engine`.
         tta: mirror, as the training allows.
         step: of the sliding window, as a share of the patch.
         uncertainty: see :class:`ObservedPredictor`.
@@ -43,7 +48,7 @@ def load_model(
 
     Raises:
         InputError: the folder is none of a model, a fold or checkpoint is missing, broken or would run code, the model
-            is the second stage of a cascade, or the device is not there.
+            is the second stage of a cascade, the device is not there, or the engine cannot run the network.
     """
     for name in ("plans.json", "dataset.json"):
         remedy = "give a trained model's folder, Trainer__Plans__configuration in nnUNet_results"
@@ -79,7 +84,25 @@ def load_model(
             f"{folder}: the second stage of a cascade, which needs predictions of {stage}; run nnUNetv2_predict for "
             "both stages, with -prev_stage_predictions for this one"
         )
+    _swap_network(predictor, engine)
     return predictor
+
+
+def _swap_network(predictor: ObservedPredictor, engine: str) -> None:
+    """Put the engine's network in the place of PyTorch's."""
+    plans, configuration = predictor.plans_manager, predictor.configuration_manager
+    channels = determine_num_input_channels(plans, configuration, predictor.dataset_json)
+    # nnU-Net predicts with no more threads than it has processes.
+    threads = min(torch.get_num_threads(), default_num_processes)
+    network = network_on(engine, predictor.network, (1, channels, *configuration.patch_size), threads)
+    try:
+        network.load_state_dict(predictor.list_of_parameters[0])  # what cannot be compiled shows here
+    except Exception as error:  # engines raise whatever they like
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"--engine {engine}: cannot run this model's network ({reason}); use --engine pytorch"
+        ) from error
+    predictor.network = network
 
 
 def default_device() -> str:

@@ -15,6 +15,8 @@ from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 from numpy.typing import NDArray
 from torch import Tensor
 
+from missu_nnunet.prediction.segmentation import resample
+
 
 class ObservedPredictor(nnUNetPredictor):
     """Predicts what nnU-Net predicts, bit for bit, and reports each window.
@@ -64,7 +66,30 @@ class ObservedPredictor(nnUNetPredictor):
         if self.uncertainty:
             self._posterior = torch.zeros((self.label_manager.num_segmentation_heads, *data.shape[1:]))
             self._weights = torch.zeros(data.shape[1:])
+        if self.device.type == "cpu":
+            return self._sum_windows(data, slicers)
         return super()._internal_predict_sliding_window_return_logits(data, slicers, do_on_device)
+
+    def _sum_windows(self, data: Tensor, slicers: list[tuple[slice, ...]]) -> Tensor:
+        """nnU-Net's weighted mean of the windows, bit for bit, without its copies of all logits.
+
+        Raises:
+            RuntimeError: logits exceed half precision, as nnU-Net raises it.
+        """
+        gaussian = compute_gaussian(
+            tuple(self.configuration_manager.patch_size), sigma_scale=1 / 8, value_scaling_factor=10, device=data.device
+        )
+        logits = torch.zeros((self.label_manager.num_segmentation_heads, *data.shape[1:]), dtype=torch.half)
+        weights = torch.zeros(data.shape[1:], dtype=torch.half)
+        for window in slicers:
+            patch = torch.clone(data[window][None], memory_format=torch.contiguous_format)
+            logits[window] += self._internal_maybe_mirror_and_predict(patch)[0] * gaussian
+            weights[window[1:]] += gaussian
+        for of_class in logits:
+            of_class /= weights
+            if torch.isinf(of_class).any():
+                raise RuntimeError("a logit exceeds what half precision holds")
+        return logits
 
     def _internal_maybe_mirror_and_predict(self, x: Tensor) -> Tensor:
         if self.uncertainty:
@@ -109,22 +134,22 @@ class ObservedPredictor(nnUNetPredictor):
             properties: those of nnU-Net's preprocessing of this case.
         """
         plans, configuration = self.plans_manager, self.configuration_manager
-        transposed = [properties["spacing"][axis] for axis in plans.transpose_forward]
-        shape = properties["shape_after_cropping_and_before_resampling"]
-        current = (
-            configuration.spacing
-            if len(configuration.spacing) == len(shape)
-            else [transposed[0], *configuration.spacing]
-        )
-        posterior = self._posterior_of_folds / len(self.list_of_parameters)
-        resampled = configuration.resampling_fn_probabilities(posterior.numpy(), shape, current, transposed)
-        probabilities = np.clip(np.asarray(resampled, np.float64), 1e-12, 1)
-        if self.label_manager.has_regions:
-            others = np.clip(1 - probabilities, 1e-12, 1)
-            entropy = -(probabilities * np.log2(probabilities) + others * np.log2(others)).mean(axis=0)
-        else:
-            probabilities /= probabilities.sum(axis=0)
-            entropy = -(probabilities * np.log(probabilities)).sum(axis=0) / np.log(len(probabilities))
+        posterior = (self._posterior_of_folds / len(self.list_of_parameters)).numpy()
+        regions = self.label_manager.has_regions
+        # Sums over the classes, of which one at a time is resampled: all of them need many times the memory.
+        total, entropy = np.zeros(()), np.zeros(())
+        for index in range(len(posterior)):
+            resampled = resample(posterior[index : index + 1], properties, plans, configuration)[0]
+            probability = np.clip(np.asarray(resampled, np.float64), 1e-12, 1)
+            total = total + probability
+            entropy = entropy - probability * np.log(probability)
+            if regions:
+                other = np.clip(1 - probability, 1e-12, 1)
+                entropy = entropy - other * np.log(other)
+        if regions:
+            entropy = entropy / np.log(2) / len(posterior)
+        else:  # resampled classes add up to nearly 1
+            entropy = (entropy / total + np.log(total)) / np.log(len(posterior))
         whole = np.zeros(properties["shape_before_cropping"], np.float32)
         whole = insert_crop_into_image(whole, entropy.astype(np.float32), properties["bbox_used_for_cropping"])
         return np.clip(whole.transpose(plans.transpose_backward), 0, 1)

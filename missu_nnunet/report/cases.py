@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -17,8 +16,8 @@ from missu_nnunet.datasets.images import FILE_ENDINGS, grid_difference, read_ima
 from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.comparison import number
 from missu_nnunet.evaluation.folders import some
-from missu_nnunet.evaluation.metrics import LARGER_IS_BETTER
-from missu_nnunet.evaluation.results import Results
+from missu_nnunet.evaluation.metrics import METRICS
+from missu_nnunet.evaluation.results import Results, case_means
 from missu_nnunet.nnunet.folders import folder_if_set, model_folder
 from missu_nnunet.pictures.colours import Volume
 from missu_nnunet.pictures.orientation import Geometry, oriented, oriented_labels
@@ -62,19 +61,19 @@ def choose_cases(results: Results, wanted: Sequence[str]) -> list[ShownCase]:
         InputError: a wanted case is not there.
     """
     metric = results.metrics[0]
-    names = list(next(iter(results.arms.values())))
+    names = results.cases
     if unknown := [name for name in wanted if name not in names]:
         raise InputError(
             f"--case {unknown[0]}: not among the {len(names)} cases scored; give one such as {some(names)}"
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of cases without a value
-        arms = np.array([np.nanmean(values, axis=1) for values in results.arrays()[metric].values()])
+    arms = np.array([case_means(values) for values in results.scores[metric].values()])
     means = arms.mean(axis=0)
     defined = np.flatnonzero(~np.isnan(means))
     reasons: dict[str, list[str]] = {}
     if defined.size:
-        better_last = defined[np.argsort(means[defined] * (1 if metric in LARGER_IS_BETTER else -1), kind="stable")]
+        better_last = defined[
+            np.argsort(means[defined] * (1 if METRICS[metric].larger_is_better else -1), kind="stable")
+        ]
         of_arms = " of all arms" if len(arms) > 1 else ""
         for place, word in ((0, "worst"), (len(better_last) // 2, "median"), (-1, "best")):
             index = better_last[place]

@@ -14,7 +14,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from missu_nnunet.evaluation.comparison import Comparison, FloatArray, number
-from missu_nnunet.evaluation.metrics import UNITS
+from missu_nnunet.evaluation.metrics import METRICS
 from missu_nnunet.evaluation.results import Results
 from missu_nnunet.pictures.colours import class_colours
 from missu_nnunet.report.training_curves import CURVES, TrainingRun
@@ -48,21 +48,16 @@ class Chart:
 
     title: str
     alternative: str
-    figure: dict[str, Any]
+    figure: go.Figure
     legend: list[Key]
-
-
-def titled(metric: str) -> str:
-    """The metric with its unit."""
-    return f"{metric} ({UNITS[metric]})" if metric in UNITS else metric
 
 
 def distribution_charts(results: Results) -> list[Chart]:
     """For each metric, every case's score by class and arm."""
-    cases = list(next(iter(results.arms.values())))
+    cases = results.cases
     charts = []
-    for metric, arms in results.arrays().items():
-        figure = _figure(boxmode="group", yaxis_title=titled(metric))
+    for metric, arms in results.scores.items():
+        figure = _figure(boxmode="group", yaxis_title=METRICS[metric].title)
         for (arm, scores), colour in zip(arms.items(), _colours(len(arms)), strict=True):
             figure.add_box(
                 x=[escape(name) for name in results.classes for _ in cases],
@@ -79,16 +74,16 @@ def distribution_charts(results: Results) -> list[Chart]:
             )
         medians = "; ".join(f"{arm}: {_medians(results.classes, scores)}" for arm, scores in arms.items())
         alternative = f"Box plot of {metric} by class and arm. Medians: {medians}."
-        charts.append(Chart(titled(metric), alternative, figure.to_dict(), _arm_keys(list(arms))))
+        charts.append(Chart(METRICS[metric].title, alternative, figure, _arm_keys(list(arms))))
     return charts
 
 
 def paired_charts(results: Results) -> list[Chart]:
     """For each metric and pair of arms, one arm's score against the other's, case by case."""
-    cases = [escape(case) for case in next(iter(results.arms.values()))]
+    cases = [escape(case) for case in results.cases]
     colours = class_colours(results.labels)
     charts = []
-    for metric, arms in results.arrays().items():
+    for metric, arms in results.scores.items():
         for first, second in combinations(arms, 2):
             low, high = _range(np.concatenate([arms[first].ravel(), arms[second].ravel()]))
             # A square, in which equal scores lie at 45°
@@ -116,10 +111,10 @@ def paired_charts(results: Results) -> list[Chart]:
             below = int(np.sum(arms[first] < arms[second]))
             charts.append(
                 Chart(
-                    f"{titled(metric)}: {first} against {second}",
+                    f"{METRICS[metric].title}: {first} against {second}",
                     f"Scatter plot of {metric}, a point for each case and class, {first} upwards and {second} to the "
                     f"right: {above} points above the line of equal scores, {below} below.",
-                    figure.to_dict(),
+                    figure,
                     [Key(name, colour) for name, colour in colours.items()],
                 )
             )
@@ -127,63 +122,50 @@ def paired_charts(results: Results) -> list[Chart]:
 
 
 def difference_charts(lines: Sequence[Comparison], level: float) -> list[Chart]:
-    """For each metric, the differences with their intervals; filled markers where a difference is shown."""
+    """For each metric and pair of arms, the differences with their intervals; filled where a difference is shown."""
     charts = []
-    for metric in dict.fromkeys(line.metric for line in lines):
-        drawn = [
-            line for line in lines if line.metric == metric and not math.isnan(line.statistics.low)
-        ]  # an interval takes two cases
-        if not drawn:
-            continue
-        figure = _figure(xaxis_title=f"{titled(metric)}, first − second")
-        rows, row = [], 0.0
-        for pair, lines_of_pair in groupby(drawn, key=lambda line: (line.first, line.second)):
-            # Names of arms are long: they have a row of their own.
-            figure.add_annotation(
-                text=" −<br>".join(f"<b>{escape(name)}</b>" for name in pair),
-                xref="paper", x=0, xanchor="left", xshift=-105, y=row, showarrow=False, align="left", font={"size": 10},
-            )  # fmt: skip
-            for line in lines_of_pair:
-                row += 1
-                rows.append((row, line))
-            row += 1.5
-        values = [line.statistics for _, line in rows]
-        figure.add_scatter(
-            x=[value.difference for value in values],
-            y=[position for position, _ in rows],
-            mode="markers",
-            error_x={
-                "type": "data",
-                "array": [value.high - value.difference for value in values],
-                "arrayminus": [value.difference - value.low for value in values],
-                "thickness": 2,
-                "width": 5,
-            },
-            marker={
-                "size": 11,
-                "color": ARM_COLOURS[0],
-                "symbol": ["circle" if line.shown else "circle-open" for _, line in rows],
-                "line": {"width": 2},
-            },
-            text=["<br>".join(wrap(escape(line.sentence()), 60)) for _, line in rows],
-            hovertemplate="%{text}<extra></extra>",
+    drawn = [line for line in lines if not math.isnan(line.statistics.low)]  # an interval takes two cases
+    for metric, lines_of_metric in groupby(drawn, key=lambda line: line.metric):
+        of_metric = list(lines_of_metric)
+        # Pairs are compared by eye: their charts have one scale.
+        low, high = _range(
+            np.array([end for line in of_metric for end in (line.statistics.low, line.statistics.high, 0)])
         )
-        figure.update_yaxes(
-            tickvals=[position for position, _ in rows],
-            ticktext=[escape(line.scope) for _, line in rows],
-            range=[row - 0.75, -0.75],
-            showgrid=False,
-        )
-        figure.add_vline(x=0, line={"dash": "dot", "width": 1.5, "color": _NEUTRAL})
-        figure.update_layout(height=100 + 34 * row, margin_l=110)
-        charts.append(
-            Chart(
-                f"Differences of {titled(metric)} with {100 * (1 - level):g} % intervals",
-                "; ".join(line.sentence() for line in drawn),
-                figure.to_dict(),
-                [],
+        for (first, second), lines_of_pair in groupby(of_metric, key=lambda line: (line.first, line.second)):
+            of_pair = list(lines_of_pair)
+            values = [line.statistics for line in of_pair]
+            figure = _figure(xaxis_title=f"{METRICS[metric].title}, first − second", height=90 + 34 * len(of_pair))
+            figure.add_scatter(
+                x=[value.difference for value in values],
+                y=[_in_lines(line.scope, 18) for line in of_pair],
+                mode="markers",
+                error_x={
+                    "type": "data",
+                    "array": [value.high - value.difference for value in values],
+                    "arrayminus": [value.difference - value.low for value in values],
+                    "thickness": 2,
+                    "width": 5,
+                },
+                marker={
+                    "size": 11,
+                    "color": ARM_COLOURS[0],
+                    "symbol": ["circle" if line.shown else "circle-open" for line in of_pair],
+                    "line": {"width": 2},
+                },
+                text=["<br>".join(wrap(escape(line.sentence()), 60)) for line in of_pair],
+                hovertemplate="%{text}<extra></extra>",
             )
-        )
+            figure.update_xaxes(range=[low, high])
+            figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
+            figure.add_vline(x=0, line={"dash": "dot", "width": 1.5, "color": _NEUTRAL})
+            charts.append(
+                Chart(
+                    f"{METRICS[metric].title}: {first} − {second}, with {100 * (1 - level):g} % intervals",
+                    "; ".join(line.sentence() for line in of_pair),
+                    figure,
+                    [],
+                )
+            )
     return charts
 
 
@@ -220,7 +202,7 @@ def training_charts(trainings: Mapping[str, Sequence[TrainingRun]]) -> list[Char
                 Key(CURVES[key], _NEUTRAL, dash) for key, dash in zip(keys, _DASHES, strict=False) if key in shown_keys
             ]
             alternative = f"{title} by epoch. At the end: {'; '.join(last)}."
-            charts.append(Chart(title, alternative, figure.to_dict(), arms + (styles if len(keys) > 1 else [])))
+            charts.append(Chart(title, alternative, figure, arms + (styles if len(keys) > 1 else [])))
     return charts
 
 
@@ -234,9 +216,9 @@ def _pale(colour: str) -> str:
     return f"rgba({red}, {green}, {blue}, 0.2)"
 
 
-def _in_lines(name: str) -> str:
-    """The long name of an arm in lines, broken at its underscores."""
-    lines = wrap(name.replace("_", "_ "), 30, break_on_hyphens=False)
+def _in_lines(name: str, width: int = 30) -> str:
+    """A long name in lines, broken at its underscores."""
+    lines = wrap(name.replace("_", "_ "), width, break_on_hyphens=False)
     return "<br>".join(escape(line.replace("_ ", "_")) for line in lines)
 
 

@@ -7,12 +7,15 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 
 const figures = read("figures-data");
 
+// A finger has no hover: there the toolbar would cover the chart for good, and a drag would zoom instead of scrolling.
+const touch = matchMedia("(hover: none)").matches;
+
 // Charts keep their size when the page is laid out for paper: they need the width of an A4 page's text before.
 let printing = false;
 
 function themed(layout) {
   const axis = { gridcolor: colour("--grid"), linecolor: colour("--line"), zerolinecolor: colour("--grid"), tickcolor: colour("--line") };
-  const result = { ...layout, font: { family: getComputedStyle(document.body).fontFamily, size: printing ? 10 : 12.5, color: colour("--text") } };
+  const result = { ...layout, dragmode: touch ? false : "zoom", font: { family: getComputedStyle(document.body).fontFamily, size: printing ? 10 : 12.5, color: colour("--text") } };
   result.hoverlabel = { bgcolor: colour("--card"), bordercolor: colour("--minor"), font: { color: colour("--text") } };
   for (const name of ["xaxis", "yaxis"]) result[name] = { ...axis, ...layout[name] };
   return result;
@@ -22,7 +25,7 @@ function draw(element) {
   const { data, layout } = figures[element.id];
   const paper = element.closest(".wide") ? { width: 680 } : { width: 330, height: 290 };
   const size = printing ? paper : {};
-  return Plotly.react(element, data, { ...themed(layout), ...size }, { responsive: true, displaylogo: false, displayModeBar: "hover" });
+  return Plotly.react(element, data, { ...themed(layout), ...size }, { responsive: true, displaylogo: false, displayModeBar: touch ? false : "hover" });
 }
 
 const drawCharts = () => document.querySelectorAll(".plot").forEach(draw);
@@ -31,7 +34,7 @@ const drawCharts = () => document.querySelectorAll(".plot").forEach(draw);
 
 const viewer = read("viewer-data");
 const viewerElements = Object.fromEntries(
-  ["case", "channel", "channel-label", "overlay", "opacity", "status", "surface", "surface-figure", "turn"].map((name) => [name, document.getElementById(`viewer-${name}`)]),
+  ["case", "channel", "channel-label", "overlay", "opacity", "level", "width", "window", "window-controls", "window-reset", "status", "surface", "surface-figure", "turn"].map((name) => [name, document.getElementById(`viewer-${name}`)]),
 );
 const planes = [...document.querySelectorAll(".plane[data-axis]")].map((figure) => ({
   figure,
@@ -82,6 +85,7 @@ async function showCase() {
   shown = { content, channels, segmentations, position: [0, 1, 2].map((axis) => fullest(segmentations[0], content.shape, axis)) };
   fill(viewerElements.channel, content.channels.map(({ name }, index) => [String(index), name]), viewerElements.channel.value);
   viewerElements["channel-label"].hidden = content.channels.length < 2;
+  viewerElements["window-controls"].hidden = !content.channels.length;
   fill(viewerElements.overlay, options(content), viewerElements.overlay.value || "labels:1");
   planes[0].figure.parentElement.classList.toggle("flat", flat);
   viewerElements["surface-figure"].hidden = flat;
@@ -124,18 +128,41 @@ function overlay() {
   return (voxel) => differenceColours[difference(reference[voxel], labels[voxel])];
 }
 
+// The level and the width of the window as shares of the channel's range: what is black, what is white.
+const WHOLE = { level: 0.5, width: 1 };
+let grayWindow = { ...WHOLE };
+
+function setWindow({ level, width }) {
+  grayWindow = { level: Math.min(Math.max(level, 0), 1), width: Math.min(Math.max(width, 0.02), 2) };
+  viewerElements.level.value = 100 * grayWindow.level;
+  viewerElements.width.value = 100 * grayWindow.width;
+  drawPlanes();
+}
+
+// 0 to 255 → what is drawn; also says the window in the image's own values.
+function greys() {
+  const { level, width } = grayWindow;
+  const channel = shown.content.channels[Number(viewerElements.channel.value || 0)];
+  if (channel) {
+    const [low, high] = channel.window, digits = high - low < 10 ? 3 : 0;
+    const [black, white] = [level - width / 2, level + width / 2].map((share) => (low + share * (high - low)).toFixed(digits));
+    viewerElements.window.textContent = `${black} to ${white}`;
+  }
+  return Uint8ClampedArray.from({ length: 256 }, (_, value) => 255 * ((value / 255 - level) / width + 0.5));
+}
+
 function drawPlane({ axis, canvas, slider, output }) {
   const { content, channels, position } = shown, { shape, spacing } = content;
   const [rowAxis, columnAxis] = [0, 1, 2].filter((other) => other !== axis);
   const rows = shape[rowAxis], columns = shape[columnAxis], strides = stride(shape);
   const grey = channels[Number(viewerElements.channel.value || 0)];
-  const colourOf = overlay(), opacity = viewerElements.opacity.value / 100;
+  const colourOf = overlay(), opacity = viewerElements.opacity.value / 100, drawn = greys();
   const picture = new ImageData(columns, rows);
   for (let row = 0; row < rows; row++) {
     const voxelRow = axis === 0 ? row : rows - 1 - row; // superior is up
     for (let column = 0; column < columns; column++) {
       const voxel = position[axis] * strides[axis] + voxelRow * strides[rowAxis] + column * strides[columnAxis];
-      const value = grey ? grey[voxel] : 0, tint = colourOf(voxel), pixel = 4 * (row * columns + column);
+      const value = grey ? drawn[grey[voxel]] : 0, tint = colourOf(voxel), pixel = 4 * (row * columns + column);
       for (let part = 0; part < 3; part++) picture.data[pixel + part] = tint ? (1 - opacity) * value + opacity * tint[part] : value;
       picture.data[pixel + 3] = 255;
     }
@@ -201,6 +228,28 @@ function jump({ axis, canvas }, event) {
   drawPlanes();
 }
 
+// As in radiology: the wheel turns the slices over, the right button (or Shift) and a drag set the window.
+let turned = 0; // since the last slice, in pixels: a touchpad sends many small steps
+
+function turnOver({ axis }, event) {
+  if (!shown || event.ctrlKey) return; // Ctrl and the wheel zoom the page
+  const next = shown.position[axis] + Math.sign(event.deltaY);
+  if (next < 0 || next >= shown.content.shape[axis]) return; // at the last slice, the page scrolls on
+  event.preventDefault();
+  turned += event.deltaMode ? 40 * event.deltaY : event.deltaY;
+  if (Math.abs(turned) < 40) return;
+  turned = 0;
+  shown.position[axis] = next;
+  drawPlanes();
+}
+
+function drag(plane, event) {
+  if (!event.buttons) return;
+  if (event.buttons === 2 || event.shiftKey) {
+    setWindow({ level: grayWindow.level + event.movementY / 300, width: grayWindow.width + event.movementX / 300 });
+  } else jump(plane, event);
+}
+
 function camera() {
   const angle = (Number(viewerElements.turn.value) * Math.PI) / 180;
   return { eye: { x: 1.6 * Math.cos(angle), y: 1.6 * Math.sin(angle), z: 0.7 }, up: { x: 0, y: 0, z: 1 } };
@@ -231,15 +280,36 @@ function startViewer() {
   viewerElements.case.addEventListener("change", showCase);
   viewerElements.channel.addEventListener("change", drawPlanes);
   viewerElements.opacity.addEventListener("input", drawPlanes);
+  const slidersWindow = () => setWindow({ level: viewerElements.level.value / 100, width: viewerElements.width.value / 100 });
+  viewerElements.level.addEventListener("input", slidersWindow);
+  viewerElements.width.addEventListener("input", slidersWindow);
+  viewerElements["window-reset"].addEventListener("click", () => setWindow(WHOLE));
   viewerElements.overlay.addEventListener("change", () => { drawPlanes(); drawSurfaces(); });
   viewerElements.turn.addEventListener("input", () => Plotly.relayout(viewerElements.surface, { "scene.camera": camera() }));
   for (const plane of planes) {
     plane.slider.addEventListener("input", () => { if (shown) { shown.position[plane.axis] = Number(plane.slider.value); drawPlanes(); } });
-    plane.canvas.addEventListener("pointerdown", (event) => jump(plane, event));
-    plane.canvas.addEventListener("pointermove", (event) => { if (event.buttons) jump(plane, event); });
+    plane.canvas.addEventListener("pointerdown", (event) => { if (event.button === 0 && !event.shiftKey) jump(plane, event); });
+    plane.canvas.addEventListener("pointermove", (event) => drag(plane, event));
+    plane.canvas.addEventListener("contextmenu", (event) => event.preventDefault());
+    plane.canvas.addEventListener("wheel", (event) => turnOver(plane, event), { passive: false });
   }
   new ResizeObserver(drawPlanes).observe(document.getElementById("viewer-body"));
   showCase();
+}
+
+// ---- Tables wider than the screen fade out on the side where there is more. ----
+
+function fade(element) {
+  const hidden = element.scrollWidth - element.clientWidth;
+  element.classList.toggle("more-left", element.scrollLeft > 4);
+  element.classList.toggle("more-right", hidden - element.scrollLeft > 4);
+}
+
+const observer = new ResizeObserver((entries) => entries.forEach(({ target }) => fade(target.closest(".scroll"))));
+for (const element of document.querySelectorAll(".scroll")) {
+  element.addEventListener("scroll", () => fade(element), { passive: true });
+  observer.observe(element);
+  observer.observe(element.firstElementChild);
 }
 
 drawCharts();

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.comparison import OVERALL, Comparison, Comparisons, compare_arms, number, p_value
+from missu_nnunet.evaluation.metrics import METRICS
 from missu_nnunet.evaluation.results import Results
 from missu_nnunet.files import whole_file
 from missu_nnunet.nnunet.dataset import read_dataset
@@ -27,15 +27,16 @@ from missu_nnunet.pictures.colours import DIFFERENCES, IGNORED, class_colours, d
 from missu_nnunet.report.cases import ShownCase, choose_cases, image_folders, read_case
 from missu_nnunet.report.charts import (
     ARM_COLOURS,
+    Chart,
     difference_charts,
     distribution_charts,
     paired_charts,
-    titled,
     training_charts,
 )
 from missu_nnunet.report.facts import arm_facts, dataset_name, versions
+from missu_nnunet.report.paper import write_charts, write_tables
 from missu_nnunet.report.stills import PictureRow, picture_rows
-from missu_nnunet.report.training_curves import read_training
+from missu_nnunet.report.training_curves import TrainingRun, read_training
 from missu_nnunet.report.viewer import viewer_case
 
 
@@ -50,8 +51,15 @@ class PicturedCase:
 
 
 def write_report(
-    results: Results, output: Path, *, level: float, images: Sequence[Path], cases: Sequence[str], command: str
-) -> None:
+    results: Results,
+    output: Path,
+    *,
+    level: float,
+    images: Sequence[Path],
+    cases: Sequence[str],
+    command: str,
+    paper: Path | None = None,
+) -> list[str]:
     """Write the page: one HTML file that needs nothing else.
 
     Args:
@@ -61,17 +69,35 @@ def write_report(
         images: folders of the cases' images; where the dataset keeps them in nnUNet_raw when empty.
         cases: to show in addition to those chosen by score.
         command: that the page says it was made with.
+        paper: folder for the tables and charts as files (:mod:`missu_nnunet.report.paper`).
+
+    Returns:
+        The cases shown whose images were not found.
 
     Raises:
         InputError: a case is unknown, an image unreadable or on another grid, or the file cannot be written.
     """
     check_output(output)
-    page = _fill_template(results, level, images or image_folders(results), cases, command)
+    comparisons = compare_arms(results.scores, results.classes, level) if len(results.arms) > 1 else None
+    trainings = {arm: read_training(folder) for arm, folder in results.folders.items()}
+    charts = {
+        "difference": difference_charts(comparisons.lines, level) if comparisons else [],
+        "distribution": distribution_charts(results),
+        "paired": paired_charts(results),
+        "training": training_charts(trainings),
+    }
+    images = images or image_folders(results)
+    pictured, viewer = _pictures(results, images, cases)
+    page = _fill_template(results, comparisons, trainings, charts, pictured, viewer, images, command)
     try:
         with whole_file(output) as partial:
             partial.write_text(page, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{output}: cannot be written ({error.strerror or error}); choose another place") from error
+    if paper:
+        write_tables(results, comparisons, paper)
+        write_charts([chart for group in charts.values() for chart in group], paper)
+    return [case.shown.name for case in pictured if not case.has_image]
 
 
 def check_output(output: Path) -> None:
@@ -80,17 +106,17 @@ def check_output(output: Path) -> None:
         raise InputError(f"{output}: expected the name of an HTML file to write, such as report.html")
 
 
-def _fill_template(results: Results, level: float, images: Sequence[Path], cases: Sequence[str], command: str) -> str:
+def _fill_template(
+    results: Results,
+    comparisons: Comparisons | None,
+    trainings: dict[str, list[TrainingRun]],
+    charts: dict[str, list[Chart]],
+    pictured: list[PicturedCase],
+    viewer: list[dict[str, Any]],
+    images: Sequence[Path],
+    command: str,
+) -> str:
     arms = list(results.arms)
-    comparisons = compare_arms(results.arrays(), results.classes, level) if len(arms) > 1 else None
-    trainings = {arm: read_training(folder) for arm, folder in results.folders.items()}
-    pictured, viewer = _pictures(results, images, cases)
-    charts = {
-        "difference": difference_charts(comparisons.lines, level) if comparisons else [],
-        "distribution": distribution_charts(results),
-        "paired": paired_charts(results),
-        "training": training_charts(trainings),
-    }
     datasets = dict.fromkeys(name for folder in results.folders.values() if (name := dataset_name(folder)))
     resources = files("missu_nnunet.report")
     environment = jinja2.Environment(
@@ -105,12 +131,12 @@ def _fill_template(results: Results, level: float, images: Sequence[Path], cases
         "groupby_pairs": _by_pair,
         "number": number,
         "p_value": p_value,
-        "titled": titled,
+        "titled": lambda metric: METRICS[metric].title,
     }
     return environment.get_template("page.html").render(
         arms=arms,
         arm_colours={arm: ARM_COLOURS[index % len(ARM_COLOURS)] for index, arm in enumerate(arms)},
-        cases=list(next(iter(results.arms.values()))),
+        cases=results.cases,
         charts=charts,
         class_colours=class_colours(results.labels) | ({} if results.ignore is None else {"ignored": IGNORED}),
         command=command,
@@ -120,7 +146,11 @@ def _fill_template(results: Results, level: float, images: Sequence[Path], cases
         differences=DIFFERENCES,
         facts={arm: arm_facts(folder, trainings[arm]) for arm, folder in results.folders.items()},
         figures_json=_json(
-            {f"{group}-{index}": chart.figure for group, found in charts.items() for index, chart in enumerate(found)}
+            {
+                f"{group}-{index}": chart.figure.to_dict()
+                for group, found in charts.items()
+                for index, chart in enumerate(found)
+            }
         ),
         headlines=_headlines(comparisons),
         images=[str(folder) for folder in images],
@@ -130,7 +160,7 @@ def _fill_template(results: Results, level: float, images: Sequence[Path], cases
         results=results,
         script=Markup((resources / "page.js").read_text(encoding="utf-8")),
         style=Markup((resources / "page.css").read_text(encoding="utf-8")),
-        summary=_summary(results),
+        summary=results.summary(),
         trainings=trainings,
         versions=versions(),
         viewer_json=_json(
@@ -167,45 +197,14 @@ def _headlines(comparisons: Comparisons | None) -> list[Comparison]:
     return lines or comparisons.lines
 
 
-def _summary(results: Results) -> dict[str, dict[str, dict[str, Any]]]:
-    """metric → arm → class, and the mean of the classes → mean, standard deviation, median, cases scored."""
-    summary = {}
-    for metric, arms in results.arrays().items():
-        summary[metric] = {
-            arm: {name: _statistics(scores[:, column]) for column, name in enumerate(results.classes)}
-            | ({OVERALL: _statistics(_case_means(scores))} if len(results.classes) > 1 else {})
-            for arm, scores in arms.items()
-        }
-    return summary
-
-
-def _case_means(scores: np.ndarray) -> np.ndarray:
-    """Each case's mean over the classes with a value, of the cases that have one."""
-    defined = ~np.isnan(scores)
-    kept = defined.any(axis=1)
-    return np.mean(scores[kept], axis=1, where=defined[kept])
-
-
-def _statistics(values: np.ndarray) -> dict[str, Any]:
-    values = values[~np.isnan(values)]
-    if not values.size:
-        return dict.fromkeys(("mean", "std", "median"), np.nan) | {"cases": 0}
-    return {
-        "mean": float(values.mean()),
-        "std": float(values.std()),
-        "median": float(np.median(values)),
-        "cases": values.size,
-    }
-
-
 def _pictures(
     results: Results, images: Sequence[Path], wanted: Sequence[str]
 ) -> tuple[list[PicturedCase], list[dict[str, Any]]]:
     """The chosen cases' pictures, and the same cases for the viewer."""
     channel_names = _channel_names(results)
     metric = results.metrics[0]
-    arrays = results.arrays()[metric]
-    names = list(next(iter(results.arms.values())))
+    arrays = results.scores[metric]
+    names = results.cases
     pictured, viewer = [], []
     for shown in choose_cases(results, wanted):
         volumes = read_case(results, shown.name, images, channel_names)

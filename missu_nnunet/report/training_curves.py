@@ -90,13 +90,13 @@ def _read_fold(fold: Path) -> TrainingRun:
 def _describe(file: Path) -> dict[str, Any]:
     """A checkpoint without its tensors, with the number of the network's parameters instead."""
     from missu_nnunet.nnunet.checkpoint import read_checkpoint
+    from missu_nnunet.weights.inspection import parameter_count
 
     checkpoint = read_checkpoint(file, str(file))
-    parameters = sum(value.numel() for value in checkpoint["network_weights"].values())
     logging = checkpoint.get("logging")
     return {
         "logging": logging if isinstance(logging, dict) else {},
-        "parameters": parameters,
+        "parameters": parameter_count(checkpoint["network_weights"]),
         "missu": {key: value for key, value in checkpoint.get("missu", {}).items() if key != "teacher_weights"},
         "epochs": checkpoint.get("current_epoch"),
     }

@@ -46,6 +46,7 @@ from missu_nnunet.training.logger import LOSS_TERMS, SelfDistillationLogger
 from missu_nnunet.training.lr_schedule import WarmupPolyLRScheduler
 from missu_nnunet.training.missing_labels import balanced, cross_validation_splits
 from missu_nnunet.training.random_state import random_state, restore_random_state, seed_from_environment
+from missu_nnunet.training.tracking import trackers
 
 MAX_NONFINITE_STEPS = 10
 """So many non-finite losses in a row stop a training."""
@@ -87,6 +88,10 @@ class MISSUTrainer(nnUNetTrainer):
         self.arch_kwargs = self._arch_kwargs(self.configuration_manager)
         self.enable_deep_supervision = self._supports_deep_supervision()
         self.logger.local_logger = SelfDistillationLogger()
+        if self.local_rank == 0:
+            dataset, trainer = self.plans_manager.dataset_name, type(self).__name__
+            name = f"{dataset} {trainer}__{self.plans_manager.plans_name}__{configuration} fold {fold}"
+            self.logger.loggers.extend(trackers(Path(self.output_folder), name))
         self.logger.update_config({"missu": asdict(hp)})
         self.print_to_log_file(f"MISSU {__version__}: {hp}")
 

@@ -124,7 +124,7 @@ def _inspect_checkpoint(checkpoint: dict[str, Any], name: str) -> Inspection:
         epochs=checkpoint.get("current_epoch"),
         best_ema_pseudo_dice=None if best is None else float(best),
         last_epoch=_last_logged(checkpoint.get("logging")),
-        parameters=_count({key: value for key, value in weights.items() if not key.endswith(_BUFFERS)}),
+        parameters=parameter_count(weights),
         bytes={part: size for part, value in checkpoint.items() if (size := _bytes(value))},
         missu_version=missu.get("version"),
         hyperparameters=missu.get("hyperparameters"),
@@ -159,8 +159,10 @@ def _tensors(value: Any) -> list[Tensor]:
     return list(found.values())
 
 
-def _count(value: Any) -> int:
-    return sum(tensor.numel() for tensor in _tensors(value))
+def parameter_count(weights: dict[str, Tensor]) -> int:
+    """The parameters in a network's weights, without buffers; one that stands under several names counts once."""
+    parameters = [value for key, value in weights.items() if not key.endswith(_BUFFERS)]
+    return sum(tensor.numel() for tensor in _tensors(parameters))
 
 
 def _bytes(value: Any) -> int:

@@ -1,17 +1,23 @@
 import numpy as np
 import pytest
+import torch
+from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
 from hypothesis import given
 from random_plans import plain_arch_kwargs, plans
+from unet_plans import unet_plan
 
 from missu_nnunet.architecture.configuration import (
     MAX_REDUCTION,
     MAX_TOKENS,
     bottleneck_stage,
+    full_width_stage,
     missu_arch_kwargs,
     planned_arch_kwargs,
     transformer_kwargs,
 )
+from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.errors import InputError
+from missu_nnunet.planning.summary import count_macs
 
 
 @pytest.mark.parametrize(
@@ -78,7 +84,7 @@ def test_a_plan_for_another_kind_of_network_is_refused() -> None:
 
 
 @given(plans())
-def test_what_the_planners_choose(plan: tuple[dict, tuple[int, ...]]) -> None:
+def test_what_the_planners_choose_for_small_machines(plan: tuple[dict, tuple[int, ...]]) -> None:
     kwargs = missu_arch_kwargs(*plan)
     planned = planned_arch_kwargs(*plan)
     assert planned["n_blocks_per_stage"] == kwargs.get("n_blocks_per_stage", [1] * kwargs["n_stages"])
@@ -92,3 +98,46 @@ def test_what_the_planners_choose(plan: tuple[dict, tuple[int, ...]]) -> None:
     assert planned.keys() - chosen == kwargs.keys() - chosen
     assert all(planned[key] == kwargs[key] for key in planned.keys() - chosen)
     assert planned_arch_kwargs(planned, plan[1]) == planned
+
+
+@pytest.mark.parametrize(
+    ("strides", "patch_size", "expected"),
+    [
+        ([[1, 1, 1]] + [[2, 2, 2]] * 5, (128, 128, 128), 4),  # 4096 tokens at 1/8
+        ([[1, 1, 1]] + [[2, 2, 2]] * 4, (64, 64, 64), 3),
+        ([[1, 1, 1]] + [[2, 2, 2]] * 3, (32, 32, 32), 3),
+        ([[1, 1]] + [[2, 2]] * 6, (256, 256), 4),  # a token of 8² pixels costs more than it gives
+        ([[1, 1]] + [[2, 2]] * 7, (512, 512), 5),  # 1024 tokens at 1/16
+        ([[1, 1], [2, 2]], (512, 512), 1),  # nothing deeper to go to
+    ],
+)
+def test_where_it_stands_at_full_width(strides: list[list[int]], patch_size: tuple[int, ...], expected: int) -> None:
+    assert full_width_stage(strides, patch_size) == expected
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize(
+    ("spacing", "patch"),
+    [
+        ((1, 1, 1), (32, 32, 32)),
+        ((1, 1, 1), (128, 128, 128)),
+        ((1, 1, 1), (192, 160, 160)),
+        ((3, 1, 1), (20, 320, 256)),
+        ((1, 1), (128, 128)),
+        ((1, 1), (512, 512)),
+    ],
+)
+def test_full_width_takes_no_more_operations_than_nnunets_network(
+    spacing: tuple[float, ...], patch: tuple[int, ...], residual: bool
+) -> None:
+    unet_kwargs, patch_size = unet_plan(spacing, patch, 32, residual)
+    planned = planned_arch_kwargs(unet_kwargs, patch_size)
+    transformer = planned["transformer"]
+    assert transformer["embedding_dim"] == 64 * transformer["num_heads"] >= 512
+    assert transformer["mlp_dim"] == 2 * transformer["embedding_dim"]
+    assert planned["features_per_stage"] == unet_kwargs["features_per_stage"][: planned["n_stages"]]
+    with torch.device("meta"):
+        missu = MISSU(1, num_classes=3, **planned)
+        unet = (ResidualEncoderUNet if residual else PlainConvUNet)(1, num_classes=3, **unet_kwargs)
+    assert count_macs(missu, 1, patch_size) <= count_macs(unet, 1, patch_size)
+    assert planned_arch_kwargs(planned, patch_size) == planned

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from missu_nnunet.architecture.transformer import TransformerBottleneck, rotary_angles, rotate
+from missu_nnunet.architecture.transformer import TransformerBottleneck, grid_rotations, rotary_angles, rotate
 
 
 def bottleneck(dim: int = 3, **changes: float) -> TransformerBottleneck:
@@ -51,9 +51,9 @@ def test_position_matters() -> None:
 
 def test_rotated_products_depend_on_the_offset_between_positions_only() -> None:
     grid, head_dim = (4, 5, 6), 16
-    angles = rotary_angles(grid, head_dim, torch.device("cpu"))
+    rotations = grid_rotations(grid, head_dim, torch.device("cpu"))
     q, k = torch.randn(head_dim), torch.randn(head_dim)
-    logits = rotate(q.expand(120, -1), angles) @ rotate(k.expand(120, -1), angles).T
+    logits = rotate(q.expand(120, -1), rotations) @ rotate(k.expand(120, -1), rotations).T
     logits = logits.view(*grid, *grid)
     torch.testing.assert_close(logits[0, 0, 0, 1, 2, 3], logits[2, 1, 2, 3, 3, 5])
     assert not torch.isclose(logits[0, 0, 0, 1, 2, 3], logits[0, 0, 0, 1, 2, 4])
@@ -63,6 +63,19 @@ def test_no_two_tokens_share_their_angles() -> None:
     angles = rotary_angles((7, 3, 5), 10, torch.device("cpu"))
     assert angles.shape == (105, 5)
     assert len(angles.unique(dim=0)) == 105
+
+
+def test_a_grid_is_turned_to_sines_once_and_a_prediction_leaves_none_that_a_training_cannot_use() -> None:
+    module = awake(bottleneck())
+    x = torch.randn(1, 12, 3, 2, 5)
+    with torch.inference_mode():
+        predicted = module(x)
+    trained = module(x)
+    trained.sum().backward()
+    assert torch.equal(predicted, trained)
+    device = torch.device("cpu")
+    assert grid_rotations((3, 2, 5), 16, device) is grid_rotations(torch.Size((3, 2, 5)), 16, device)
+    assert not any("rotation" in key for key in module.state_dict())
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

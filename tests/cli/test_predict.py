@@ -43,9 +43,10 @@ def test_two_folds_with_mirroring_and_everything_beside(
     missu: Missu, model: Path, images: Path, tmp_path: Path
 ) -> None:
     ours, stock = tmp_path / "ours", tmp_path / "stock"
-    done = missu("predict", images, "-o", ours, "-m", model, "--device", "cpu", "--uncertainty", "--overlays")
+    options = ("--device", "cpu", "--engine", "pytorch", "--uncertainty", "--overlays")
+    done = missu("predict", images, "-o", ours, "-m", model, *options)
     assert done.returncode == 0, done.stderr
-    assert "2 cases, 2 folds, on cpu" in done.stdout
+    assert "2 cases, 2 folds, on cpu with pytorch" in done.stdout
     assert "[1/2] case_000: shell" in done.stdout
     assert " left)" in done.stdout
     nnunet_predict(model, images, stock, "-f", 0, 1)
@@ -73,7 +74,8 @@ def test_one_fold_without_mirroring_of_single_files(missu: Missu, model: Path, i
     ours, stock = tmp_path / "ours", tmp_path / "stock"
     shutil.copy(images / "case_000_0000.nii.gz", tmp_path / "scan.nii.gz")
     files = (images / "case_001_0000.nii.gz", tmp_path / "scan.nii.gz")
-    done = missu("predict", *files, "-o", ours, "-m", model, "-f", "1", "--no-tta", "--step", "0.7", "--device", "cpu")
+    options = ("-f", "1", "--no-tta", "--step", "0.7", "--device", "cpu", "--engine", "pytorch")
+    done = missu("predict", *files, "-o", ours, "-m", model, *options)
     assert done.returncode == 0, done.stderr
     (ours / "scan.nii.gz").rename(ours / "case_000.nii.gz")
     nnunet_predict(model, images, stock, "-f", 1, "--disable_tta", "-step_size", 0.7)
@@ -85,7 +87,8 @@ def test_one_fold_without_mirroring_of_single_files(missu: Missu, model: Path, i
 def test_regions_of_a_2d_configuration(missu: Missu, tiny_dataset: str, images: Path, tmp_path: Path) -> None:
     model = write_model(tiny_dataset, REGIONS, "2d", folds=1)
     ours, stock = tmp_path / "ours", tmp_path / "stock"
-    done = missu("predict", images, "-o", ours, "-m", model, "--device", "cpu", "--uncertainty", "--overlays")
+    options = ("--device", "cpu", "--engine", "pytorch", "--uncertainty", "--overlays")
+    done = missu("predict", images, "-o", ours, "-m", model, *options)
     assert done.returncode == 0, done.stderr
     nnunet_predict(model, images, stock, "-f", 0)
     assert_same_files(ours, stock)
@@ -98,6 +101,20 @@ def test_regions_of_a_2d_configuration(missu: Missu, tiny_dataset: str, images: 
     assert values.max() <= 1
 
 
+def test_auto_is_openvino_on_a_cpu(missu: Missu, model: Path, images: Path, tmp_path: Path) -> None:
+    pytest.importorskip("missu_nnunet.prediction.engines.openvino", exc_type=ImportError)
+    names = ("auto", "pytorch")
+    for name in names:
+        options = ("--device", "cpu", "--engine", name, "-f", "0", "--no-tta")
+        done = missu("predict", images, "-o", tmp_path / name, "-m", model, *options)
+        assert done.returncode == 0, done.stderr
+        assert f"on cpu with {'openvino' if name == 'auto' else name}" in done.stdout
+    for case in ("case_000.nii.gz", "case_001.nii.gz"):
+        auto, pytorch = (sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / name / case))) for name in names)
+        # Float32 in another order: a voxel may change where two classes are equally likely.
+        assert np.mean(auto == pytorch) > 0.999
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -105,6 +122,7 @@ def test_regions_of_a_2d_configuration(missu: Missu, tiny_dataset: str, images: 
         (["-m", "MODEL", "-f", "7"], "fold_7/checkpoint_final.pth: no such file"),
         (["-m", "MODEL", "--checkpoint", "checkpoint_best.pth"], "no fold has a checkpoint_best.pth"),
         (["-m", "MODEL", "--device", "tpu"], "--device tpu: not there, expected one of cpu"),
+        (["-m", "MODEL", "--engine", "tpu"], "--engine tpu: no such engine, expected one of auto, pytorch, openvino"),
         (["-m", "MODEL", "--step", "0"], "--step 0: expected a share of the patch"),
         (["-m", "MODEL", "missing.nii.gz"], "missing.nii.gz: no such file or folder"),
         (["-m", "MODEL", "-o", "IMAGES"], "holds the images; choose another folder"),

@@ -61,7 +61,7 @@ def test_models_are_all_their_folds(models, references):
     fold = evaluate_folders(
         models[1] / "fold_1" / "validation", references, NNUNET, dataset=read_dataset(models[0]), chill=True
     )
-    arrays = results.arrays()
+    arrays = results.scores
     assert arrays["hd95"]["MISSUTrainer"].shape == (4, 2)
     # Rows are the cases a, b, c, d; the second fold has a and c.
     assert arrays["dice"]["nnUNetTrainer"][2].tolist() == [fold.cases["c"][name]["dice"] for name in ("head", "tail")]
@@ -98,7 +98,7 @@ def test_a_class_that_a_folds_references_lack_is_undefined(models, references):
             sitk.WriteImage(sitk.GetImageFromArray(image), str(folder / f"{case}.nii.gz"))
     results = gather_results(models, NNUNET)
     assert results.classes == ("1", "2")
-    undefined = np.isnan(results.arrays()["dice"]["MISSUTrainer"])
+    undefined = np.isnan(results.scores["dice"]["MISSUTrainer"])
     assert undefined.tolist() == [[False, False], [False, True], [False, False], [False, True]]
     assert "2" not in results.arms["MISSUTrainer"]["b"]
     assert not math.isnan(results.arms["MISSUTrainer"]["b"]["1"]["dice"])

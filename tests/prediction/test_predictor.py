@@ -18,7 +18,14 @@ SHAPE = (1, 20, 24, 20)
 def observed(
     model: Path, on_window: Callable[[float], None] = lambda share: None, **settings: object
 ) -> ObservedPredictor:
-    defaults = {"folds": (), "checkpoint": "checkpoint_final.pth", "device": "cpu", "tta": True, "step": 0.5}
+    defaults = {
+        "folds": (),
+        "checkpoint": "checkpoint_final.pth",
+        "device": "cpu",
+        "engine": "pytorch",
+        "tta": True,
+        "step": 0.5,
+    }
     return load_model(model, **(defaults | {"uncertainty": True} | settings), on_window=on_window)
 
 

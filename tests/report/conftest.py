@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("plotly", reason="needs missu-nnunet[report]")
-
 from missu_nnunet.evaluation.protocols import NNUNET
 from missu_nnunet.evaluation.results import gather_results
 from missu_nnunet.report.page import write_report

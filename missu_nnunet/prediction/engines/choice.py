@@ -1,0 +1,53 @@
+"""Which engine a prediction runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from torch import nn
+
+from missu_nnunet.errors import InputError
+from missu_nnunet.extras import require_extra
+
+AUTO = "auto"
+ENGINES = ("pytorch", "openvino", "openvino-bf16")
+"""By the names that ``missu predict --engine`` takes beside ``auto``."""
+
+
+def choose_engine(name: str, device: str) -> str:
+    """One of ``ENGINES``: the one named, or for ``auto`` OpenVINO on a CPU where it is installed, else PyTorch.
+
+    Args:
+        name: what the user asks for.
+        device: "cuda", "cpu" or "mps".
+
+    Raises:
+        InputError: no such engine, or not for this device.
+    """
+    if name not in (AUTO, *ENGINES):
+        raise InputError(f"--engine {name}: no such engine, expected one of {', '.join((AUTO, *ENGINES))}")
+    if name == AUTO:
+        return "openvino" if device == "cpu" and find_spec("openvino") else "pytorch"
+    if name.startswith("openvino") and device != "cpu":
+        raise InputError(f"--engine {name}: made for the CPU, found --device {device}; leave one of both out")
+    return name
+
+
+def network_on(engine: str, network: nn.Module, input_shape: Sequence[int], threads: int) -> nn.Module:
+    """The network as the engine runs it: takes the same weights and windows, and gives the same logits.
+
+    Args:
+        engine: one of ``ENGINES``.
+        network: any that nnU-Net predicts with.
+        input_shape: of a window, ``(B, C, D, H, W)`` or ``(B, C, H, W)``.
+        threads: of the CPU, for engines that have threads of their own.
+
+    Raises:
+        InputError: the engine is not installed, or the CPU lacks what it needs.
+    """
+    if engine == "pytorch":
+        return network
+    with require_extra("openvino"):
+        from missu_nnunet.prediction.engines.openvino import OpenVINONetwork
+    return OpenVINONetwork(network, input_shape, threads, bfloat16=engine == "openvino-bf16")

@@ -1,0 +1,69 @@
+"""From logits to the segmentation that is written: nnU-Net's, voxel for voxel, in a fraction of its memory.
+
+nnU-Net resamples the logits of all classes to the image's grid, in float64 on the way, and takes the most likely class
+then. Classes do not meet before that, so here each is resampled by itself and only the best so far is kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from acvl_utils.cropping_and_padding.bounding_boxes import insert_crop_into_image
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from numpy.typing import NDArray
+
+
+def segment(
+    logits: NDArray[np.float16],
+    properties: dict[str, Any],
+    plans: PlansManager,
+    configuration: ConfigurationManager,
+    labels: LabelManager,
+) -> NDArray[np.unsignedinteger[Any]]:
+    """The segmentation of a case on the grid of its image, axes as nnU-Net's writers take them.
+
+    Args:
+        logits: ``(classes, D, H, W)`` or ``(regions, D, H, W)`` at the plan's spacing.
+        properties: those of nnU-Net's preprocessing of this case.
+        plans: the model's.
+        configuration: the model's.
+        labels: the model's.
+    """
+    dtype = np.uint8 if len(labels.foreground_labels) < 255 else np.uint16
+    found = np.zeros(properties["shape_after_cropping_and_before_resampling"], dtype)
+    best = None
+    for index in range(len(logits)):
+        values = resample(logits[index : index + 1], properties, plans, configuration)
+        if labels.has_regions:
+            found[np.asarray(labels.apply_inference_nonlin(values)[0] > 0.5)] = labels.regions_class_order[index]
+        elif best is None:
+            best = np.array(values[0])
+        else:
+            better = np.asarray(values[0]) > best
+            found[better] = index
+            np.maximum(best, values[0], out=best)
+    whole = insert_crop_into_image(
+        np.zeros(properties["shape_before_cropping"], dtype), found, properties["bbox_used_for_cropping"]
+    )
+    return whole.transpose(plans.transpose_backward)
+
+
+def resample(
+    values: NDArray[Any], properties: dict[str, Any], plans: PlansManager, configuration: ConfigurationManager
+) -> NDArray[Any]:
+    """Values at the plan's spacing ``(C, D, H, W)``, on the grid of the image that nnU-Net has cropped.
+
+    Args:
+        values: logits or probabilities.
+        properties: those of nnU-Net's preprocessing of this case.
+        plans: the model's.
+        configuration: the model's.
+    """
+    image_spacing = [properties["spacing"][axis] for axis in plans.transpose_forward]
+    shape = properties["shape_after_cropping_and_before_resampling"]
+    spacing = configuration.spacing
+    if len(spacing) < len(shape):  # of a 2D configuration, which leaves the slices as they are
+        spacing = [image_spacing[0], *spacing]
+    return configuration.resampling_fn_probabilities(values, shape, spacing, image_spacing)

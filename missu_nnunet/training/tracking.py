@@ -1,0 +1,121 @@
+"""Experiment tracking beside nnU-Net's own: what nnU-Net sends to Weights & Biases goes to TensorBoard and MLflow too.
+
+Off unless an environment variable asks for it: ``MISSU_TENSORBOARD=1`` writes event files into the fold's folder,
+``MISSU_MLFLOW=1`` a run to where MLflow's own ``MLFLOW_TRACKING_URI`` says. Each class has the three methods by which
+nnU-Net's ``MetaLogger`` passes values on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from missu_nnunet.errors import InputError
+from missu_nnunet.extras import require_extra
+
+TENSORBOARD_VARIABLE, MLFLOW_VARIABLE = "MISSU_TENSORBOARD", "MISSU_MLFLOW"
+
+
+class Tracker(Protocol):
+    """What nnU-Net's ``MetaLogger`` asks of a logger."""
+
+    def update_config(self, config: dict[str, Any]) -> None:
+        """Add settings of the training."""
+
+    def log(self, key: str, value: float, step: int) -> None:
+        """Add the value of an epoch."""
+
+    def log_summary(self, key: str, value: float) -> None:
+        """Add a value of the whole training."""
+
+
+def trackers(fold: Path, name: str) -> list[Tracker]:
+    """The trackers that the environment asks for.
+
+    Args:
+        fold: the fold's folder.
+        name: what the training is called there.
+
+    Raises:
+        InputError: if a variable is neither 0 nor 1, or the library is not installed.
+    """
+    found: list[Tracker] = []
+    if _is_on(TENSORBOARD_VARIABLE):
+        found.append(TensorBoard(fold))
+    if _is_on(MLFLOW_VARIABLE):
+        found.append(MLflow(fold, name))
+    return found
+
+
+class TensorBoard:
+    """Event files in ``FOLD/tensorboard``; show them with ``tensorboard --logdir``."""
+
+    def __init__(self, fold: Path) -> None:
+        with require_extra("tracking"):
+            from torch.utils.tensorboard import SummaryWriter
+        self._writer = SummaryWriter(str(fold / "tensorboard"))
+
+    def update_config(self, config: dict[str, Any]) -> None:
+        """Add settings, as text."""
+        for name, value in _flat(config):
+            self._writer.add_text(f"settings/{name}", str(value))
+
+    def log(self, key: str, value: float, step: int) -> None:
+        """Add the value of an epoch."""
+        self._writer.add_scalar(key, value, step)
+        self._writer.flush()
+
+    def log_summary(self, key: str, value: float) -> None:
+        """Add a value of the whole training."""
+        self._writer.add_scalar(key, value, 0)
+        self._writer.flush()
+
+
+class MLflow:
+    """A run of MLflow; a training that is continued continues its run."""
+
+    def __init__(self, fold: Path, name: str) -> None:
+        with require_extra("tracking"):
+            from mlflow import MlflowClient
+        self._client = MlflowClient()
+        experiment_name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "Default")
+        experiment = self._client.get_experiment_by_name(experiment_name)
+        number = experiment.experiment_id if experiment else self._client.create_experiment(experiment_name)
+        folder = str(fold.resolve())
+        runs = self._client.search_runs([number], f"tags.`missu.fold` = {json.dumps(folder)}")
+        run = runs[0] if runs else self._client.create_run(number, tags={"missu.fold": folder}, run_name=name)
+        self._run = run.info.run_id
+
+    def update_config(self, config: dict[str, Any]) -> None:
+        """Add settings; those of a continued training stay as they are."""
+        known = self._client.get_run(self._run).data.params
+        for name, value in _flat(config):
+            if name not in known:
+                self._client.log_param(self._run, name, value)
+
+    def log(self, key: str, value: float, step: int) -> None:
+        """Add the value of an epoch."""
+        self._client.log_metric(self._run, key, float(value), step=step)
+
+    def log_summary(self, key: str, value: float) -> None:
+        """Add a value of the whole training."""
+        self._client.log_metric(self._run, key, float(value))
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings by dotted names."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _is_on(variable: str) -> bool:
+    value = os.environ.get(variable, "0")
+    if value not in ("0", "1"):
+        raise InputError(f"{variable}={value!r}: expected 1 or 0; set one of them or unset it")
+    return value == "1"

@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from nnunetv2.training.logging.nnunet_logger import MetaLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from missu_nnunet.errors import InputError
+from missu_nnunet.training.tracking import MLFLOW_VARIABLE, TENSORBOARD_VARIABLE, trackers
+
+
+@pytest.fixture
+def logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fold's folder after two epochs, the second of a continued training, with both trackers."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv(TENSORBOARD_VARIABLE, "1")
+    monkeypatch.setenv(MLFLOW_VARIABLE, "1")
+    fold = tmp_path / "fold_0"
+    fold.mkdir()
+    for epoch in range(2):
+        logger = MetaLogger(str(fold), resume=epoch > 0)
+        logger.loggers.extend(trackers(fold, "Dataset901_Tiny MISSUTrainer fold 0"))
+        logger.update_config({"missu": {"w_kd": 1.0, "teacher": "average"}})
+        for step in range(epoch + 1):  # the local logger is restored from a checkpoint otherwise
+            logger.local_logger.log("train_losses", 0.5 - step / 4, step)
+        logger.log("train_losses", 0.5 - epoch / 4, epoch)
+        logger.log("dice_per_class_or_region", [0.1, 0.2], epoch)
+    logger.log_summary("final_val/foreground_dice", 0.75)
+    return fold
+
+
+def test_tensorboard_has_a_value_per_epoch(logged: Path) -> None:
+    events = EventAccumulator(str(logged / "tensorboard"))
+    events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("train_losses")] == [(0, 0.5), (1, 0.25)]
+    assert events.Scalars("dice_per_class_or_region/class_2")[0].value == pytest.approx(0.2)
+    assert events.Scalars("final_val/foreground_dice")[0].value == 0.75
+
+
+def test_mlflow_has_one_run_of_a_training_that_was_continued(logged: Path) -> None:
+    client = MlflowClient()
+    (run,) = client.search_runs(["0"])
+    assert run.info.run_name == "Dataset901_Tiny MISSUTrainer fold 0"
+    assert run.data.params == {"missu.w_kd": "1.0", "missu.teacher": "average"}
+    history = client.get_metric_history(run.info.run_id, "train_losses")
+    assert [(metric.step, metric.value) for metric in history] == [(0, 0.5), (1, 0.25)]
+    assert run.data.metrics["final_val/foreground_dice"] == 0.75
+
+
+def test_nothing_is_tracked_unless_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(TENSORBOARD_VARIABLE, raising=False)
+    monkeypatch.setenv(MLFLOW_VARIABLE, "0")
+    assert trackers(tmp_path, "name") == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_value_that_is_no_switch_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TENSORBOARD_VARIABLE, "yes")
+    with pytest.raises(InputError, match="MISSU_TENSORBOARD='yes': expected 1 or 0"):
+        trackers(tmp_path, "name")
