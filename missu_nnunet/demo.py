@@ -115,6 +115,7 @@ class Demo:
 
         if self.is_finished("phantoms"):
             return
+        self._begin("phantoms")
         _remove(self.phantoms)
         write_phantom_dataset(self.phantoms, self.seed, _NUM_TRAINING, _NUM_TEST)
         self._finish("phantoms")
@@ -146,8 +147,21 @@ class Demo:
         ]
 
     def is_finished(self, name: str) -> bool:
-        """Whether the step of this name is done."""
-        return name in (self._finished or ())
+        """Whether the step of this name is done, and what it made has not been removed since."""
+        return name in (self._finished or ()) and all(path.exists() for path in self._made(name))
+
+    def _made(self, name: str) -> list[Path]:
+        """Files that a step leaves behind."""
+        preprocessed = self.folder / "nnUNet_preprocessed" / _DATASET
+        references = self.phantoms / "labelsTs"
+        return {
+            "phantoms": [self.phantoms / "dataset.json", references],
+            "convert": [self.raw / "dataset.json", self.raw / "imagesTs"],
+            "plan": [preprocessed / f"{_PLANS}.json", preprocessed / f"{_PLANS}_{_CONFIGURATION}"],
+            "train": [self.model / "checkpoint_final.pth"],
+            "predict": [self.predictions / file.name for file in references.glob("*.nii.gz")],
+            "evaluate": [self.predictions / "summary.json"],
+        }.get(name, [])
 
     def run(self, step: Step) -> Generator[str, None, None]:
         """Run a step and yield the lines that its command prints, as they come.
@@ -155,6 +169,7 @@ class Demo:
         Raises:
             InputError: The command fails.
         """
+        self._begin(step.name)
         if step.output is not None:
             _remove(step.output)
         log = self.log(step)
@@ -236,6 +251,13 @@ class Demo:
 
     def _settings(self) -> dict[str, int | str]:
         return {"seed": self.seed, "version": __version__}
+
+    def _begin(self, name: str) -> None:
+        """Have done again what follows the step, too, if it was finished once."""
+        assert self._finished is not None
+        if name in self._finished:
+            self._finished = self._finished[: self._finished.index(name)]
+            self._write_marker()
 
     def _finish(self, name: str) -> None:
         assert self._finished is not None

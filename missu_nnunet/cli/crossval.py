@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import shlex
 from contextlib import closing
+from difflib import get_close_matches
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from typer.core import TyperGroup
 
-from missu_nnunet.cli.options import Trusted
+from missu_nnunet.cli.examples import examples
+from missu_nnunet.cli.options import AsJson, Trusted
 from missu_nnunet.errors import InputError
 from missu_nnunet.extras import require_extra
-from missu_nnunet.terminal import literal, say, show, table, waiting
+from missu_nnunet.terminal import literal, print_json, say, show, table, waiting
 
 if TYPE_CHECKING:
     from submitit import AutoExecutor
@@ -23,17 +25,19 @@ if TYPE_CHECKING:
 
 
 class _RunUnlessStatus(TyperGroup):
-    """``missu crossval DATASET …`` is ``missu crossval run DATASET …``."""
+    """``missu crossval DATASET …`` is ``missu crossval run DATASET …``, and so is its help."""
 
     def parse_args(self, ctx, args):  # type: ignore[no-untyped-def]  # click's
-        if args and args[0] not in (*self.commands, "--help"):
+        # What looks like a mistyped command is left to the group, which says which one is meant.
+        if args and args[0] not in self.commands and not get_close_matches(args[0], self.commands):
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
 
 app = typer.Typer(
     cls=_RunUnlessStatus,
-    help="Train every fold of every arm with nnU-Net's own commands: missu crossval DATASET CONFIGURATION …",
+    help="Train every fold of every arm with nnU-Net's own commands: missu crossval DATASET CONFIGURATION …; "
+    "missu crossval status shows how far they are.",
     no_args_is_help=True,
 )
 
@@ -45,7 +49,14 @@ def _root() -> None:
     require_posix()
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "missu crossval 4 3d_fullres --trainers MISSUTrainer,nnUNetTrainer --plans nnUNetMISSUPlans",
+        "missu crossval 4 3d_fullres --trainers MISSUTrainer --folds 0,1 --dry-run",
+        "missu crossval 4 3d_fullres --launcher slurm --sbatch partition=gpu",
+        "missu crossval status 4",
+    )
+)
 def run(
     dataset: Annotated[str, typer.Argument(help="Name or ID of the dataset, planned and preprocessed by nnU-Net.")],
     configuration: Annotated[str, typer.Argument(help="Configuration of the plans, such as 3d_fullres.")],
@@ -194,22 +205,34 @@ def _run_locally(experiment: Experiment, groups: list[tuple[str, ...]], resume: 
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(epilog=examples("missu crossval status", "missu crossval status Dataset004_Hippocampus --json"))
 def status(
     dataset: Annotated[str | None, typer.Argument(help="Name or ID; otherwise all that have an experiment.")] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Show how far each training of the latest experiments is."""
+    """Show how far each training is, of the latest experiments and of all others there."""
     from missu_nnunet.experiments.experiment import read_experiments
     from missu_nnunet.experiments.slurm_queue import job_states
     from missu_nnunet.experiments.status import training_status
 
+    found = []
     for experiment in read_experiments(dataset):
-        trainings = table(("trainer", "plans", "fold", "state", ""))
         states = job_states(experiment)
-        for training in experiment.trainings():
+        trainings = table(("trainer", "plans", "fold", "state", ""))
+        for training in (*experiment.trainings(), *experiment.other_trainings()):
             state, details = training_status(training, states)
             trainings.add_row(training.trainer, training.plans, training.fold, state, details)
-        show(trainings, f"{experiment.dataset} {experiment.configuration}")
+            found.append(
+                {
+                    **{"dataset": training.dataset, "configuration": training.configuration},
+                    **{"trainer": training.trainer, "plans": training.plans, "fold": training.fold},
+                    **{"state": state, "details": details, "dice": training.results.validation_dice()},
+                }
+            )
+        if not as_json:
+            show(trainings, f"{experiment.dataset} {experiment.configuration}")
+    if as_json:
+        print_json(found)
 
 
 def _running(experiment: Experiment) -> str:

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from missu_nnunet.cli.options import Workers
+from missu_nnunet.cli.examples import examples
+from missu_nnunet.cli.options import AsJson, Workers
 from missu_nnunet.errors import InputError
 from missu_nnunet.extras import require_extra
-from missu_nnunet.terminal import say, show, table
+from missu_nnunet.terminal import print_json, say, show, table
 from missu_nnunet.text import counted
 
 if TYPE_CHECKING:
     from missu_nnunet.datasets.conversion import Plan
+    from missu_nnunet.datasets.verify import Finding
     from missu_nnunet.nnunet.dataset import RawDataset
 
 _PLAN_AGAIN = "nnU-Net learns of it when you plan and preprocess the dataset again"
@@ -35,7 +37,11 @@ Predictions = Annotated[Path, typer.Argument(metavar="PRED", help="Folder of nnU
 Output = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.")]
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "missu dataset brats2019 MICCAI_BraTS_2019_Data_Training --validation MICCAI_BraTS_2019_Data_Validation"
+    )
+)
 def brats2019(
     source: Source,
     dataset_id: Id = 43,
@@ -52,7 +58,7 @@ def brats2019(
     _write_dataset(plan_brats2019(source, dataset_id, validation, symlink), dataset_id, dry_run, workers)
 
 
-@app.command()
+@app.command(epilog=examples("missu dataset brats2019-submit predictions submission"))
 def brats2019_submit(predictions: Predictions, out: Output, dry_run: DryRun = False, workers: Workers = None) -> None:
     """BraTS 2019: predictions with the organisers' labels 1, 2 and 4."""
     from missu_nnunet.datasets.brats2019 import plan_submission
@@ -60,7 +66,9 @@ def brats2019_submit(predictions: Predictions, out: Output, dry_run: DryRun = Fa
     _write(plan_submission(predictions, out.name), out.parent, dry_run, workers)
 
 
-@app.command()
+@app.command(
+    epilog=examples("missu dataset chaos CHAOS --task 5 --dry-run", "missu dataset chaos CHAOS --modality t1dual")
+)
 def chaos(
     source: Source,
     task: Annotated[
@@ -90,7 +98,7 @@ def chaos(
     _write_dataset(plan_chaos(source, variant, dataset_id), dataset_id, dry_run, workers)
 
 
-@app.command()
+@app.command(epilog=examples("missu dataset chaos-submit predictions submission/Task5 --dicom CHAOS"))
 def chaos_submit(
     predictions: Predictions,
     out: Output,
@@ -105,7 +113,7 @@ def chaos_submit(
     _write(plan_submission(predictions, dicom, out.name), out.parent, dry_run, workers)
 
 
-@app.command()
+@app.command(epilog=examples("missu dataset msd Task04_Hippocampus", "missu dataset msd Task04 --download"))
 def msd(
     source: Annotated[str, typer.Argument(metavar="SRC|TaskNN", help="A task's folder or tar archive, or its number.")],
     dataset_id: Annotated[
@@ -161,7 +169,11 @@ def msd(
         convert(unpack(path, Path(scratch)), base=Path(scratch))
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "missu dataset sparse 4 Dataset104_Scribbles --scribbles", "missu dataset sparse 4 Dataset105_Few --cases 20"
+    )
+)
 def sparse(
     dataset: Dataset,
     new: Annotated[str, typer.Argument(metavar="NEW", help="The copy's name, DatasetXXX_Name.")],
@@ -194,7 +206,7 @@ def sparse(
     _write_dataset(plan, int(match[1]), dry_run, workers)
 
 
-@app.command()
+@app.command(epilog=examples("missu dataset unlabelled 4 more-images", "missu dataset unlabelled 4 --remove"))
 def unlabelled(
     dataset: Dataset,
     images: Annotated[
@@ -242,7 +254,7 @@ def _remove_unlabelled(raw: RawDataset, dry_run: bool, workers: int) -> None:
     say(_PLAN_AGAIN)
 
 
-@app.command()
+@app.command(epilog=examples("missu dataset verify 4", "missu dataset verify Dataset004_Hippocampus --json"))
 def verify(
     dataset: Dataset,
     patient: Annotated[
@@ -254,28 +266,37 @@ def verify(
     pictures: Annotated[
         Path | None, typer.Option(help="Folder for pictures of suspicious cases; otherwise ./verify_DATASET.")
     ] = None,
+    as_json: AsJson = False,
     workers: Workers = None,
 ) -> None:
     """Look for what nnU-Net's own check does not see; exit code 1 if something is wrong for sure."""
+    from dataclasses import asdict
+
     from missu_nnunet.datasets import verify as checks
     from missu_nnunet.nnunet.dataset import find_dataset, read_dataset
     from missu_nnunet.parallel import default_workers
 
     raw = read_dataset(find_dataset(dataset))
     findings = checks.verify(raw, patient, workers or default_workers())
-    if not findings:
+    saved = checks.save_pictures(raw, findings, pictures or Path(f"verify_{raw.name}")) if findings else []
+    if as_json:
+        print_json({"dataset": raw.name, "findings": list(map(asdict, findings)), "pictures": saved})
+    elif findings:
+        _show_findings(raw.name, findings)
+    else:
         say(f"{raw.name}: nothing found")
-        return
+    if saved and not as_json:
+        say(f"{counted(len(saved), 'picture')} in {saved[0].parent}")
+    if any(finding.level == "error" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _show_findings(dataset: str, findings: list[Finding]) -> None:
     found = table(("level", "check", "cases", "finding"))
     for finding in findings:
         cases = ", ".join(finding.cases[:5]) + (f" and {len(finding.cases) - 5} more" if len(finding.cases) > 5 else "")
         found.add_row(finding.level, finding.check, cases, finding.message)
-    show(found, raw.name)
-    folder = pictures or Path(f"verify_{raw.name}")
-    if saved := checks.save_pictures(raw, findings, folder):
-        say(f"{counted(len(saved), 'picture')} in {folder}")
-    if any(finding.level == "error" for finding in findings):
-        raise typer.Exit(1)
+    show(found, dataset)
 
 
 def _write_dataset(

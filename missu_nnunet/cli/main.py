@@ -16,6 +16,7 @@ from missu_nnunet.cli.compare import compare
 from missu_nnunet.cli.demo import demo
 from missu_nnunet.cli.doctor import doctor
 from missu_nnunet.cli.evaluate import evaluate
+from missu_nnunet.cli.examples import examples
 from missu_nnunet.cli.info import info
 from missu_nnunet.cli.inspect import inspect
 from missu_nnunet.cli.predict import predict
@@ -51,17 +52,50 @@ def _root(
     pass
 
 
-app.command()(demo)
-app.command()(doctor)
-app.command()(info)
-app.command()(benchmark)
+app.command(epilog=examples("missu demo --out missu-demo"))(demo)
+app.command(epilog=examples("missu doctor", "missu doctor --json"))(doctor)
+app.command(
+    epilog=examples(
+        "missu info $nnUNet_preprocessed/Dataset004_Hippocampus/nnUNetMISSUPlans.json",
+        "missu info nnUNetMISSUPlans.json -c 2d --json",
+    )
+)(info)
+app.command(
+    epilog=examples(
+        "missu benchmark $nnUNet_preprocessed/Dataset004_Hippocampus/nnUNetMISSUPlans.json",
+        "missu benchmark nnUNetMISSUPlans.json -c 2d --device cuda --rounds 20 --json",
+    )
+)(benchmark)
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(crossval.app, name="crossval")
-app.command()(predict)
-app.command()(evaluate)
-app.command()(compare)
-app.command()(report)
-app.command()(inspect)
+_MODEL = "$nnUNet_results/Dataset004_Hippocampus/MISSUTrainer__nnUNetMISSUPlans__3d_fullres"
+_STOCK = "$nnUNet_results/Dataset004_Hippocampus/nnUNetTrainer__nnUNetMISSUPlans__3d_fullres"
+app.command(
+    epilog=examples(
+        f"missu predict scan.nii.gz -o predictions -m {_MODEL}",
+        f"missu predict imagesTs -o predictions -m {_MODEL} -f 0,1 --uncertainty --overlays",
+    )
+)(predict)
+app.command(
+    epilog=examples(
+        "missu evaluate predictions labelsTs -d 4",
+        "missu evaluate predictions labelsTs --metrics dice,hd95 --csv scores.csv",
+        "missu evaluate predictions labelsTs --json",
+    )
+)(evaluate)
+app.command(
+    epilog=examples(
+        f"missu compare {_MODEL} {_STOCK}",
+        "missu compare predictions-a predictions-b --reference labelsTs --metrics dice,nsd --csv -",
+    )
+)(compare)
+app.command(
+    epilog=examples(
+        f"missu report {_MODEL} -o report.html",
+        f"missu report {_MODEL} {_STOCK} --case hippocampus_001",
+    )
+)(report)
+app.command(epilog=examples("missu inspect checkpoint_final.pth", "missu inspect model.zip --json"))(inspect)
 app.add_typer(weights.app, name="weights")
 
 
@@ -82,7 +116,7 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # characters that the terminal's encoding lacks
     try:
-        sys.exit(app(standalone_mode=False))
+        sys.exit(app(prog_name="missu", standalone_mode=False))
     except _UsageError as error:
         _end_with_usage(error)
     except InputError as error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from missu_nnunet.cli.examples import examples
 from missu_nnunet.cli.options import Trusted
 from missu_nnunet.terminal import say
 
@@ -21,7 +22,7 @@ Plans = Annotated[Path, typer.Option(help="Plans file to fit to, with the datase
 Configuration = Annotated[str, typer.Option("-c", help="Configuration of the plan.")]
 
 
-@app.command()
+@app.command(epilog=examples("missu weights adapt checkpoint_final.pth adapted.pth --plans nnUNetMISSUPlans.json"))
 def adapt(
     checkpoint: Checkpoint,
     out: Output,
@@ -39,7 +40,9 @@ def adapt(
     _report(transfer.adapt(checkpoint, out, plans, configuration), out)
 
 
-@app.command()
+@app.command(
+    epilog=examples("missu weights from-nnunet checkpoint_final.pth started.pth --plans nnUNetMISSUPlans.json")
+)
 def from_nnunet(
     checkpoint: Checkpoint,
     out: Output,
@@ -63,7 +66,12 @@ def from_nnunet(
         say("first outputs: the stock network's; with -pretrained_weights up to the segmentation layers")
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "missu weights export checkpoint_final.pth missu.safetensors",
+        "missu weights export checkpoint_final.pth missu.onnx",
+    )
+)
 def export(checkpoint: Checkpoint, out: Output, trust: Trusted = None) -> None:
     """Write the inference network of a MISSU checkpoint as .safetensors or .onnx, by OUT's suffix."""
     from missu_nnunet.weights.export import export

@@ -14,7 +14,7 @@ from pathlib import Path
 from missu_nnunet.errors import InputError
 from missu_nnunet.experiments.fold_training import FoldTraining
 from missu_nnunet.files import read_json, write_json
-from missu_nnunet.nnunet.folders import VARIABLES, nnunet_folder
+from missu_nnunet.nnunet.folders import VARIABLES, Model, nnunet_folder
 from missu_nnunet.nnunet.splits import SPLITS_FILE, ensure_splits
 
 
@@ -55,6 +55,18 @@ class Experiment:
     def trainings_of(self, arm: Arm) -> list[FoldTraining]:
         """The trainings of one arm."""
         return [training for training in self.trainings() if Arm(training.trainer, training.plans) == arm]
+
+    def other_trainings(self) -> list[FoldTraining]:
+        """The trainings of the same dataset and configuration that stand in nnUNet_results and are not of this one."""
+        own = self.trainings()
+        folders = sorted((nnunet_folder("nnUNet_results") / self.dataset).glob("*/fold_*"))
+        found = [
+            FoldTraining(self.dataset, self.configuration, model.trainer, model.plans, int(number), self.gpus)
+            for folder in folders
+            if (model := Model.of(folder.parent)) and model.configuration == self.configuration
+            if (number := folder.name.removeprefix("fold_")).isdecimal()
+        ]
+        return [training for training in found if training not in own]
 
     @property
     def folder(self) -> Path:

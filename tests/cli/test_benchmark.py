@@ -20,7 +20,7 @@ def test_table_has_a_row_per_network(plans_file: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("COLUMNS", "160")
     result = CliRunner().invoke(app, ["benchmark", str(plans_file), "-c", "2d", "--rounds", "2"])
     assert result.exit_code == 0, result.output
-    for text in ("ResidualEncoderUNet", "MISSU, no distillation", "GMAC", "95 % interval"):
+    for text in ("ResidualEncoderUNet", "MISSU, labels missing", "GMAC", "95 % interval"):
         assert text in result.output
 
 

@@ -1,5 +1,6 @@
 """`missu crossval`, as far as it trains nothing; tests/integration has the trainings."""
 
+import json
 import os
 import shlex
 import shutil
@@ -8,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import SCRIPTS
+from commands import SCRIPTS, Missu
+
+from missu_nnunet.experiments.experiment import Arm, Experiment
 
 PLANS = "nnUNetMISSUPlansCPU"
 TRAINER = "MISSUTrainer_2epochs_7iters"
@@ -42,11 +45,35 @@ atexit.register(lambda: print('loaded', sorted({'torch', 'nnunetv2', 'numpy', 's
 sys.argv[1:] = ['crossval', *sys.argv[1:], '--help']
 main()
 """
-    for arguments, expected in ((), "status"), (("4", "3d_fullres"), "--launcher"), (("status",), "DATASET"):
+    for arguments, expected in ((), "--launcher"), (("4", "3d_fullres"), "--launcher"), (("status",), "DATASET"):
         command = [sys.executable, "-c", code, *arguments]
         output = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"}).stdout
         assert expected.lower() in output.lower()
         assert output.rstrip().endswith("loaded []")
+
+
+def test_status_shows_earlier_arms_too(missu: Missu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("nnUNet_results", str(tmp_path))
+    arms = (Arm("MISSUTrainer", "[b]Plans"),)
+    Experiment("Dataset004_[red]x", "3d_fullres", arms, folds=(0, 1), gpus=0).save()
+    for folder in (
+        "nnUNetTrainer__nnUNetPlans__3d_fullres/fold_3",  # an earlier one's
+        "nnUNetTrainer__nnUNetPlans__2d/fold_3",
+        "MISSUTrainer__[b]Plans__3d_fullres/fold_1",
+        "MISSUTrainer__[b]Plans__3d_fullres/fold_all",
+    ):
+        (tmp_path / "Dataset004_[red]x" / folder).mkdir(parents=True)
+    done = missu("crossval", "status", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [(training["trainer"], training["fold"], training["state"]) for training in found] == [
+        ("MISSUTrainer", 0, "not started"),
+        ("MISSUTrainer", 1, "interrupted"),
+        ("nnUNetTrainer", 3, "interrupted"),
+    ]
+    shown = missu("crossval", "status").stdout.splitlines()
+    assert shown[0] == "Dataset004_[red]x 3d_fullres"
+    assert shown[-2].split() == ["nnUNetTrainer", "nnUNetPlans", "3", "interrupted"]
 
 
 def test_machine_without_slurm_says_so() -> None:

@@ -1,5 +1,6 @@
 """`missu dataset …` as a user runs it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -76,6 +77,11 @@ def test_verify_fails_on_errors(missu, tmp_path):
     run = missu("dataset", "verify", "Dataset052_CHAOSTask2", "--pictures", "pictures", "-np", 1)
     assert run.returncode == 1
     assert "CT_01.nii.gz: no such file" in run.stdout
+    run = missu("dataset", "verify", "Dataset052_CHAOSTask2", "--pictures", "pictures", "-np", 1, "--json")
+    assert run.returncode == 1
+    report = json.loads(run.stdout)
+    assert report["dataset"] == "Dataset052_CHAOSTask2"
+    assert "CT_01.nii.gz: no such file" in report["findings"][0]["message"]
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,19 @@ def test_foreign_folder_is_refused_in_one_line_and_left_alone(tmp_path: Path) ->
     assert _contents(tmp_path) == {"thesis.txt": b"years of work"}
 
 
+def test_what_was_removed_is_made_again_with_what_follows(tmp_path: Path) -> None:
+    steps = ["phantoms", "convert", "plan", "train", "predict", "evaluate"]
+    (tmp_path / _MARKER).write_text(json.dumps({"seed": 0, "version": __version__, "finished": steps}))
+    demo = Demo(tmp_path, seed=0)
+    for name in ("imagesTs", "dataset.json"):
+        (demo.raw / name).mkdir(parents=True)
+    demo.predictions.mkdir()
+    assert [name for name in steps if demo.is_finished(name)] == ["convert", "predict"]  # the latter of no case
+    with pytest.raises(InputError, match="'convert' failed"):
+        list(demo.run(Step("convert", (sys.executable, "-c", "raise SystemExit(1)"), None)))
+    assert [name for name in steps if Demo(tmp_path, seed=0).is_finished(name)] == []
+
+
 def test_a_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("text")
@@ -122,12 +135,12 @@ def test_abandoned_step_leaves_no_process(tmp_path: Path) -> None:
 def test_failing_nnunet_command_ends_the_demo_with_one_line(tmp_path: Path) -> None:
     demo = Demo(tmp_path, seed=0)
     demo.write_phantoms()
-    (demo.phantoms / "dataset.json").unlink()
+    (demo.phantoms / "dataset.json").write_text("{")
     result = _missu_demo("--out", str(tmp_path))
     assert result.returncode == 2
     assert len(result.stderr.splitlines()) == 1
     assert "demo step 'convert' failed" in result.stderr
-    assert "dataset.json missing" in (tmp_path / "logs" / "convert.log").read_text()
+    assert "JSONDecodeError" in (tmp_path / "logs" / "convert.log").read_text()
 
 
 def test_missing_nnunet_command_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

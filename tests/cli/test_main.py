@@ -1,9 +1,17 @@
 """The ``missu`` command, run as a process."""
 
+import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from typer.main import get_command
 
 from missu_nnunet import __version__
+from missu_nnunet.cli.main import app
 
 _RUN = "import sys; from missu_nnunet.cli.main import main; "
 
@@ -19,8 +27,9 @@ def test_help_names_the_commands() -> None:
     assert "doctor" in result.stdout
 
 
-def test_version() -> None:
-    result = _missu("sys.argv[1:] = ['--version']; main()")
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_version(option: str) -> None:
+    result = _missu(f"sys.argv[1:] = ['{option}']; main()")
     assert (result.returncode, result.stdout) == (0, f"missu-nnunet {__version__}\n")
 
 
@@ -35,7 +44,43 @@ main()
     assert result.stdout.rstrip().endswith("loaded []")
 
 
-def test_unknown_command_is_an_error() -> None:
-    result = _missu("sys.argv[1:] = ['no-such-command']; main()")
-    assert result.returncode == 2
-    assert "no-such-command" in result.stderr
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["no-such-command"], "missu: No such command 'no-such-command'. See 'missu --help'."),
+        (["predic"], "missu: No such command 'predic'. Did you mean 'predict'? See 'missu --help'."),
+        (["crossval", "statu"], "missu: No such command 'statu'. Did you mean 'status'? See 'missu crossval --help'."),
+        (
+            ["doctor", "[red]\x1b[2J"],
+            "missu: Got unexpected extra argument(s) ([red]\\x1b[2J) See 'missu doctor --help'.",
+        ),
+    ],
+)
+def test_what_is_not_understood_is_one_line(arguments: list[str], line: str) -> None:
+    result = _missu(f"sys.argv[1:] = {arguments!r}; main()")
+    assert (result.returncode, result.stderr) == (2, f"{line}\n")
+
+
+def _commands(group: Any, path: tuple[str, ...] = ("missu",)) -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, (*path, name))
+        else:
+            yield " ".join((*path, name)), command
+
+
+COMMANDS = dict(_commands(get_command(app)))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_has_examples_that_its_command_understands(name: str) -> None:
+    shown = COMMANDS[name].epilog or ""
+    examples = re.findall("^  (missu .*)$", shown, re.MULTILINE)
+    assert examples, f"{name} --help shows no example"
+    for example in examples:
+        arguments = shlex.split(example)[1:]
+        context = get_command(app).make_context("missu", arguments)
+        while hasattr(context.command, "commands"):
+            _, command, rest = context.command.resolve_command(context, [*context._protected_args, *context.args])
+            context = command.make_context(command.name, rest, parent=context)
+        assert context.parent.command_path == name.rpartition(" ")[0]
