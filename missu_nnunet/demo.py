@@ -4,12 +4,13 @@ Every step but the first and the last is one of nnU-Net's own commands, run as a
 folder, with nnU-Net's three folders below it, and a file there tells which steps are finished.
 """
 
-import json
 import shlex
 import shutil
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import StrictInt, StrictStr
 
 from missu_nnunet import __version__
 from missu_nnunet.datasets.phantom import LABELS
@@ -18,6 +19,7 @@ from missu_nnunet.files import make_folder, write_json
 from missu_nnunet.nnunet.command import LoggedCommand, locked_log, nnunet_command
 from missu_nnunet.nnunet.folders import VARIABLES, Model
 from missu_nnunet.nnunet.summary import dice_of_cases
+from missu_nnunet.structures import Structure, read_structure
 
 EPOCHS = 5
 _TRAINER = f"MISSUTrainer_{EPOCHS}epochs_40iters"
@@ -33,6 +35,14 @@ _NUM_TEST = 4
 
 _STRUCTURES = {name: value for name, value in LABELS.items() if value != 0}
 _MARKER = "missu-demo.json"
+
+
+class _State(Structure):
+    """What the file in a demo's folder tells."""
+
+    seed: StrictInt
+    version: StrictStr
+    finished: list[StrictStr]
 
 
 @dataclass(frozen=True)
@@ -235,19 +245,16 @@ class Demo:
                     " give a new or empty folder"
                 )
             return None
-        try:
-            found = json.loads(marker.read_text())
-            settings = {"seed": found["seed"], "version": found["version"]}
-            finished = list(found["finished"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{marker}: is not a demo's state; give another --out, or delete {self.folder}") from error
+        remedy = f"it is not a demo's state; give another --out, or delete {self.folder}"
+        found = read_structure(marker, _State, remedy)
+        settings = {"seed": found.seed, "version": found.version}
         if settings != self._settings():
             raise InputError(
                 f"--out {self.folder}: holds the demo of seed {settings['seed']} by version {settings['version']},"
                 f" not of seed {self.seed} by version {__version__};"
                 " give another --out, or delete the folder"
             )
-        return finished
+        return found.finished
 
     def _settings(self) -> dict[str, int | str]:
         return {"seed": self.seed, "version": __version__}

@@ -172,6 +172,25 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
     return parse_json(read_text(path, remedy), str(path), remedy)
 
 
+def load_json(text: str | bytes, name: str, remedy: str) -> Any:
+    """What a JSON text holds.
+
+    Args:
+        text: the text; bytes are UTF-8.
+        name: what messages call it.
+        remedy: what they advise where it cannot be read.
+
+    Raises:
+        InputError: it is not JSON.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise InputError(f"{name}: cannot be read as JSON (nested too deeply); {remedy}") from None
+    except ValueError as error:  # also a number of thousands of digits
+        raise InputError(f"{name}: cannot be read as JSON ({error}); {remedy}") from None
+
+
 def parse_json(text: str | bytes, name: str, remedy: str) -> dict[str, Any]:
     """What the JSON object in a text holds.
 
@@ -183,10 +202,7 @@ def parse_json(text: str | bytes, name: str, remedy: str) -> dict[str, Any]:
     Raises:
         InputError: it is not JSON, or holds something else than an object.
     """
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:  # the latter where it is nested thousands deep
-        raise InputError(f"{name}: cannot be read as JSON ({error}); {remedy}") from None
+    content = load_json(text, name, remedy)
     if not isinstance(content, dict):
         raise InputError(f"{name}: holds a JSON {type(content).__name__}, expected an object; {remedy}")
     return content

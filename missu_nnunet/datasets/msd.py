@@ -10,12 +10,15 @@ import tarfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, StrictStr, StringConstraints
 
 from missu_nnunet.datasets.conversion import Conversion, Plan, copy_nifti, files_below, leftovers
 from missu_nnunet.datasets.images import read_header
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL, read_json
+from missu_nnunet.structures import FilePath, Structure, as_structure
 
 MIRROR = "https://msd-for-monai.s3-us-west-2.amazonaws.com"
 """Where MONAI's DecathlonDataset downloads from, too; its list of checksums follows."""
@@ -92,6 +95,25 @@ def unpack(archive: Path, folder: Path) -> Path:
     return found[0]
 
 
+_Number = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,4}$")]
+
+
+class _Listed(Structure):
+    """The files of a training case."""
+
+    image: FilePath
+    label: FilePath
+
+
+class _Description(Structure):
+    """What is used of a task's ``dataset.json``."""
+
+    modality: Annotated[dict[_Number, StrictStr], Field(min_length=1)]
+    labels: Annotated[dict[_Number, StrictStr], Field(min_length=1)]
+    training: list[_Listed]
+    test: list[FilePath]
+
+
 def task_number(source: Path) -> int:
     """The number in a task folder's name.
 
@@ -136,7 +158,9 @@ def plan_msd(source: Path, dataset_id: int, link: bool = False, base: Path = Pat
                 sources = (image, labels[case])
                 targets.append(f"labelsTr/{case}.nii.gz")
             conversions.append(Conversion(case, sources, tuple(targets), partial(_convert, sources, link)))
-    listed = [path for entry in description["training"] for path in entry.values()] + list(description["test"])
+    listed = [path for entry in description["training"] for path in (entry["image"], entry["label"])] + list(
+        description["test"]
+    )
     for path in listed:
         if not (source / path).is_file():
             errors[source / path] = f"{source / path}: listed in dataset.json but not there: unpack the task again"
@@ -172,13 +196,9 @@ def check_integrity(folder: Path, workers: int) -> None:
 
 
 def _read_description(path: Path) -> dict[str, Any]:
-    description = read_json(path, "unpack the Decathlon's task again")
-    for key, kind in {"modality": dict, "labels": dict, "training": list, "test": list}.items():
-        if not isinstance(description.get(key), kind):
-            raise InputError(
-                f"{path}: {key} is missing or not a JSON {kind.__name__}; expected a Decathlon task, not a dataset of "
-                "nnU-Net's: unpack the task again"
-            )
+    remedy = "it is not the dataset.json of a Decathlon task: unpack the task again"
+    description = read_json(path, remedy)
+    as_structure(description, _Description, str(path), remedy)
     return description
 
 

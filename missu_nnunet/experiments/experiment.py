@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.experiments.fold_training import FoldTraining
 from missu_nnunet.files import read_json, write_json
-from missu_nnunet.nnunet.folders import VARIABLES, Model, nnunet_folder
+from missu_nnunet.nnunet.folders import VARIABLES, Model, dataset_folders, is_dataset_name, nnunet_folder
 from missu_nnunet.nnunet.splits import SPLITS_FILE, ensure_splits
+from missu_nnunet.structures import Name, read_structure
+
+MAX_FOLD = 999
+"""The highest number that a fold may have."""
 
 
 @dataclass(frozen=True)
 class Arm:
     """A trainer with its plans."""
 
-    trainer: str
-    plans: str
+    trainer: Name
+    plans: Name
 
 
 @dataclass(frozen=True)
@@ -38,11 +44,11 @@ class Experiment:
         gpus: GPUs of each training; 0 trains on the CPU.
     """
 
-    dataset: str
-    configuration: str
-    arms: tuple[Arm, ...]
-    folds: tuple[int, ...]
-    gpus: int
+    dataset: Name
+    configuration: Name
+    arms: Annotated[tuple[Arm, ...], Field(min_length=1)]
+    folds: Annotated[tuple[Annotated[int, Field(strict=True, ge=0, le=MAX_FOLD)], ...], Field(min_length=1)]
+    gpus: Annotated[int, Field(strict=True, ge=0, le=1024)]
 
     def trainings(self) -> list[FoldTraining]:
         """All trainings, fold after fold, so that the arms can be compared early."""
@@ -90,20 +96,22 @@ def read_experiments(dataset: str | None = None) -> list[Experiment]:
         InputError: there is none, or a record cannot be read.
     """
     results = nnunet_folder("nnUNet_results")
-    pattern = "Dataset*" if dataset is None else f"Dataset{int(dataset):03d}_*" if dataset.isdigit() else dataset
-    files = sorted(results.glob(f"{pattern}/crossval/*/experiment.json"))
+    folders = sorted(results.glob("Dataset*")) if dataset is None else dataset_folders(results, dataset)
+    files = sorted(file for folder in folders for file in folder.glob("crossval/*/experiment.json"))
     if not files:
-        raise InputError(f"{results}: no experiment of {dataset or 'any dataset'} there; missu crossval starts one")
+        wanted = "any dataset" if dataset is None else dataset or "''"
+        raise InputError(f"{results}: no experiment of {wanted} there; missu crossval starts one")
     return [_read(file) for file in files]
 
 
 def _read(file: Path) -> Experiment:
-    try:
-        content = json.loads(file.read_text())
-        arms = tuple(Arm(**arm) for arm in content.pop("arms"))
-        return Experiment(arms=arms, folds=tuple(content.pop("folds")), **content)
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{file}: is not the record of an experiment ({error}); delete it and start again") from error
+    experiment = read_structure(file, Experiment, "it is not the record of an experiment: delete it and start again")
+    if experiment.file != file:
+        raise InputError(
+            f"{file}: is not the record of an experiment of this folder, but of {experiment.dataset} "
+            f"{experiment.configuration}; delete it and start again"
+        )
+    return experiment
 
 
 def define_experiment(
@@ -133,7 +141,8 @@ def define_experiment(
         _check_trainer(arm.trainer)
     count = len(ensure_splits(preprocessed, data_identifier))
     if max(numbers) >= count:
-        raise InputError(f"--folds {folds}: {preprocessed / SPLITS_FILE} has the folds 0-{count - 1} only")
+        there = f"has the folds 0-{count - 1} only" if count else "has no folds; delete it, and it is made anew"
+        raise InputError(f"--folds {folds}: {preprocessed / SPLITS_FILE} {there}")
     return Experiment(name, configuration, arms, numbers, gpus)
 
 
@@ -141,9 +150,11 @@ def parse_folds(text: str) -> tuple[int, ...]:
     """The numbers of ``0-4``, ``0,2`` or ``0-2,4``, each once, in order."""
     numbers: set[int] = set()
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        match = re.fullmatch(r"\s*([0-9]{1,3})(?:-([0-9]{1,3}))?\s*", part)
         if match is None or int(match[2] or match[1]) < int(match[1]):
-            raise InputError(f"--folds {text}: expected numbers and ranges of folds, such as 0-4 or 0,2")
+            raise InputError(
+                f"--folds {text}: expected numbers and ranges of folds up to {MAX_FOLD}, such as 0-4 or 0,2"
+            )
         numbers.update(range(int(match[1]), int(match[2] or match[1]) + 1))
     return tuple(sorted(numbers))
 
@@ -152,12 +163,13 @@ def _dataset_name(dataset: str) -> str:
     from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
 
     preprocessed = nnunet_folder("nnUNet_preprocessed")
+    unknown = f"{dataset}: nnU-Net finds no such dataset, or several; expected a name or an ID in {preprocessed}"
+    if not is_dataset_name(dataset):
+        raise InputError(unknown)
     try:
         name = maybe_convert_to_dataset_name(dataset)
     except (ValueError, RuntimeError) as error:
-        raise InputError(
-            f"{dataset}: nnU-Net finds no such dataset, or several; expected a name or an ID in {preprocessed}"
-        ) from error
+        raise InputError(unknown) from error
     if not (preprocessed / name).is_dir():
         raise InputError(f"{preprocessed / name}: no such folder; run nnUNetv2_plan_and_preprocess -d {dataset} first")
     return name
@@ -185,20 +197,16 @@ def _check_plans(preprocessed: Path, plans: str, configuration: str, gpus: int) 
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     from missu_nnunet.nnunet.names import check_names
-    from missu_nnunet.nnunet.plans import malformed_plan_named
+    from missu_nnunet.nnunet.plans import find_configuration, malformed_plan_named
 
     file = preprocessed / f"{plans}.json"
-    if not file.is_file():
+    if "/" in plans or not file.exists():
         found = ", ".join(sorted(path.stem for path in preprocessed.glob("*Plans*.json"))) or "none"
         raise InputError(f"{file}: no such plans (found {found}); run nnUNetv2_plan_and_preprocess with their planner")
     content = read_json(file, "plan the dataset again")
     check_names(content, str(file))
+    found_configuration = find_configuration(PlansManager(content), configuration, file)
     with malformed_plan_named(file):
-        manager = PlansManager(content)
-        if configuration not in manager.available_configurations:
-            known = ", ".join(manager.available_configurations)
-            raise InputError(f"{file}: has no configuration {configuration}, only {known}")
-        found_configuration = manager.get_configuration(configuration)
         batch_size, data = found_configuration.batch_size, preprocessed / found_configuration.data_identifier
     if not data.is_dir():
         raise InputError(
@@ -213,15 +221,19 @@ def _check_plans(preprocessed: Path, plans: str, configuration: str, gpus: int) 
 
 
 def _check_trainer(trainer: str) -> None:
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
     from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
     try:
         # nnU-Net tells where it searches, and imports all that it finds on its way.
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            recursive_find_trainer_class_by_name(trainer)
-    except (RuntimeError, AssertionError) as error:
+            found = recursive_find_trainer_class_by_name(trainer)
+    except (RuntimeError, AssertionError, TypeError):
+        # A TypeError is nnU-Net's where the name, such as "os", is that of something that a module has imported.
+        found = None
+    if not (isinstance(found, type) and issubclass(found, nnUNetTrainer)):
         raise InputError(
             f"--trainers {trainer}: nnU-Net finds no such trainer; look for a typing error, run 'missu doctor' if it "
             "is one of MISSU's, or set nnUNet_extTrainer to the folder that holds it"
-        ) from error
+        )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 
+from pydantic import StrictStr
+
 from missu_nnunet.experiments.experiment import Experiment
 from missu_nnunet.files import write_json
+from missu_nnunet.structures import read_structure
 
 
 def active_jobs() -> dict[str, str]:
@@ -26,10 +28,10 @@ def job_states(experiment: Experiment) -> dict[str, str]:
 
 def read_jobs(experiment: Experiment) -> dict[str, str]:
     """Name of a training → its latest job."""
-    try:
-        return json.loads((experiment.folder / "jobs.json").read_text())
-    except FileNotFoundError:
+    file = experiment.folder / "jobs.json"
+    if not file.exists():
         return {}
+    return read_structure(file, dict[str, StrictStr], "it does not hold jobs of trainings: delete it")
 
 
 def write_jobs(experiment: Experiment, jobs: dict[str, str]) -> None:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import multiprocessing
 import os
@@ -21,6 +20,7 @@ from typing import Any
 from missu_nnunet.files import write_json
 from missu_nnunet.nnunet.fold import FINAL_CHECKPOINT
 from missu_nnunet.nnunet.folders import nnunet_folder
+from missu_nnunet.structures import read_structure
 
 _STARTED = time.perf_counter()  # before torch is imported
 _STEPS = 5
@@ -156,7 +156,7 @@ def _forwards_per_case(trainer: Any) -> float:
 
 def read_timing(file: Path) -> Timing:
     """What ``python -m missu_nnunet.experiments.timing`` has written."""
-    return Timing(**json.loads(file.read_text()))
+    return read_structure(file, Timing, "time the iterations again")
 
 
 def _link_previous_stages(models: Path, temporary: Path) -> None:

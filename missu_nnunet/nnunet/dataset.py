@@ -6,11 +6,13 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, BeforeValidator, Field, StrictStr, StringConstraints
 
 from missu_nnunet.errors import InputError
-from missu_nnunet.files import read_json
-from missu_nnunet.nnunet.folders import nnunet_folder
+from missu_nnunet.nnunet.folders import dataset_folders, is_dataset_name, nnunet_folder
+from missu_nnunet.structures import FilePath, Name, Structure, as_structure, read_structure
 
 
 def find_dataset(dataset: str) -> Path:
@@ -24,19 +26,81 @@ def find_dataset(dataset: str) -> Path:
         path = path.parent
     if (path / "dataset.json").is_file():
         return path
-    if not re.fullmatch(r"\d+|Dataset\d{3}_\S+", dataset):
+    if not is_dataset_name(dataset):
         raise InputError(
             f"{dataset}: no dataset there; give a dataset's folder, its dataset.json, or its name or ID in nnUNet_raw"
         )
     raw = nnunet_folder("nnUNet_raw")
-    pattern = f"Dataset{int(dataset):03d}_*" if dataset.isdigit() else dataset
-    found = sorted(folder for folder in raw.glob(pattern) if (folder / "dataset.json").is_file())
+    found = [folder for folder in dataset_folders(raw, dataset) if (folder / "dataset.json").is_file()]
     if len(found) != 1:
         names = ", ".join(folder.name for folder in found) or "none"
         raise InputError(
             f"{dataset}: found {names} in nnUNet_raw ({raw}), expected one dataset; give its folder instead"
         )
     return found[0]
+
+
+_REMEDY = "nnU-Net describes every dataset by one, which generate_dataset_json writes"
+
+_LARGEST_LABEL = 2**31
+
+
+def _label_values(value: object) -> tuple[int, ...]:
+    """The values of a class or region, as nnU-Net takes them: a number, also as text, or a list of these."""
+    parts = value if isinstance(value, list) else [value]
+    if not parts or not all(map(_is_label, parts)):
+        raise ValueError("labels must map names to whole numbers or lists of them")
+    return tuple(map(int, parts))
+
+
+def _is_label(value: object) -> bool:
+    if isinstance(value, str):
+        return re.fullmatch(r"\s*-?[0-9]{1,9}\s*", value) is not None
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    return whole and not isinstance(value, bool) and abs(value) < _LARGEST_LABEL  # type: ignore[arg-type]
+
+
+def _usable_labels(labels: object) -> object:
+    """The labels without an ignore label of null, which is none to nnU-Net; a list of ignore labels is refused."""
+    if not isinstance(labels, dict):
+        raise ValueError("labels must map names to whole numbers or lists of them")
+    if isinstance(labels.get("ignore"), list):
+        raise ValueError("the ignore label must be one whole number")
+    return {name: value for name, value in labels.items() if (name, value) != ("ignore", None)}
+
+
+def _not_null(value: object) -> object:
+    """What may be absent, but not null."""
+    if value is None:
+        raise ValueError("expected an object, or no such key")
+    return value
+
+
+class _Case(Structure):
+    """The files of a training case."""
+
+    images: Annotated[list[FilePath], Field(min_length=1)]
+    label: FilePath
+
+
+class DatasetJson(Structure):
+    """What is used of a ``dataset.json``.
+
+    The channels of old ones, which nnU-Net reads as well, are called "modality".
+    """
+
+    labels: Annotated[
+        dict[str, Annotated[tuple[int, ...], BeforeValidator(_label_values)]],
+        BeforeValidator(_usable_labels),
+        Field(min_length=1),
+    ]
+    channel_names: Annotated[
+        dict[Annotated[str, StringConstraints(pattern=r"^[0-9]{1,4}$")], StrictStr],
+        Field(validation_alias=AliasChoices("channel_names", "modality"), min_length=1),
+    ]
+    file_ending: Name
+    overwrite_image_reader_writer: StrictStr | None = None
+    dataset: Annotated[dict[Name, _Case] | None, BeforeValidator(_not_null)] = None
 
 
 @dataclass(frozen=True)
@@ -76,30 +140,31 @@ def read_dataset(folder: Path) -> RawDataset:
         InputError: it is not JSON, or lacks what nnU-Net needs.
     """
     path = folder / "dataset.json"
-    content = read_json(path, "nnU-Net describes every dataset by one, which generate_dataset_json writes")
-    try:
-        regions = {
-            name: tuple(int(label) for label in labels) if isinstance(labels, list) else (int(labels),)
-            for name, labels in content["labels"].items()
-        }
-        channels = content["channel_names"]
-        file_ending = content["file_ending"]
-    except KeyError as error:
-        raise InputError(
-            f"{path}: the key {error} is missing: nnU-Net needs channel_names, labels and file_ending"
-        ) from None
-    except (TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: labels must map names to whole numbers or lists of them ({error})") from error
+    content = read_structure(path, DatasetJson, _REMEDY)
+    labels, channels, listed = content.labels, content.channel_names, content.dataset
     return RawDataset(
         folder=folder,
         channels=tuple(channels[key] for key in sorted(channels, key=int)),
-        regions={name: labels for name, labels in regions.items() if name != "ignore" and set(labels) != {0}},
-        labels=frozenset(label for labels in regions.values() for label in labels),
-        ignore=regions["ignore"][0] if "ignore" in regions else None,
-        file_ending=file_ending,
-        listed=content.get("dataset"),
-        reader=content.get("overwrite_image_reader_writer"),
+        regions={name: values for name, values in labels.items() if name != "ignore" and set(values) != {0}},
+        labels=frozenset(label for values in labels.values() for label in values),
+        ignore=labels["ignore"][0] if "ignore" in labels else None,
+        file_ending=content.file_ending,
+        listed=None if listed is None else {case: files.model_dump() for case, files in listed.items()},
+        reader=content.overwrite_image_reader_writer,
     )
+
+
+def check_dataset_json(content: object, name: str) -> None:
+    """Refuse a ``dataset.json`` that nnU-Net could not use.
+
+    Args:
+        content: what it holds.
+        name: what the message calls it.
+
+    Raises:
+        InputError: it lacks something, or holds it in another form than nnU-Net's.
+    """
+    as_structure(content, DatasetJson, name, _REMEDY)
 
 
 def training_cases(dataset: RawDataset) -> dict[str, tuple[list[Path], Path]]:

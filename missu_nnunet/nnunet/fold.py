@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from missu_nnunet.errors import InputError
 from missu_nnunet.nnunet.log import EPOCH_SECONDS, early_end, read_epochs
 from missu_nnunet.nnunet.summary import mean_dice
+from missu_nnunet.structures import Structure, read_structure
 
 FINAL_CHECKPOINT = "checkpoint_final.pth"
 
 CHECKPOINTS = (FINAL_CHECKPOINT, "checkpoint_latest.pth", "checkpoint_best.pth")
 """The names of a fold's checkpoints, in the order in which nnU-Net looks for the one to continue from."""
+
+
+class _Debug(Structure):
+    """What is used of nnU-Net's ``debug.json``, which holds all values as text."""
+
+    num_epochs: int
 
 
 @dataclass(frozen=True)
@@ -112,8 +119,8 @@ class Fold:
 
     def _epochs(self) -> int | None:
         try:
-            return int(json.loads((self.folder / "debug.json").read_text())["num_epochs"])
-        except (OSError, ValueError, KeyError):
+            return read_structure(self.folder / "debug.json", _Debug, "").num_epochs
+        except InputError:
             return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -31,6 +32,25 @@ def nnunet_folder(variable: Variable) -> Path:
     if folder is None:
         raise InputError(f"{variable} is not set: export {variable}=FOLDER, the one that nnU-Net uses")
     return folder
+
+
+def is_dataset_name(text: str) -> bool:
+    """Whether this can be a dataset's ID ("4") or full name ("Dataset004_Hippocampus") in nnU-Net's folders."""
+    return re.fullmatch(r"[0-9]{1,3}|Dataset[0-9]{3}_[^/\0]{1,240}", text) is not None
+
+
+def dataset_folders(parent: Path, dataset: str) -> list[Path]:
+    """The folders of a dataset in one of nnU-Net's folders; an ID may have several, and what is no name has none.
+
+    Args:
+        parent: one of nnU-Net's three folders.
+        dataset: an ID or a full name.
+    """
+    if not is_dataset_name(dataset):
+        return []
+    if dataset.isdecimal():
+        return sorted(folder for folder in parent.glob(f"Dataset{int(dataset):03d}_*") if folder.is_dir())
+    return [parent / dataset] if (parent / dataset).is_dir() else []
 
 
 @dataclass(frozen=True)

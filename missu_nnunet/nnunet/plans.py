@@ -3,13 +3,60 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from pydantic import BeforeValidator, Field
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import read_json
+from missu_nnunet.nnunet.dataset import check_dataset_json
 from missu_nnunet.nnunet.names import check_names
+from missu_nnunet.structures import Name, Structure, as_structure
+
+_REMEDY = "give plans as nnU-Net writes them, or plan the dataset again"
+
+
+def _as_list(value: object) -> object:
+    """One number for all stages stands for a list of numbers."""
+    return value if isinstance(value, list) else [value]
+
+
+_Blocks = Annotated[list[Annotated[int, Field(ge=0, le=100)]], BeforeValidator(_as_list)]
+_Channels = Annotated[list[Annotated[int, Field(ge=1, le=2**16)]], BeforeValidator(_as_list)]
+
+
+class _ArchKwargs(Structure):
+    """The numbers that decide how much is built; the networks look at the rest themselves."""
+
+    n_stages: Annotated[int, Field(ge=1, le=64)] = 1
+    features_per_stage: _Channels = Field(default_factory=list)
+    n_conv_per_stage: _Blocks = Field(default_factory=list)
+    n_blocks_per_stage: _Blocks = Field(default_factory=list)
+    n_conv_per_stage_decoder: _Blocks = Field(default_factory=list)
+
+
+class _Architecture(Structure):
+    """How the network is built."""
+
+    network_class_name: str
+    arch_kwargs: _ArchKwargs
+
+
+class Configuration(Structure):
+    """What is used of a configuration with all that it inherits; old ones have no architecture."""
+
+    patch_size: Annotated[list[Annotated[int, Field(ge=1, le=2**14)]], Field(min_length=2, max_length=3)]
+    batch_size: Annotated[int, Field(ge=1, le=2**20)]
+    data_identifier: Name | None = None
+    architecture: _Architecture | None = None
+
+
+class Plans(Structure):
+    """What is used of a plans file."""
+
+    plans_name: Name
+    configurations: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
 
 
 def read_plan(plans_file: Path, configuration: str) -> tuple[PlansManager, ConfigurationManager, dict[str, Any]]:
@@ -24,19 +71,33 @@ def read_plan(plans_file: Path, configuration: str) -> tuple[PlansManager, Confi
             such configuration.
     """
     plans = read_json(plans_file, "give a plans file, e.g. $nnUNet_preprocessed/DATASET/nnUNetMISSUPlans.json")
-    dataset_json = read_json(
-        plans_file.with_name("dataset.json"), "nnU-Net puts it beside the plans; it names channels and labels"
-    )
+    dataset_file = plans_file.with_name("dataset.json")
+    dataset_json = read_json(dataset_file, "nnU-Net puts it beside the plans; it names channels and labels")
     check_names(plans, str(plans_file))
-    check_names(dataset_json, str(plans_file.with_name("dataset.json")))
-    with malformed_plan_named(plans_file):
-        available = sorted(plans["configurations"])
-        if configuration not in available:
-            raise InputError(
-                f"{plans_file}: no configuration {configuration!r}, found {available}; give one of them with -c"
-            )
-        plans_manager = PlansManager(plans)
-        return plans_manager, plans_manager.get_configuration(configuration), dataset_json
+    check_names(dataset_json, str(dataset_file))
+    check_dataset_json(dataset_json, str(dataset_file))
+    plans_manager = PlansManager(plans)
+    return plans_manager, find_configuration(plans_manager, configuration, plans_file), dataset_json
+
+
+def find_configuration(plans: PlansManager, configuration: str, source: Path) -> ConfigurationManager:
+    """One configuration of the plans.
+
+    Args:
+        plans: what nnU-Net makes of the file.
+        configuration: e.g. ``3d_fullres``.
+        source: the file, for the message.
+
+    Raises:
+        InputError: the plans have no such configuration, or are not as nnU-Net writes them.
+    """
+    available = sorted(as_structure(plans.plans, Plans, str(source), _REMEDY).configurations)
+    if configuration not in available:
+        raise InputError(f"{source}: no configuration {configuration!r}, found {available}; give one of them")
+    with malformed_plan_named(source):
+        manager = plans.get_configuration(configuration)
+    as_structure(manager.configuration, Configuration, f"{source}: {configuration}", _REMEDY)
+    return manager
 
 
 @contextmanager

@@ -6,13 +6,20 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from missu_nnunet.errors import InputError
 from missu_nnunet.files import whole_file
+from missu_nnunet.structures import Name, Structure, read_structure
 
 Splits = Sequence[Mapping[str, Sequence[str]]]
 """For each fold the cases of "train" and "val"."""
 
 SPLITS_FILE = "splits_final.json"
+
+
+class _Split(Structure):
+    """The cases of a fold."""
+
+    train: list[Name]
+    val: list[Name]
 
 
 def read_splits(file: Path) -> Splits:
@@ -21,14 +28,8 @@ def read_splits(file: Path) -> Splits:
     Raises:
         InputError: it is not one of nnU-Net's.
     """
-    try:
-        splits: Splits = json.loads(file.read_text(encoding="utf-8"))
-        assert all(isinstance(fold[side], list) for fold in splits for side in ("train", "val"))
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
-        raise InputError(
-            f'{file}: not nnU-Net\'s splits, a list of {{"train": […], "val": […]}}: correct it'
-        ) from error
-    return splits
+    remedy = 'not nnU-Net\'s splits, a list of {"train": […], "val": […]}: correct it, or delete it and it is made anew'
+    return [fold.model_dump() for fold in read_structure(file, list[_Split], remedy)]
 
 
 def generate_splits(cases: Collection[str]) -> Splits:

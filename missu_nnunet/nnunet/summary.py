@@ -2,18 +2,64 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from missu_nnunet.errors import InputError
+from missu_nnunet.structures import FilePath, Structure, read_structure
+
+
+class _Mean(Structure):
+    """The means over the foreground; NaN where nothing could be scored."""
+
+    Dice: float
+
+
+class _Means(Structure):
+    """What is used of a summary to see how good a fold is."""
+
+    foreground_mean: _Mean
+
+
+class _ReferencedCase(Structure):
+    """Where a case's reference lies."""
+
+    reference_file: FilePath
+
+
+class _References(Structure):
+    """What is used of a summary to find the references."""
+
+    metric_per_case: Annotated[list[_ReferencedCase], Field(min_length=1)]
+
+
+class _LabelScores(Structure):
+    """The scores of one label."""
+
+    Dice: float
+
+
+class _ScoredCase(Structure):
+    """The scores of a case, by label."""
+
+    prediction_file: FilePath
+    metrics: dict[str, _LabelScores]
+
+
+class _Scores(Structure):
+    """What is used of a summary to show each case."""
+
+    metric_per_case: list[_ScoredCase]
 
 
 def mean_dice(summary: Path) -> float | None:
     """nnU-Net's mean foreground Dice; None if the file is not there or not whole."""
     try:
-        return float(json.loads(summary.read_text())["foreground_mean"]["Dice"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_structure(summary, _Means, "").foreground_mean.Dice
+    except InputError:
         return None
 
 
@@ -24,16 +70,12 @@ def references_of(segmentations: Path) -> Path:
         InputError: there is none, or it names no references that are there.
     """
     path = segmentations / "summary.json"
-    if not path.is_file():
+    if not path.exists():
         raise InputError(
             f"{path}: no such file, which would name the references; finish the validation or give --reference FOLDER"
         )
-    try:
-        folder = Path(json.loads(path.read_text(encoding="utf-8"))["metric_per_case"][0]["reference_file"]).parent
-    except (ValueError, LookupError, TypeError) as error:
-        raise InputError(
-            f"{path}: does not name a reference, expected nnU-Net's metric_per_case; give --reference FOLDER"
-        ) from error
+    remedy = "it does not name a reference as nnU-Net's do; give --reference FOLDER"
+    folder = Path(read_structure(path, _References, remedy).metric_per_case[0].reference_file).parent
     if not folder.is_dir():
         raise InputError(f"{path}: names references in {folder}, which is not there; give --reference FOLDER")
     return folder
@@ -45,11 +87,18 @@ def dice_of_cases(summary: Path, labels: Mapping[str, int]) -> dict[str, dict[st
     Args:
         summary: the file.
         labels: each label's name and value.
+
+    Raises:
+        InputError: the file is not there, or not one of nnU-Net's with scores of these labels.
     """
-    cases = json.loads(summary.read_text(encoding="utf-8"))["metric_per_case"]
-    return {
-        Path(case["prediction_file"]).name.removesuffix(".nii.gz"): {
-            name: case["metrics"][str(value)]["Dice"] for name, value in labels.items()
+    remedy = "score the segmentations again with nnUNetv2_evaluate_folder"
+    cases = read_structure(summary, _Scores, remedy).metric_per_case
+    try:
+        return {
+            Path(case.prediction_file).name.removesuffix(".nii.gz"): {
+                name: case.metrics[str(value)].Dice for name, value in labels.items()
+            }
+            for case in cases
         }
-        for case in cases
-    }
+    except KeyError as error:
+        raise InputError(f"{summary}: a case has no scores of label {error}; {remedy}") from None

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from missu_nnunet.errors import InputError
+from missu_nnunet.files import read_json
 from missu_nnunet.nnunet.fold import Fold
 from missu_nnunet.nnunet.folders import Model, model_folder
+from missu_nnunet.nnunet.plans import find_configuration
 from missu_nnunet.report.training_curves import TrainingRun
 
 _PACKAGES = (
@@ -31,8 +35,9 @@ def arm_facts(folder: Path, runs: list[TrainingRun]) -> dict[str, str]:
     facts = {"folder": str(folder)}
     if names := Model.of(model):
         facts |= asdict(names)
-    plans = _read_json(next((p / "plans.json" for p in (folder, model) if (p / "plans.json").is_file()), None))
-    facts |= _plan_facts(plans, facts.get("configuration", ""))
+    plans_file = next((p / "plans.json" for p in (folder, model) if (p / "plans.json").is_file()), None)
+    if plans_file:
+        facts |= _plan_facts(plans_file, facts.get("configuration", ""))
     if runs:
         facts["folds"] = ", ".join(f"{run.fold.removeprefix('fold_')} ({run.epochs} epochs)" for run in runs)
         ends = {run.fold: Fold(model / run.fold).early_end() for run in runs}
@@ -75,10 +80,12 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _plan_facts(plans: dict[str, Any], configuration: str) -> dict[str, str]:
+def _plan_facts(plans_file: Path, configuration: str) -> dict[str, str]:
+    """What the configuration of a plan says; nothing where the plan cannot be read."""
+    plans = PlansManager(_read_json(plans_file))
     try:
-        found = _inherited(plans["configurations"], configuration)
-    except (KeyError, TypeError):
+        found = find_configuration(plans, configuration, plans_file).configuration
+    except InputError:
         return {}
     facts = {}
     for key, name in (("patch_size", "patch"), ("batch_size", "batch size"), ("spacing", "spacing (mm)")):
@@ -100,16 +107,8 @@ def _plan_facts(plans: dict[str, Any], configuration: str) -> dict[str, str]:
     return facts
 
 
-def _inherited(configurations: dict[str, Any], name: str) -> dict[str, Any]:
-    """A configuration with what it inherits."""
-    found = configurations[name]
-    parent = found.get("inherits_from")
-    return (_inherited(configurations, parent) if parent else {}) | found
-
-
-def _read_json(file: Path | None) -> dict[str, Any]:
+def _read_json(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8")) if file else {}
-    except (OSError, ValueError):
+        return read_json(file, "")
+    except InputError:
         return {}
-    return content if isinstance(content, dict) else {}

@@ -159,7 +159,7 @@ def only_background(models, references):
     [
         (missing_case, r"nnUNetTrainer__\S+: no segmentation of c\.nii\.gz, which another arm has"),
         (no_summary, r"fold_1/validation/summary\.json: no such file.*--reference"),
-        (broken_summary, r"summary\.json: does not name a reference.*--reference"),
+        (broken_summary, r"summary\.json: .*does not name a reference.*--reference"),
         (moved_references, r"names references in \S+gt_segmentations, which is not there"),
         (other_labels, r"nnUNetTrainer__\S+: its dataset\.json has other labels than that of \S+; .*--dataset"),
         (case_twice, r"fold_1/validation: a\.nii\.gz is in another fold too"),

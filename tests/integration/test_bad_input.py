@@ -4,6 +4,7 @@ Where nnU-Net looks first, the error is nnU-Net's own: those cases expect exit c
 """
 
 import json
+import math
 import os
 import pickle
 import re
@@ -61,11 +62,31 @@ class Desk:
     folder: Path
     missu: Path
     stock: Path
+    patch: pytest.MonkeyPatch
 
     def text(self, text: str = "not what you think") -> Path:
         file = self.folder / "text"
         file.write_text(text)
         return file
+
+    def pipe(self) -> Path:
+        """A pipe that nobody writes to."""
+        file = self.folder / "pipe"
+        os.mkfifo(file)
+        return file
+
+    def described(self, **changes: object) -> Path:
+        """A raw dataset whose dataset.json has other values."""
+        return self.raw(lambda folder: edit(folder / "dataset.json", lambda content: content | changes) and None)
+
+    def record(self, text: str, name: str = "experiment.json") -> tuple[object, ...]:
+        """A record of an experiment in its place; what comes after ``missu crossval`` to read it."""
+        results = self.folder / "nnUNet_results"
+        file = results / DATASET / "crossval" / "3d_fullres" / name
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+        self.patch.setenv("nnUNet_results", str(results))
+        return "status", "903"
 
     def plans(self, change: Callable[[Any], Any] = dict, dataset: dict[str, Any] | None = None) -> Path:
         """A plans file with its dataset.json, changed."""
@@ -201,20 +222,56 @@ def primus(configuration: dict) -> None:
     configuration["architecture"]["arch_kwargs"] = {"embed_dim": 8, "patch_embed_size": [4, 4, 4]}
 
 
+KWARGS = ("architecture", "arch_kwargs")
+
+
+def put(value: object, *keys: str) -> Callable[[dict], None]:
+    """Put a value where the keys lead."""
+
+    def change(content: dict) -> None:
+        for key in keys[:-1]:
+            content = content[key]
+        content[keys[-1]] = value
+
+    return change
+
+
 Arrange = Callable[[Desk], Sequence[object]]
 
 INFO: list[tuple[Arrange, str]] = [
     (lambda desk: [desk.folder / "no.json"], "no such file; give a plans file"),
-    (lambda desk: [desk.folder], "cannot be read as JSON"),
+    (lambda desk: [desk.folder], "a folder, expected a file"),
     (lambda desk: [desk.text("{")], "cannot be read as JSON"),
+    (lambda desk: [desk.text("[" * 100_000)], "cannot be read as JSON"),
+    (lambda desk: [desk.text('{"a": ' + "9" * 5000 + "}")], "cannot be read as JSON"),
+    (lambda desk: [desk.pipe()], "a pipe, device or socket, expected a file"),
     (lambda desk: [desk.plans(lambda plans: [plans])], "holds a JSON list, expected an object"),
     (lambda desk: [desk.plans(), "-c", "4d"], r"no configuration '4d', found \['3d_fullres'\]"),
-    (lambda desk: [desk.plans(without("configurations"))], "not as nnU-Net writes it .KeyError: 'configurations'"),
+    (lambda desk: [desk.plans(without("configurations"))], "the key 'configurations' is missing"),
+    (lambda desk: [desk.plans(put([], "configurations"))], "configurations: found .*, expected an object"),
+    (lambda desk: [desk.plans(put({}, "configurations"))], "configurations: found {}"),
+    (
+        lambda desk: [desk.plans(put(None, "configurations", "3d_fullres"))],
+        "3d_fullres: found None, expected an object",
+    ),
+    (lambda desk: [desk.plans(put(3, "plans_name"))], "plans_name: found 3, expected text"),
+    (lambda desk: [desk.configuration(put("3d_fullres", "inherits_from"))], "is not as nnU-Net writes it"),
+    (lambda desk: [desk.configuration(put([], "patch_size"))], "patch_size: found .., "),
+    (lambda desk: [desk.configuration(put([16, math.inf, 16], "patch_size"))], "patch_size.1: found inf"),
+    (lambda desk: [desk.configuration(put(10**30, "batch_size"))], "batch_size: found 1000"),
+    (lambda desk: [desk.configuration(put(10**9, *KWARGS, "n_stages"))], "n_stages: found 1000000000"),
+    (
+        lambda desk: [desk.configuration(put([10**9] * 3, *KWARGS, "n_conv_per_stage"))],
+        "n_conv_per_stage.0: found",
+    ),
+    (lambda desk: [desk.configuration(put([], "architecture"))], "architecture: found .., expected an object"),
     (lambda desk: [desk.configuration(without("architecture"))], "is not as nnU-Net writes it"),
-    (lambda desk: [desk.configuration(without("patch_size"))], "is not as nnU-Net writes it"),
+    (lambda desk: [desk.configuration(without("patch_size"))], "the key 'patch_size' is missing"),
     (lambda desk: [desk.configuration(primus)], "MISSU follows plans for PlainConvUNet"),
     (lambda desk: [desk.configuration(one_stage)], "too small for a single pooling"),
-    (lambda desk: [desk.plans(dataset={"labels": {}})], "is not as nnU-Net writes it"),
+    (lambda desk: [desk.plans(dataset={"labels": {}})], "dataset.json: labels: found {}"),
+    (lambda desk: [desk.plans(dataset=dataset_json() | {"channel_names": ["MRI"]})], "dataset.json: channel_names"),
+    (lambda desk: [desk.plans(dataset=dataset_json(labels={"a": math.inf}))], "labels.a: found inf"),
     (lambda desk: [Path(shutil.move(desk.plans(), desk.folder))], "dataset.json: no such file; nnU-Net puts it beside"),
 ]
 
@@ -225,8 +282,12 @@ DATASETS: list[tuple[Arrange, str]] = [
     (lambda desk: ["verify", desk.raw(rewrite("dataset.json", "{}"))], "the key 'labels' is missing"),
     (
         lambda desk: ["verify", desk.raw(rewrite("dataset.json", '{"labels": {"a": "b"}}'))],
-        "labels must map names to whole numbers",
+        "labels.a: found 'b', labels must map names to whole numbers",
     ),
+    (lambda desk: ["verify", desk.described(channel_names={"R": 0})], "channel_names.R"),
+    (lambda desk: ["verify", desk.described(labels={"background": 0, "ignore": []})], "the ignore label must be"),
+    (lambda desk: ["verify", desk.described(file_ending="")], "file_ending: found ''"),
+    (lambda desk: ["verify", desk.described(dataset=None)], "dataset: found None"),
     (
         lambda desk: [
             "verify",
@@ -235,19 +296,24 @@ DATASETS: list[tuple[Arrange, str]] = [
         "found no training case",
     ),
     (lambda desk: ["verify", desk.raw(rewrite("splits_final.json", "{"))], "not nnU-Net's splits"),
+    (lambda desk: ["verify", desk.raw(rewrite("splits_final.json", "{}"))], "found {}, expected a list; not nnU-Net's"),
+    (
+        lambda desk: ["verify", desk.raw(rewrite("splits_final.json", '[{"train": "all", "val": []}]'))],
+        "0.train: found",
+    ),
     (lambda desk: ["verify", desk.raw(), "--patient", "("], "--patient .*expected a regular expression"),
     (lambda desk: ["verify", desk.raw(), "--patient", "(x)"], "does not match case case_000"),
     (lambda desk: ["msd", desk.folder / "no"], "neither a folder, nor an archive"),
     (lambda desk: ["msd", "Task04"], "no such folder or archive; add --download"),
     (lambda desk: ["msd", desk.task(name="Tiny")], "found no task number in the name"),
     (lambda desk: ["msd", desk.task(unlink("dataset.json"))], "dataset.json: no such file"),
-    (lambda desk: ["msd", desk.task(rewrite("dataset.json", '{"labels": {}}'))], "modality is missing or not a JSON"),
+    (lambda desk: ["msd", desk.task(rewrite("dataset.json", '{"labels": {}}'))], "the key 'modality' is missing"),
     (
         lambda desk: [
             "msd",
             desk.task(lambda task: edit(task / "dataset.json", lambda content: content | {"modality": 1})),
         ],
-        "modality is missing or not a JSON",
+        "modality: found 1, expected an object",
     ),
     (lambda desk: ["msd", desk.task(unlink("labelsTr/case_1.nii.gz"))], "no labelsTr/case_1.nii.gz"),
     (lambda desk: ["msd", desk.task(spoil("imagesTr/case_1.nii.gz"))], "cases not converted, first case_1"),
@@ -308,6 +374,40 @@ COMPARE: list[tuple[Arrange, str]] = [
     ),
     (lambda desk: [*desk.arms(str), "--level", "5"], "--level 5: expected a probability"),
 ]
+
+RECORD = {
+    "dataset": DATASET,
+    "configuration": "3d_fullres",
+    "arms": [{"trainer": "nnUNetTrainer", "plans": PLANS}],
+    "folds": [0],
+    "gpus": 0,
+}
+RUN = ("903", "3d_fullres", "--plans", PLANS, "--gpus-per-job", "0", "--no-estimate")
+
+CROSSVAL: list[tuple[Arrange, str]] = [
+    (lambda desk: ["status", "²"], "no experiment of ² there"),
+    (lambda desk: ["status", ""], "no experiment of '' there"),
+    (lambda desk: ["status", "/etc"], "no experiment of /etc there"),
+    (lambda desk: ["status", "**"], "no experiment of "),
+    (lambda desk: ["status", "9" * 5000], "no experiment of "),
+    *((lambda desk, text=text: desk.record(text), "experiment.json: ") for text in ("null", "3", "[]", "{}", "{")),
+    *(
+        (lambda desk, change=change: desk.record(json.dumps(RECORD | change)), "is not the record of an experiment")
+        for change in (
+            {"arms": None}, {"arms": []}, {"arms": [3]}, {"arms": [{"trainer": "a", "plans": None}]}, {"folds": 3},
+            {"folds": ["0"]}, {"folds": [-1]}, {"folds": [10**30]}, {"folds": []}, {"gpus": math.inf}, {"gpus": True},
+            {"dataset": ["a"]}, {"dataset": "../.."}, {"configuration": ".."}, {"configuration": "2d"},
+        )
+    ),
+    (lambda desk: [*RUN, "--trainers", "os"], "--trainers os: nnU-Net finds no such trainer"),
+    (lambda desk: [*RUN, "--trainers", "nnUNetTrainer/../x"], "nnU-Net finds no such trainer"),
+    (lambda desk: [*RUN, "--folds", "0-99999999"], "--folds 0-99999999: expected"),
+    (lambda desk: [*RUN, "--folds", "²"], "--folds ²: expected"),
+    (lambda desk: ["9" * 5000, *RUN[1:]], "nnU-Net finds no such dataset"),
+    (lambda desk: ["²", *RUN[1:]], "nnU-Net finds no such dataset"),
+    (lambda desk: ["Dataset903_Tiny/../Dataset903_Tiny", *RUN[1:]], "nnU-Net finds no such dataset"),
+    (lambda desk: [*RUN, "--plans", "../nnUNetPlans"], "no such plans"),
+]  # fmt: skip
 
 INSPECT: list[tuple[Arrange, str]] = [
     (lambda desk: [desk.folder / "no.pth"], "no such file"),
@@ -375,6 +475,7 @@ COMMANDS = {
     ("info",): INFO,
     ("dataset",): DATASETS,
     ("evaluate",): EVALUATE,
+    ("crossval",): CROSSVAL,
     ("compare",): COMPARE,
     ("inspect",): INSPECT,
     ("weights",): WEIGHTS,
@@ -440,8 +541,8 @@ def checkpoints(nnunet_folders: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture
-def desk(checkpoints: tuple[Path, Path], tmp_path: Path) -> Desk:
-    return Desk(tmp_path, *checkpoints)
+def desk(checkpoints: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    return Desk(tmp_path, *checkpoints, monkeypatch)
 
 
 def files(*folders: Path) -> dict[Path, int]:
@@ -486,6 +587,25 @@ class Workshop:
     def configuration(self, change: Callable[[Any], Any]) -> None:
         """Change the configuration of the plan."""
         self.plans(lambda plans: change(plans["configurations"]["3d_fullres"]))
+
+    def pipe(self) -> Path:
+        """A pipe that nobody writes to."""
+        file = self.folder / "pipe"
+        os.mkfifo(file)
+        return file
+
+    def described(self, **changes: object) -> Path:
+        """A raw dataset whose dataset.json has other values."""
+        return self.raw(lambda folder: edit(folder / "dataset.json", lambda content: content | changes) and None)
+
+    def record(self, text: str, name: str = "experiment.json") -> tuple[object, ...]:
+        """A record of an experiment in its place; what comes after ``missu crossval`` to read it."""
+        results = self.folder / "nnUNet_results"
+        file = results / DATASET / "crossval" / "3d_fullres" / name
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+        self.patch.setenv("nnUNet_results", str(results))
+        return "status", "903"
 
     def plans(self, change: Callable[[Any], Any]) -> None:
         edit(self.preprocessed / f"{PLANS}.json", change)

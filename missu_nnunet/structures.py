@@ -1,0 +1,80 @@
+"""Files that hold a structure, read through a typed schema: one that is not as it should be ends in one line.
+
+A schema is strict about what is used of a file, and lenient about whatever else the file holds.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
+
+from missu_nnunet.errors import InputError
+from missu_nnunet.files import load_json, read_text
+
+Schema = TypeVar("Schema")
+
+_EXPECTED = (
+    dict.fromkeys(("dict_type", "model_type", "dataclass_type"), "expected an object")
+    | dict.fromkeys(("list_type", "tuple_type"), "expected a list")
+    | {"string_type": "expected text", "int_type": "expected a whole number"}
+)
+"""What messages say of the commonest faults, in JSON's words instead of Python's."""
+
+Name = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=250, pattern=r"^[^/\x00]+$")]
+"""What can be the name of a file or folder, and leads nowhere else; "." and ".." are refused where paths are made."""
+
+FilePath = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
+"""What can be a path."""
+
+
+class Structure(BaseModel):
+    """What is used of an object in a file; the schemas of files derive from it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+def read_structure(path: Path, schema: type[Schema], remedy: str) -> Schema:
+    """Read a JSON file that holds a structure.
+
+    Args:
+        path: the file.
+        schema: a :class:`Structure`, a dataclass, or a type such as ``dict[str, str]``.
+        remedy: what the message advises where it cannot be read.
+
+    Raises:
+        InputError: it is missing, cannot be read, is not JSON, or holds something else.
+    """
+    return as_structure(load_json(read_text(path, remedy), str(path), remedy), schema, str(path), remedy)
+
+
+def as_structure(content: object, schema: type[Schema], name: str, remedy: str) -> Schema:
+    """What has been read, as the schema wants it.
+
+    Args:
+        content: what a file holds.
+        schema: see :func:`read_structure`.
+        name: what the message calls the file.
+        remedy: what the message advises.
+
+    Raises:
+        InputError: it is something else.
+    """
+    try:
+        return TypeAdapter(schema).validate_python(content)
+    except ValidationError as error:
+        raise InputError(f"{name}: {_first(error)}; {remedy}") from None
+    except RecursionError:
+        raise InputError(f"{name}: nested too deeply; {remedy}") from None
+
+
+def _first(error: ValidationError) -> str:
+    """The first thing that is wrong, and where."""
+    found = error.errors(include_url=False)[0]
+    place = ".".join(map(str, found["loc"]))
+    if found["type"] == "missing":
+        return f"the key '{place}' is missing"
+    reason = _EXPECTED.get(found["type"]) or found["msg"].removeprefix("Value error, ")
+    return f"{place + ': ' if place else ''}found {reprlib.repr(found['input'])}, {reason[0].lower()}{reason[1:]}"
