@@ -15,9 +15,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-PLANES = ("axial", "coronal", "sagittal")
-"""The planes of a volume (z, y, x), by the axis that they cut."""
-
+_PLANE_ACROSS = {"S": "axial", "I": "axial", "P": "coronal", "A": "coronal", "L": "sagittal", "R": "sagittal"}
 _OPPOSITE = dict(zip("LRPASI", "RLAPIS", strict=True))
 _LPS = "LPS"
 
@@ -51,8 +49,10 @@ class Geometry:
 
     @property
     def planes(self) -> tuple[str, ...]:
-        """The planes worth drawing: three of a volume, one of an image that is a single slice."""
-        return PLANES if self.shape[0] > 1 else ("image",)
+        """The planes worth drawing by the axis they cut: three of a volume, one of an image that is a single slice."""
+        if self.shape[0] == 1:
+            return ("image",)
+        return tuple(_PLANE_ACROSS[end] for end in self.ends)
 
     def cropped(self, box: Sequence[slice]) -> Geometry:
         """The geometry of a part of the volume."""

@@ -81,7 +81,7 @@ def coloured(
 def draw_marks(picture: Image.Image, marks: Marks) -> None:
     """Write the letters at the middle of the picture's sides."""
     width, height = picture.size
-    size = max(max(width, height) / 17, 9)
+    size = max(max(width, height) / 14, 9)
     places = {
         "lm": ((size / 4, height / 2), marks.left),
         "rm": ((width - size / 4, height / 2), marks.right),

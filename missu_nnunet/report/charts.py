@@ -156,7 +156,8 @@ def difference_charts(lines: Sequence[Comparison], level: float) -> list[Chart]:
                 hovertemplate="%{text}<extra></extra>",
             )
             figure.update_xaxes(range=[low, high])
-            figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
+            # Half a row of space above the first and below the last one, which is the lowest
+            figure.update_yaxes(type="category", range=[len(of_pair) - 0.4, -0.6], showgrid=False)
             figure.add_vline(x=0, line={"dash": "dot", "width": 1.5, "color": _NEUTRAL})
             charts.append(
                 Chart(

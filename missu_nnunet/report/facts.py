@@ -16,6 +16,7 @@ from missu_nnunet.nnunet.fold import Fold
 from missu_nnunet.nnunet.folders import Model, model_folder
 from missu_nnunet.nnunet.plans import find_configuration
 from missu_nnunet.report.training_curves import TrainingRun
+from missu_nnunet.text import counted, duration
 
 _PACKAGES = (
     "missu-nnunet",
@@ -39,7 +40,7 @@ def arm_facts(folder: Path, runs: list[TrainingRun]) -> dict[str, str]:
     if plans_file:
         facts |= _plan_facts(plans_file, facts.get("configuration", ""))
     if runs:
-        facts["folds"] = ", ".join(f"{run.fold.removeprefix('fold_')} ({run.epochs} epochs)" for run in runs)
+        facts["folds"] = ", ".join(f"{run.fold.removeprefix('fold_')} ({counted(run.epochs, 'epoch')})" for run in runs)
         ends = {run.fold: Fold(model / run.fold).early_end() for run in runs}
         if any(ends.values()):
             facts["ended early"] = "; ".join(f"{fold}: after {end}" for fold, end in ends.items() if end)
@@ -57,7 +58,7 @@ def arm_facts(folder: Path, runs: list[TrainingRun]) -> dict[str, str]:
     seconds = [duration for run in runs for duration in run.epoch_seconds]
     if seconds:
         facts["time per epoch"] = f"{sorted(seconds)[len(seconds) // 2]:.1f} s (median)"
-        facts["training time"] = f"{sum(seconds) / 3600:.2f} h over all folds"
+        facts["training time"] = f"{duration(sum(seconds))} over all folds"
     return facts
 
 

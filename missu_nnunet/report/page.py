@@ -38,6 +38,7 @@ from missu_nnunet.report.paper import write_charts, write_tables
 from missu_nnunet.report.stills import PictureRow, picture_rows
 from missu_nnunet.report.training_curves import TrainingRun, read_training
 from missu_nnunet.report.viewer import viewer_case
+from missu_nnunet.text import counted
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ def _fill_template(
     )
     environment.filters |= {
         "breakable": _breakable,
+        "counted": counted,
         "groupby_pairs": _by_pair,
         "number": number,
         "p_value": p_value,

@@ -15,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from missu_nnunet.evaluation.comparison import Comparisons, number, p_value
 from missu_nnunet.evaluation.metrics import METRICS
@@ -88,11 +89,16 @@ def _summary_as_shown(results: Results) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {"metric": METRICS[metric].title, "arm": arm}
-            | {name: f"{number(values['mean'], 3)} ± {number(values['std'], 3)}" for name, values in classes.items()}
+            | {name: f"{number(values['mean'], 3)}{_spread(values)}" for name, values in classes.items()}
             for metric, arms in results.summary().items()
             for arm, classes in arms.items()
         ]
     )
+
+
+def _spread(values: dict[str, float]) -> str:
+    """The standard deviation, which a single case does not have."""
+    return f" ± {number(values['std'], 3)}" if values["n"] > 1 else ""
 
 
 def _comparisons_as_shown(comparisons: Comparisons) -> pd.DataFrame:
@@ -164,7 +170,8 @@ def _drawn(chart: Chart) -> Figure:
         for key in chart.legend
     ]
     if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 3), frameon=False)
+        longest = max(len(key.text) for key in chart.legend)
+        figure.legend(handles=handles, loc="outside lower center", ncols=max(1, 70 // (longest + 8)), frameon=False)
     axes.set_title(chart.title, fontsize=9, wrap=True)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
@@ -231,8 +238,8 @@ def _set_axes(axes: Axes, layout: Any) -> None:
     for limits, axis in ((axes.set_xlim, layout.xaxis), (axes.set_ylim, layout.yaxis)):
         if axis.range:
             limits(*axis.range)
-    if layout.yaxis.autorange == "reversed":
-        axes.set_ylim(len(axes.get_yticks()) - 0.5, -0.5)
+    if layout.xaxis.dtick == 1:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if layout.yaxis.scaleanchor:
         axes.set_aspect("equal")
 
