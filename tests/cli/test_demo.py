@@ -5,10 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from processes import wait_until_gone
+from result_folders import write_image
 
 from missu_nnunet import __version__
+from missu_nnunet.datasets.phantom import CHANNELS, LABELS, generate_phantom
 from missu_nnunet.demo import Demo, Step
 from missu_nnunet.errors import InputError
 
@@ -171,3 +174,32 @@ def test_dice_is_read_by_case_and_structure(tmp_path: Path) -> None:
         "p_0": {"nucleus": 1, "shell": 2, "vessel": 3},
         "p_10": {"nucleus": 11, "shell": 12, "vessel": 13},
     }
+
+
+def test_pictures_and_report_of_its_own_result(tmp_path: Path) -> None:
+    """The pictures name both channels; the page is the trained model's, and its images are found."""
+    demo = Demo(tmp_path, seed=0)
+    for number, part, predicted in ((0, "Tr", demo.model / "validation"), (1, "Ts", demo.predictions)):
+        name = f"phantom_{number:03d}"
+        case = generate_phantom(np.random.default_rng(number))
+        reference = demo.phantoms / f"labels{part}" / f"{name}.nii.gz"
+        for file in (reference, predicted / f"{name}.nii.gz"):
+            write_image(case.labels, file)
+        for channel, values in enumerate(case.image):
+            write_image(values, demo.raw / f"images{part}" / f"{name}_{channel:04d}.nii.gz")
+        scored = {
+            "reference_file": str(reference),
+            "prediction_file": str(predicted / reference.name),
+            "metrics": {str(label): {"Dice": 1.0} for label in (1, 2, 3)},
+        }
+        (predicted / "summary.json").write_text(json.dumps({"metric_per_case": [scored]}))
+    channels = {str(number): name for number, name in enumerate(CHANNELS)}
+    content = {"channel_names": channels, "labels": LABELS, "numTraining": 1, "file_ending": ".nii.gz"}
+    (demo.model.parent / "dataset.json").write_text(json.dumps(content))
+    demo.draw_overlays()
+    assert (demo.overlays / "phantom_001.png").is_file()
+    demo.write_report()
+    page = demo.report.read_text(encoding="utf-8")
+    assert "No image of this case was found" not in page
+    assert all(f", {name}: image" in page for name in CHANNELS)
+    assert "nucleus 1.000, shell 1.000, vessel 1.000" in page

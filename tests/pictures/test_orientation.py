@@ -50,6 +50,7 @@ def test_voxels_taken_as_another_orientation_keep_the_marks_of_their_header() ->
     as_stored, geometry = oriented(image, taken_as="LPS")
     assert np.array_equal(as_stored, sitk.GetArrayFromImage(image))
     assert geometry.marks(0) == Marks(left="L", right="R", top="P", bottom="A")
+    assert oriented(stored_as("PIR")[1], taken_as="RAS")[1].planes == ("sagittal", "axial", "coronal")
     assert [geometry.slice_number(axis, 0) for axis in range(3)] == [1, 1, 1]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -20,6 +21,7 @@ class Watched:
 
     def __init__(self, browser: Any, file: Path, **context: Any) -> None:
         self.context = browser.new_context(viewport={"width": 1366, "height": 850}, **context)
+        self.context.set_default_timeout(180_000)  # a busy machine draws slowly
         self.page = self.context.new_page()
         self.faults: list[str] = []
         self.page.on("pageerror", lambda error: self.faults.append(f"error: {error}"))
@@ -41,7 +43,8 @@ class Watched:
 
     def until(self, condition: str) -> None:
         """Wait; Playwright's own waiting evaluates strings, which the page's policy forbids."""
-        for _ in range(200):
+        deadline = time.monotonic() + 180
+        while time.monotonic() < deadline:
             if self.page.evaluate(condition):
                 return
             self.page.wait_for_timeout(50)
@@ -113,6 +116,34 @@ def test_sliders_keys_and_clicks_move_through_the_slices(watched: Watched) -> No
     assert clicked[1] != before[1]
     assert clicked[2] != before[2]
     assert page.locator(".plane[data-axis='2'] output").inner_text() != "21 of 40"
+
+
+def test_the_wheel_turns_the_slices_over_and_the_last_one_lets_the_page_scroll(watched: Watched) -> None:
+    page, output = watched.page, watched.page.locator(".plane[data-axis='1'] output")
+    page.locator(".plane[data-axis='1'] canvas").hover()
+    before, scrolled = output.inner_text(), page.evaluate("scrollY")
+    page.mouse.wheel(0, 120)
+    watched.until(f"document.querySelector(\".plane[data-axis='1'] output\").innerText !== {json.dumps(before)}")
+    assert page.evaluate("scrollY") == scrolled
+    page.mouse.wheel(0, -120)
+    watched.until(f"document.querySelector(\".plane[data-axis='1'] output\").innerText === {json.dumps(before)}")
+
+
+def test_level_and_window_are_those_of_the_image(watched: Watched) -> None:
+    page, before = watched.page, watched.slices()
+    low, high = map(int, page.locator("#viewer-window").inner_text().split(" to "))
+    page.fill("#viewer-width", "50")
+    narrow = [int(end) for end in page.locator("#viewer-window").inner_text().split(" to ")]
+    assert narrow == [pytest.approx(low + (high - low) / 4, abs=1), pytest.approx(high - (high - low) / 4, abs=1)]
+    assert watched.slices() != before
+    canvas = page.locator(".plane[data-axis='0'] canvas").bounding_box()
+    page.mouse.move(canvas["x"] + 30, canvas["y"] + 30)
+    page.mouse.down(button="right")
+    page.mouse.move(canvas["x"] + 60, canvas["y"] + 60)
+    page.mouse.up(button="right")
+    assert page.locator("#viewer-window").inner_text() != " to ".join(map(str, narrow))
+    page.locator("#viewer-window-reset").click()
+    assert watched.slices() == before
 
 
 def test_overlays_and_opacity(watched: Watched) -> None:
@@ -204,12 +235,16 @@ def test_dark_light_and_paper(browser: Any, file: Path) -> None:
     shown.context.close()
 
 
-def test_nothing_is_wider_than_a_telephone(browser: Any, file: Path) -> None:
-    shown = Watched(browser, file)
+def test_a_telephone(browser: Any, file: Path) -> None:
+    """Nothing is wider than the screen, what scrolls fades out, and no toolbar covers the charts."""
+    shown = Watched(browser, file, has_touch=True, is_mobile=True)
     for width in (390, 800):
         shown.page.set_viewport_size({"width": width, "height": 800})
         shown.page.wait_for_timeout(500)
         assert shown.page.evaluate("document.documentElement.scrollWidth") <= width
+        if width == 390:
+            assert shown.page.locator(".scroll.more-right").count() > 3
+    assert shown.page.locator(".modebar-btn").count() == 0
     assert shown.faults == []
     shown.context.close()
 

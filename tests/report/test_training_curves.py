@@ -8,6 +8,7 @@ import torch
 from result_folders import write_model
 
 from missu_nnunet.report.training_curves import read_training
+from missu_nnunet.weights.inspection import inspect_file
 
 
 @pytest.fixture
@@ -61,6 +62,17 @@ def test_whatever_else_a_log_holds_is_left_out(model: Path) -> None:
     checkpoint["logging"] = {"train_losses": "abc", "lrs": [[1]], "kd_loss": 3, "val_losses": [1, 2]}
     torch.save(checkpoint, file)
     assert read_training(model)[0].curves == {"val_losses": [1, 2]}
+
+
+def test_a_parameter_under_several_names_counts_once(model: Path) -> None:
+    """As `missu inspect` and `missu info` count."""
+    file = model / "fold_0" / "checkpoint_final.pth"
+    checkpoint = torch.load(file, weights_only=False)
+    weights = torch.zeros(3, 4)
+    checkpoint["network_weights"] = {"a.weight": weights, "b.weight": weights, "norm.running_mean": torch.zeros(5)}
+    torch.save(checkpoint, file)
+    (inspected,) = inspect_file(file)
+    assert read_training(model)[0].checkpoint["parameters"] == inspected.parameters == 12
 
 
 def test_which_folds(model: Path, tmp_path: Path) -> None:

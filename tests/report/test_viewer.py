@@ -1,0 +1,39 @@
+"""What the pictures and the viewer say of a volume that is shown in part."""
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from missu_nnunet.evaluation.protocols import NNUNET
+from missu_nnunet.evaluation.results import gather_results
+from missu_nnunet.report.cases import read_case
+from missu_nnunet.report.stills import picture_rows
+from missu_nnunet.report.viewer import viewer_case
+
+SIZE = 130  # voxels along each axis, which together are too many to be shown
+
+
+def write(array: np.ndarray, file: Path, direction: str) -> None:
+    image = sitk.GetImageFromArray(array)
+    image.SetDirection(sitk.DICOMOrientImageFilter.GetDirectionCosinesFromOrientation(direction))
+    file.parent.mkdir(exist_ok=True)
+    sitk.WriteImage(image, str(file))
+
+
+def test_a_cropped_volume_is_numbered_as_its_file_is(tmp_path: Path) -> None:
+    labels = np.zeros((SIZE, SIZE, SIZE), np.uint8)
+    labels[84, 20:30, 40:50] = 1  # the 85th slice of the file
+    for folder in ("predictions", "references"):
+        write(labels, tmp_path / folder / "case.nii.gz", "LPI")
+    write(labels, tmp_path / "images" / "case_0000.nii.gz", "LPI")
+    results = gather_results([tmp_path / "predictions"], NNUNET, references=tmp_path / "references")
+    volumes = read_case(results, "case", [tmp_path / "images"], ["CT"])
+    assert volumes.reference.shape[0] < SIZE
+    assert picture_rows("case", volumes, results.labels, None)[0].title == "axial 85"
+    shown = viewer_case("case", volumes, results.labels)
+    index = int(np.flatnonzero(volumes.reference.any(axis=(1, 2)))[0])
+    assert shown["numbers"][0][index] == 85
+    assert list(shown["sizes"]) == [SIZE] * 3
+    assert shown["marks"][0] == ("R", "L", "A", "P")
+    assert shown["cropped"]
