@@ -5,8 +5,7 @@ from __future__ import annotations
 import shlex
 from contextlib import closing
 from difflib import get_close_matches
-from itertools import chain
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.core import TyperGroup
@@ -14,14 +13,11 @@ from typer.core import TyperGroup
 from missu_nnunet.cli.examples import examples
 from missu_nnunet.cli.options import AsJson, Trusted
 from missu_nnunet.errors import InputError
-from missu_nnunet.extras import require_extra
 from missu_nnunet.terminal import literal, print_json, say, show, table, waiting
 
 if TYPE_CHECKING:
-    from submitit import AutoExecutor
-
-    from missu_nnunet.experiments.cost import ArmCost
     from missu_nnunet.experiments.experiment import Experiment
+    from missu_nnunet.experiments.launcher import Estimate, Launcher
 
 
 class _RunUnlessStatus(TyperGroup):
@@ -67,7 +63,7 @@ def run(
         str, typer.Option(help="What nnUNetv2_train -p takes: one for all trainers, or comma-separated, one for each.")
     ] = "nnUNetPlans",
     folds: Annotated[str, typer.Option(help="Such as 0-4 or 0,2.")] = "0-4",
-    launcher: Annotated[Literal["local", "slurm"], typer.Option(help="Where the trainings run.")] = "local",
+    launcher: Annotated[str, typer.Option(help="Where the trainings run: local or slurm.")] = "local",
     gpus_per_job: Annotated[
         int | None,
         typer.Option(min=0, help="GPUs of each training; 0 is the CPU. Otherwise 1, or 0 if local has none."),
@@ -97,32 +93,18 @@ def run(
     Exits with 1 if something is left unfinished.
     """
     from missu_nnunet.experiments.experiment import define_experiment
-    from missu_nnunet.experiments.local_launcher import device_groups
+    from missu_nnunet.experiments.launcher import Options, find_launcher
 
-    arguments = (dataset, configuration, _names(trainers), _names(plans), folds)
-    if launcher == "local":
-        groups = device_groups(gpus_per_job)
-        experiment = define_experiment(*arguments, len(groups[0]))
-        if estimate:
-            _estimate_locally(experiment, groups)
-        if dry_run:
-            return _print_commands(experiment)
-        experiment.save()
-        _run_locally(experiment, groups, resume)
-    else:
-        with require_extra("cluster"):
-            from missu_nnunet.experiments.slurm_launcher import require_slurm, slurm_executor
-
-        require_slurm()
-        options = _sbatch_options(sbatch or [])
-        experiment = define_experiment(*arguments, 1 if gpus_per_job is None else gpus_per_job)
-        executor = slurm_executor(experiment, hours, options)
-        if estimate:
-            _estimate_on_slurm(experiment, executor)
-        if dry_run:
-            return _print_commands(experiment)
-        experiment.save()
-        _submit(experiment, executor, resume)
+    launched_by = find_launcher(launcher)(Options(gpus_per_job, hours, _sbatch_options(sbatch or [])))
+    experiment = define_experiment(dataset, configuration, _names(trainers), _names(plans), folds, launched_by.gpus)
+    if estimate:
+        with waiting("timing a few iterations"):
+            estimated = launched_by.estimate(experiment, say)
+        _print_costs(experiment, estimated)
+    if dry_run:
+        return _print_commands(experiment)
+    experiment.save()
+    _run(experiment, launched_by, resume)
 
 
 def _names(text: str) -> list[str]:
@@ -139,35 +121,17 @@ def _sbatch_options(texts: list[str]) -> dict[str, str]:
     return options
 
 
-def _estimate_locally(experiment: Experiment, groups: list[tuple[str, ...]]) -> None:
-    from missu_nnunet.experiments.cost import measure_arms
-
-    with waiting("timing a few iterations"):
-        costs = measure_arms(experiment, groups[0])
-    _print_costs(experiment, costs, len(groups))
-
-
-def _estimate_on_slurm(experiment: Experiment, executor: AutoExecutor) -> None:
-    from missu_nnunet.experiments.cost import measure_arms
-    from missu_nnunet.experiments.slurm_launcher import wait_for
-
-    job = executor.submit(measure_arms, experiment, ())
-    say(f"timing a few iterations in job {job.job_id}; --no-estimate does not wait for it")
-    costs = wait_for(job)
-    _print_costs(experiment, costs, sum(len(cost.left_seconds) for cost in costs if cost))
-
-
-def _print_costs(experiment: Experiment, costs: list[ArmCost | None], parallel: int) -> None:
+def _print_costs(experiment: Experiment, estimate: Estimate) -> None:
     from missu_nnunet.experiments.cost import timing_log, total
 
-    known = [cost for cost in costs if cost is not None]
+    known = [cost for cost in estimate.costs if cost is not None]
     for cost in known:
         for line in cost.lines():
             say(line)
-    if len(known) < len(costs):
-        say(f"the timed iterations of {len(costs) - len(known)} arms FAILED, see {timing_log(experiment)}")
+    if failed := len(estimate.costs) - len(known):
+        say(f"the timed iterations of {failed} arms FAILED, see {timing_log(experiment)}")
     if known:
-        say(total(experiment, known, parallel))
+        say(total(experiment, known, estimate.parallel))
 
 
 def _print_commands(experiment: Experiment) -> None:
@@ -176,30 +140,19 @@ def _print_commands(experiment: Experiment) -> None:
         say(f"{training.name}: {line}")
 
 
-def _submit(experiment: Experiment, executor: AutoExecutor, resume: bool) -> None:
-    from missu_nnunet.experiments.slurm_launcher import submit
-
-    for event in submit(experiment, executor, resume):
-        say(f"{event.name}: {event.text}")
-    say(f"'missu crossval status' shows how far they are; the jobs' logs are in {executor.folder}")
-
-
-def _run_locally(experiment: Experiment, groups: list[tuple[str, ...]], resume: bool) -> None:
-    from missu_nnunet.experiments.accumulation import accumulate
-    from missu_nnunet.experiments.local_launcher import run_locally
-
+def _run(experiment: Experiment, launcher: Launcher, resume: bool) -> None:
     left = 0
     try:
         # Closed at the end, whatever it is: that kills the trainings that run.
-        with closing(run_locally(experiment.trainings(), groups, resume)) as trained, waiting("") as running:
-            for event in chain(trained, accumulate(experiment)):
+        with closing(launcher.run(experiment, resume)) as events, waiting("") as running:
+            for event in events:
                 if event is None:
                     running.update(literal(_running(experiment)))
                     continue
                 say(f"{event.name}: {event.text}")
                 left += event.kind == "failed"
     except KeyboardInterrupt:
-        say("interrupted, and what ran is killed; the same command goes on from there")
+        say("interrupted, and what ran here is killed; the same command goes on from there")
         raise
     if left:
         raise typer.Exit(1)
@@ -212,12 +165,12 @@ def status(
 ) -> None:
     """Show how far each training is, of the latest experiments and of all others there."""
     from missu_nnunet.experiments.experiment import read_experiments
-    from missu_nnunet.experiments.slurm_queue import job_states
+    from missu_nnunet.experiments.launcher import states_elsewhere
     from missu_nnunet.experiments.status import training_status
 
     found = []
     for experiment in read_experiments(dataset):
-        states = job_states(experiment)
+        states = states_elsewhere(experiment)
         trainings = table(("trainer", "plans", "fold", "state", ""))
         for training in (*experiment.trainings(), *experiment.other_trainings()):
             state, details = training_status(training, states)

@@ -14,7 +14,7 @@ from commands import SCRIPTS
 
 from missu_nnunet.experiments.accumulation import accumulate
 from missu_nnunet.experiments.experiment import Arm, Experiment
-from missu_nnunet.experiments.local_launcher import run_locally
+from missu_nnunet.experiments.launchers.local import run_locally
 
 TRAINER = "MISSUTrainer_2epochs_2iters"
 PLANS = "nnUNetMISSUPlansCPU"

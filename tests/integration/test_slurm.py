@@ -12,7 +12,7 @@ from commands import run
 from slurm import NoSlurmError, single_node_slurm
 
 from missu_nnunet.experiments.fold_training import FoldTraining
-from missu_nnunet.experiments.slurm_launcher import TrainingJob
+from missu_nnunet.experiments.launchers.slurm import TrainingJob
 
 TRAINER = "MISSUTrainer_4epochs_4iters"  # not that of the other tests: its folds must be untrained
 PLANS = "nnUNetMISSUPlansCPU"

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from missu_nnunet.errors import InputError
-from missu_nnunet.experiments.local_launcher import device_groups
+from missu_nnunet.experiments.launchers.local import device_groups
 
 
 @pytest.mark.parametrize(

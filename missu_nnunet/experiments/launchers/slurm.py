@@ -5,20 +5,27 @@ from __future__ import annotations
 import logging
 import shlex
 import shutil
+import subprocess
 import time
-from collections.abc import Iterator, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import TYPE_CHECKING, TypeVar
 
-import submitit
-from submitit.core.utils import FailedJobError
-from submitit.helpers import DelayedSubmission
+from pydantic import StrictStr
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.experiments.accumulation import Accumulation, accumulate
+from missu_nnunet.experiments.cost import measure_arms
 from missu_nnunet.experiments.events import Event
 from missu_nnunet.experiments.experiment import Experiment
 from missu_nnunet.experiments.fold_training import FoldTraining, outcome
-from missu_nnunet.experiments.slurm_queue import active_jobs, read_jobs, write_jobs
+from missu_nnunet.experiments.launcher import Estimate, Launcher, Options
+from missu_nnunet.extras import require_extra
+from missu_nnunet.files import write_json
+from missu_nnunet.structures import read_structure
+
+if TYPE_CHECKING:
+    import submitit
+    from submitit.helpers import DelayedSubmission
 
 Result = TypeVar("Result")
 
@@ -26,6 +33,43 @@ _MAX_TIME_LIMITS = 100
 """A job that reaches its time limit so often makes no progress between its checkpoints."""
 
 _ACCUMULATION = "accumulation"
+
+
+class SlurmLauncher(Launcher):
+    """Hands the trainings over to SLURM, as an array of jobs, and a job after them that accumulates."""
+
+    def __init__(self, options: Options) -> None:
+        with require_extra("cluster"):
+            import submitit  # noqa: F401
+        require_slurm()
+        self.gpus = 1 if options.gpus is None else options.gpus
+        self._options = options
+
+    def estimate(self, experiment: Experiment, tell: Callable[[str], None]) -> Estimate:
+        """Time the arms in a job, and wait for it."""
+        job = self._executor(experiment).submit(measure_arms, experiment, ())
+        tell(f"timing a few iterations in job {job.job_id}; --no-estimate does not wait for it")
+        costs = wait_for(job)
+        return Estimate(costs, sum(len(cost.left_seconds) for cost in costs if cost))
+
+    def run(self, experiment: Experiment, resume: bool) -> Generator[Event | None, None, None]:
+        """Submit what is left, and say where to look; nothing is waited for."""
+        executor = self._executor(experiment)
+        yield from submit(experiment, executor, resume)
+        text = f"'missu crossval status' shows how far they are; their logs are in {executor.folder}"
+        yield Event("jobs", "started", text)
+
+    @classmethod
+    def states(cls, experiment: Experiment) -> dict[str, str]:
+        """The states of the trainings' jobs that are in SLURM's queue."""
+        active = active_jobs()
+        return {name: active[job] for name, job in read_jobs(experiment).items() if job in active}
+
+    def _executor(self, experiment: Experiment) -> submitit.AutoExecutor:
+        return slurm_executor(experiment, self._options.hours, self._options.sbatch or {})
+
+
+LAUNCHER = SlurmLauncher
 
 
 class TrainingJob:
@@ -52,6 +96,8 @@ class TrainingJob:
 
     def checkpoint(self) -> DelayedSubmission:
         """What submitit requeues."""
+        from submitit.helpers import DelayedSubmission
+
         return DelayedSubmission(self)
 
 
@@ -91,6 +137,8 @@ def slurm_executor(experiment: Experiment, hours: float, sbatch: Mapping[str, st
         hours: time limit of a job.
         sbatch: further options of ``sbatch`` by their long names, such as ``{"partition": "gpu"}``.
     """
+    import submitit
+
     logging.getLogger("submitit").setLevel(logging.ERROR)  # of clusters without accounting it warns all the time
     executor = submitit.AutoExecutor(
         experiment.folder / "jobs", cluster="slurm", slurm_max_num_timeout=_MAX_TIME_LIMITS
@@ -111,6 +159,8 @@ def wait_for(job: submitit.Job[Result]) -> Result:
     Raises:
         InputError: it failed, or was cancelled.
     """
+    from submitit.core.utils import FailedJobError
+
     while job.job_id in active_jobs():  # submitit itself would ask for accounting, which not every cluster has
         time.sleep(2)
     deadline = time.monotonic() + 30  # shared file systems take their time
@@ -165,3 +215,24 @@ def submit(experiment: Experiment, executor: submitit.Executor, resume: bool = T
     jobs[_ACCUMULATION] = last.job_id
     write_jobs(experiment, jobs)
     yield Event(_ACCUMULATION, "started", f"job {last.job_id}, after the trainings")
+
+
+def active_jobs() -> dict[str, str]:
+    """ID → state of one's own jobs that wait or run; none where there is no SLURM."""
+    if shutil.which("squeue") is None:
+        return {}
+    queue = subprocess.run(["squeue", "--me", "-h", "-r", "-o", "%i %T"], capture_output=True, text=True)
+    return dict(line.split(maxsplit=1) for line in queue.stdout.splitlines())
+
+
+def read_jobs(experiment: Experiment) -> dict[str, str]:
+    """Name of a training → its latest job."""
+    file = experiment.folder / "jobs.json"
+    if not file.exists():
+        return {}
+    return read_structure(file, dict[str, StrictStr], "it does not hold jobs of trainings: delete it")
+
+
+def write_jobs(experiment: Experiment, jobs: dict[str, str]) -> None:
+    """Keep what :func:`read_jobs` reads."""
+    write_json(jobs, experiment.folder / "jobs.json")

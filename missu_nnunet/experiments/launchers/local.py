@@ -4,12 +4,43 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 
 from missu_nnunet.errors import InputError
+from missu_nnunet.experiments.accumulation import accumulate
+from missu_nnunet.experiments.cost import measure_arms
 from missu_nnunet.experiments.events import Event
+from missu_nnunet.experiments.experiment import Experiment
 from missu_nnunet.experiments.fold_training import FoldTraining, dice_text, outcome
+from missu_nnunet.experiments.launcher import Estimate, Launcher, Options
 from missu_nnunet.nnunet.command import BusyError, LoggedCommand
+
+
+class LocalLauncher(Launcher):
+    """Runs trainings here, as many at once as there are groups of devices."""
+
+    def __init__(self, options: Options) -> None:
+        self._groups = device_groups(options.gpus)
+        self.gpus = len(self._groups[0])
+
+    def estimate(self, experiment: Experiment, tell: Callable[[str], None]) -> Estimate:
+        """Time the arms one after the other, on the first group of devices."""
+        return Estimate(measure_arms(experiment, self._groups[0]), len(self._groups))
+
+    def run(self, experiment: Experiment, resume: bool) -> Generator[Event | None, None, None]:
+        """Run the trainings to their ends, and accumulate."""
+        with closing(run_locally(experiment.trainings(), self._groups, resume)) as trained:
+            yield from trained
+        yield from accumulate(experiment)
+
+    @classmethod
+    def states(cls, experiment: Experiment) -> dict[str, str]:
+        """None is elsewhere: the log of one that runs here is locked."""
+        return {}
+
+
+LAUNCHER = LocalLauncher
 
 
 def device_groups(gpus: int | None) -> list[tuple[str, ...]]:
