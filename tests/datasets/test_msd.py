@@ -171,7 +171,7 @@ def test_names_of_tasks():
         (lambda task: (task / "labelsTr" / "tiny_01.nii.gz").unlink(), r"tiny_01.nii.gz: (no labelsTr|listed)"),
         (lambda task: (task / "imagesTs" / "tiny_03.nii.gz").unlink(), r"tiny_03.nii.gz: listed in dataset.json but"),
         (lambda task: (task / "dataset.json").unlink(), r"dataset.json: no such file"),
-        (lambda task: (task / "dataset.json").write_text('{"labels": {}}'), "modality is missing or not a JSON dict"),
+        (lambda task: (task / "dataset.json").write_text('{"labels": {}}'), "the key 'modality' is missing"),
         (
             lambda task: sitk.WriteImage(
                 sitk.Image(5, 6, 4, sitk.sitkFloat32), str(task / "imagesTr" / "tiny_01.nii.gz")
