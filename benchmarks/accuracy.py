@@ -9,6 +9,7 @@ continued. So the command can be stopped and given again; ``--runs 0`` prints th
 """
 
 import argparse
+import copy
 import csv
 import json
 import os
@@ -17,6 +18,7 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from unet_plans import unet_plan
@@ -34,7 +36,7 @@ ARMS = {
     "MISSUTrainerNoTransformer": "bottleneck as the encoder made it",
     "MISSUTrainerNoFusion": "the raw skip teaches",
     "MISSUTrainerFusion": "fusion blocks teach",
-    "nnUNet_Primus_S_Trainer": "Primus-S",
+    "nnUNet_PrimusV3S_Trainer": "Primus V3-S, the one its authors recommend",
 }
 UNET_PLANS, MISSU_PLANS = "nnUNetPlansCPU", "nnUNetMISSUPlansCPU"
 METRICS = ("dice", "hd95")
@@ -71,7 +73,7 @@ def main() -> None:
         for arm in options.arms:
             if (arm + length, run) not in scores:
                 study.prepare()
-                scores[arm + length, run] = study.train(arm + length, run)
+                scores[arm + length, run] = study.train(arm + length, run, seed=run)
                 write_scores(scores, scores_file)
     report(study.dataset, scores, options.arms, length)
 
@@ -136,28 +138,34 @@ class Study:
         plan = ("-d", self.dataset[7:10], "-pl", "MISSUPlannerCPU", "-c", self.configuration, "-npfp", 1, "-np", 1)
         command("nnUNetv2_plan_and_preprocess", *plan)
         plans = json.loads(unet_plans.with_name(f"{MISSU_PLANS}.json").read_text())
-        configuration = plans["configurations"][self.configuration]
-        architecture = configuration["architecture"]
-        architecture["network_class_name"] = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
-        kwargs = architecture["arch_kwargs"]
-        unet, _ = unet_plan(configuration["spacing"], configuration["patch_size"], kwargs["features_per_stage"][0])
-        del kwargs["transformer"], kwargs["n_blocks_per_stage"]
-        kwargs |= {key: unet[key] for key in _TOPOLOGY}
-        unet_plans.write_text(json.dumps(plans | {"plans_name": UNET_PLANS}, indent=2) + "\n")
+        unet_plans.write_text(json.dumps(with_unet(plans, self.configuration), indent=2) + "\n")
 
-    def train(self, trainer: str, run: int) -> dict[str, tuple[float, ...]]:
-        """Train fold ``run`` with seed ``run``, from its checkpoint if there is one, validate and score it."""
+    def train(self, trainer: str, fold: int, seed: int) -> dict[str, tuple[float, ...]]:
+        """Train the fold with the seed, from its checkpoint if there is one, validate and score it."""
         plans = MISSU_PLANS if trainer.startswith("MISSU") else UNET_PLANS  # each network as its own planner plans it
-        fold = self.results / self.dataset / f"{trainer}__{plans}__{self.configuration}" / f"fold_{run}"
-        if not (fold / "validation" / "summary.json").exists():
-            resume = ("--c",) if any(fold.glob("checkpoint_*.pth")) else ()
-            os.environ["MISSU_SEED"] = str(run)
-            what = (self.dataset, self.configuration, run, "-tr", trainer, "-p", plans)
+        folder = self.results / self.dataset / f"{trainer}__{plans}__{self.configuration}" / f"fold_{fold}"
+        if not (folder / "validation" / "summary.json").exists():
+            resume = ("--c",) if any(folder.glob("checkpoint_*.pth")) else ()
+            os.environ["MISSU_SEED"] = str(seed)
+            what = (self.dataset, self.configuration, fold, "-tr", trainer, "-p", plans)
             command("nnUNetv2_train", *what, "-device", "cpu", *resume)
-        results = gather_results([fold], PROTOCOLS["nnunet"], metrics=METRICS)
+        results = gather_results([folder], PROTOCOLS["nnunet"], metrics=METRICS)
         (cases,) = results.arms.values()
         columns = [np.nanmean(*results.scores[metric].values(), axis=1) for metric in METRICS]
         return dict(zip(cases, zip(*(column.tolist() for column in columns), strict=True), strict=True))
+
+
+def with_unet(plans: dict[str, Any], configuration: str) -> dict[str, Any]:
+    """MISSU's plans, changed into what nnU-Net plans for the same patch, batch and first width."""
+    plans = copy.deepcopy(plans) | {"plans_name": UNET_PLANS}
+    plan = plans["configurations"][configuration]
+    architecture = plan["architecture"]
+    architecture["network_class_name"] = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
+    kwargs = architecture["arch_kwargs"]
+    unet, _ = unet_plan(plan["spacing"], plan["patch_size"], kwargs["features_per_stage"][0])
+    del kwargs["transformer"], kwargs["n_blocks_per_stage"]
+    kwargs |= {key: unet[key] for key in _TOPOLOGY}
+    return plans
 
 
 def command(name: str, *arguments: object) -> None:
@@ -175,14 +183,16 @@ def report(dataset: str, scores: Scores, arms: list[str], length: str) -> None:
     print(f"{dataset}, {length.strip('_')}; run k is fold k with seed k")
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {packages}\n")
     print("| arm | Dice of each run | mean Dice | mean HD95 [mm] | |\n|---|---|---|---|---|")
+    scored = {trainer.removesuffix(length) for trainer, _ in scores if trainer.endswith(length)}
     runs = {
-        arm: {run: table(cases) for (trainer, run), cases in scores.items() if trainer == arm + length} for arm in arms
+        arm: {run: table(cases) for (trainer, run), cases in scores.items() if trainer == arm + length}
+        for arm in [*arms, *sorted(scored - ARMS.keys())]  # also of trainers that are no more
     }
     for arm, arrays in runs.items():
         if arrays:
             each = ", ".join(f"{array[:, 0].mean():.4f}" for array in arrays.values())
             dice, hd95 = np.nanmean(np.concatenate(list(arrays.values())), axis=0)
-            print(f"| `{arm}` | {each} | {dice:.4f} | {hd95:.2f} | {ARMS[arm]} |")
+            print(f"| `{arm}` | {each} | {dice:.4f} | {hd95:.2f} | {ARMS.get(arm, 'an arm of before')} |")
     print("\n| MISSUTrainer − | runs | Dice | 95 % interval | of each run | HD95 [mm] | 95 % interval |")
     print("|---|---|---|---|---|---|---|")
     ours = runs.pop("MISSUTrainer", {})

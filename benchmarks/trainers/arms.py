@@ -7,9 +7,10 @@ arms are
 - every MISSU trainer;
 - ``nnUNetTrainer``, and ``nnUNetTrainerAdamW`` with MISSU's optimiser and learning-rate schedule, so that the
   optimiser's gain is not taken for the network's;
-- ``nnUNet_Primus_S_Trainer``, its warm-up shortened in proportion.
+- ``nnUNet_PrimusV3S_Trainer``, its warm-up shortened in proportion.
 """
 
+import os
 import re
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 from missu_nnunet.training.random_state import seed_from_environment
 
 _NAME = re.compile(
-    r"(?P<arm>nnUNetTrainer(AdamW)?|nnUNet_Primus_S_Trainer|MISSUTrainer[A-Za-z]*)"
+    r"(?P<arm>nnUNetTrainer(AdamW)?|nnUNet_PrimusV3S_Trainer|MISSUTrainer[A-Za-z]*)"
     r"_(?P<epochs>[1-9]\d*)epochs_(?P<iterations>[1-9]\d*)iters_noTTA"
 )
 
@@ -42,6 +43,8 @@ def _comparable(base: Any) -> Any:
     class Arm(base):
         def initialize(self) -> None:
             super().initialize()
+            if "OMP_NUM_THREADS" in os.environ:  # of which nnU-Net takes no notice on a CPU
+                torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
             # How many random numbers went into the first weights differs from network to network.
             seed_from_environment(self.local_rank)
 
@@ -56,11 +59,11 @@ def _comparable(base: Any) -> Any:
 def _short(arm: str, epochs: int, iterations: int) -> Any:
     """A trainer of nnU-Net's, of a given length."""
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-    from nnunetv2.training.nnUNetTrainer.primus.primus_trainers import nnUNet_Primus_S_Trainer
+    from nnunetv2.training.nnUNetTrainer.primus.primus_trainers import nnUNet_PrimusV3S_Trainer
 
     from missu_nnunet.training.trainer import MISSUTrainer
 
-    base = nnUNet_Primus_S_Trainer if arm == "nnUNet_Primus_S_Trainer" else nnUNetTrainer
+    base = nnUNet_PrimusV3S_Trainer if arm == "nnUNet_PrimusV3S_Trainer" else nnUNetTrainer
 
     class Short(base):  # type: ignore[misc, valid-type]
         hyperparameters = MISSUTrainer.hyperparameters
