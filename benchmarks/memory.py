@@ -9,33 +9,41 @@ Each prints a table in Markdown.
 minute on a CPU. Bytes are float32, without weights and loss; plans come from nnU-Net's own topology rule. The error is
 (estimate - kept) / kept.
 
-``prediction`` predicts a volume of EDGE × EDGE × 0.78 EDGE voxels with 30 classes and a small network that was never
-trained, with ``nnUNetv2_predict`` and ``missu predict``, and prints the peak memory of all processes of either command
-together (Linux alone: their proportional set sizes, looked at twenty times a second). What libraries take is in both:
-so the last column gives the ratio beyond what the same command needs for a volume of a single patch.
+``prediction`` predicts a volume of EDGE × EDGE × 0.78 EDGE voxels with 30 classes and a network of one convolution, as
+``nnUNetv2_predict`` and as ``missu predict`` do, from the preprocessed image to the segmentation, and compares the
+segmentations. Each runs in a process of its own, and its peak of resident memory is counted beyond what a volume of one
+patch took there: without the libraries, which nnU-Net's command loads into three processes and ours into one.
 """
 
 import argparse
+import contextlib
+import hashlib
+import io
 import json
-import os
+import multiprocessing
+import pickle
 import platform
-import subprocess
-import sys
-import tempfile
-import time
+import resource
+from collections.abc import Callable
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
-from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from numpy.typing import NDArray
+from torch import Tensor, nn
 from unet_plans import unet_plan
 
 from missu_nnunet.architecture.configuration import missu_arch_kwargs
 from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.planning.memory import count_activation_bytes, estimate_activation_bytes
+from missu_nnunet.prediction.predictor import ObservedPredictor
+from missu_nnunet.prediction.segmentation import segment
 
 BATCH_SIZE = 2
 CASES = [  # spacing, patch, base features, residual encoder
@@ -98,108 +106,104 @@ def training() -> None:
 
 
 def prediction(edge: int) -> None:
-    """Peak memory of predicting a volume, at the plan's spacing and at two thirds of it."""
-    depth = edge * 400 // 512
-    print(f"{edge}×{edge}×{depth} voxels, {CLASSES} classes\n")
-    print("| | nnUNetv2_predict [MiB] | missu predict [MiB] | ÷ | ÷, beyond a volume of one patch |")
-    print("|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as root:
-        folder = Path(root)
-        model = write_model(folder)
-        for words, spacing in (("no resampling", 1.0), ("resampled by 1.5", 2 / 3)):
-            peaks = []
-            for shape in (tuple(round(size / spacing) for size in PATCH), (depth, edge, edge)):
-                images = write_image(folder / f"{words}_{shape[0]}", shape, spacing)
-                peaks.append([peak_bytes(command) / 2**20 for command in commands(model, images, folder / "out")])
-            (stock_small, missu_small), (stock, missu) = peaks
-            beyond = (missu - missu_small) / (stock - stock_small)
-            print(f"| {words} | {stock:.0f} | {missu:.0f} | {missu / stock:.2f} | {beyond:.2f} |", flush=True)
+    """Peak memory of predicting a volume whose spacing is the plan's, and one of two thirds of it."""
+    shape = (edge * 400 // 512, edge, edge)
+    print(f"{'×'.join(map(str, shape))} voxels, {CLASSES} classes\n")
+    print("| | logits, half precision [MiB] | nnU-Net [MiB] | MISSU [MiB] | ÷ |\n|---|---|---|---|---|")
+    for words, scale in (("no resampling", 1.0), ("resampled by 1.5", 1.5)):
+        (stock, expected), (missu, found) = (peak_bytes(work, shape, scale) for work in (as_nnunet, as_missu))
+        assert found == expected, "the segmentations differ"
+        logits = CLASSES * 2 * np.prod([round(size / scale) for size in shape])
+        row = (words, *(f"{size / 2**20:.0f}" for size in (logits, stock, missu)), f"{missu / stock:.2f}")
+        print("|", " | ".join(row), "|", flush=True)
 
 
-def write_model(folder: Path) -> Path:
-    """A trained model's folder as nnU-Net leaves it; its weights are random."""
-    plans = json.loads(PAPER_PLANS.read_text()) | {"foreground_intensity_properties_per_channel": {"0": {}}}
-    configuration = plans["configurations"]["3d_fullres"]
-    configuration |= {
-        "patch_size": PATCH,
-        "normalization_schemes": ["ZScoreNormalization"],
-        "use_mask_for_norm": [False],
-    }
-    arch_kwargs = configuration["architecture"]["arch_kwargs"]
-    arch_kwargs |= {"features_per_stage": [4, 8, 16, 32], "transformer": None}
-    labels = {"background": 0} | {f"class {label}": label for label in range(1, CLASSES)}
-    dataset = {"channel_names": {"0": "CT"}, "labels": labels, "numTraining": 1, "file_ending": ".nii.gz"}
-    network = get_network_from_plans(
-        configuration["architecture"]["network_class_name"],
-        arch_kwargs,
-        configuration["architecture"]["_kw_requires_import"],
-        1,
-        CLASSES,
+def peak_bytes(
+    work: Callable[[Tensor, dict[str, Any]], NDArray[Any]], shape: tuple[int, ...], scale: float
+) -> tuple[int, str]:
+    """How far a volume raises a process's peak of resident memory above that of a volume of one patch.
+
+    Args:
+        work: a prediction.
+        shape: of the volume.
+        scale: of the plan's spacing to the volume's.
+
+    Returns:
+        The bytes, and a digest of the segmentation.
+    """
+
+    def predict(of_shape: tuple[int, ...]) -> tuple[int, str]:
+        image = torch.rand(1, *(round(size / scale) for size in of_shape), generator=torch.manual_seed(0))
+        properties = {
+            "spacing": [1 / scale] * 3,
+            "shape_before_cropping": of_shape,
+            "shape_after_cropping_and_before_resampling": of_shape,
+            "bbox_used_for_cropping": [[0, size] for size in of_shape],
+        }
+        with contextlib.redirect_stdout(io.StringIO()):  # what nnU-Net's predictor says of its settings
+            segmentation = work(image, properties)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return peak, hashlib.sha256(segmentation.tobytes()).hexdigest()
+
+    def measure(results: Any) -> None:
+        before, _ = predict(PATCH)
+        peak, digest = predict(shape)
+        results.send((peak - before, digest))
+
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=measure, args=(sender,))
+    process.start()
+    sender.close()
+    result = receiver.recv()
+    process.join()
+    return result
+
+
+def as_nnunet(image: Tensor, properties: dict[str, Any]) -> NDArray[Any]:
+    """The segmentation by nnU-Net's own functions."""
+    predictor = loaded(nnUNetPredictor(use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False))
+    logits = predictor.predict_logits_from_preprocessed_data(image).numpy()
+    # nnU-Net's command keeps them until the next case, and its export process works on what it is sent.
+    received = pickle.loads(ForkingPickler.dumps(logits))
+    return convert_predicted_logits_to_segmentation_with_correct_shape(
+        received, predictor.plans_manager, predictor.configuration_manager, predictor.label_manager, properties
     )
-    model = folder / "nnUNetTrainer__nnUNetMISSUPlansPaper__3d_fullres"
-    (model / "fold_0").mkdir(parents=True)
-    (model / "plans.json").write_text(json.dumps(plans))
-    (model / "dataset.json").write_text(json.dumps(dataset))
-    checkpoint = {
-        "network_weights": network.state_dict(),
-        "trainer_name": "nnUNetTrainer",
-        "init_args": {"configuration": "3d_fullres", "plans": plans, "dataset_json": dataset, "fold": 0},
-        "inference_allowed_mirroring_axes": None,
+
+
+def as_missu(image: Tensor, properties: dict[str, Any]) -> NDArray[Any]:
+    """The segmentation as ``missu predict`` finds it."""
+    settings = {"use_mirroring": False, "device": torch.device("cpu"), "allow_tqdm": False}
+    predictor = loaded(ObservedPredictor(uncertainty=False, on_window=lambda share: None, **settings))
+    logits = predictor.predict_logits_from_preprocessed_data(image).numpy()
+    return segment(
+        logits, properties, predictor.plans_manager, predictor.configuration_manager, predictor.label_manager
+    )
+
+
+def loaded(predictor: nnUNetPredictor) -> nnUNetPredictor:
+    """The predictor with a small network of random weights."""
+    plans = PlansManager(json.loads(PAPER_PLANS.read_text()))
+    configuration = plans.get_configuration("3d_fullres")
+    configuration.configuration["patch_size"] = PATCH
+    dataset = {
+        "channel_names": {"0": "CT"},
+        "labels": {"background": 0} | {f"class {label}": label for label in range(1, CLASSES)},
+        "file_ending": ".nii.gz",
     }
-    torch.save(checkpoint, model / "fold_0" / "checkpoint_final.pth")
-    return model
-
-
-def write_image(folder: Path, shape: tuple[int, ...], spacing: float) -> Path:
-    """A folder with one volume of noise."""
-    folder.mkdir()
-    image = sitk.GetImageFromArray(np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8))
-    image.SetSpacing([spacing] * 3)
-    sitk.WriteImage(image, str(folder / "case_0000.nii.gz"), useCompression=False)
-    return folder
-
-
-def commands(model: Path, images: Path, output: Path) -> list[list[str]]:
-    """nnU-Net's command and ours for the same prediction, without mirroring or overlapping windows."""
-    scripts = Path(sys.executable).parent
-    stock = [str(scripts / "nnUNetv2_predict_from_modelfolder"), "-i", str(images), "-o", str(output), "-m", str(model)]
-    missu = [str(scripts / "missu"), "predict", str(images), "-o", str(output), "-m", str(model), "-f", "0"]
-    return [
-        [*stock, "-f", "0", "-step_size", "1", "--disable_tta", "-device", "cpu", "-npp", "1", "-nps", "1"],
-        [*missu, "--step", "1", "--no-tta", "--device", "cpu", "--engine", "pytorch"],
-    ]
-
-
-def peak_bytes(command: list[str]) -> int:
-    """Highest memory of a command's processes together."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
-    peak = 0
-    while process.poll() is None:
-        peak = max(peak, sum(proportional_bytes(pid) for pid in descendants(process.pid)))
-        time.sleep(0.05)
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
-    return peak
-
-
-def descendants(pid: int) -> list[int]:
-    """A process and all below it."""
-    found = [pid]
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            found += [below for child in task.read_text().split() for below in descendants(int(child))]
-        except OSError:  # it has ended meanwhile
-            continue
-    return found
-
-
-def proportional_bytes(pid: int) -> int:
-    """Memory of a process, of shared pages its share; 0 once it has ended."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    torch.manual_seed(0)
+    network = nn.Conv3d(1, CLASSES, 3, padding=1)  # what it computes is all the same to the memory of the logits
+    predictor.manual_initialization(
+        network,
+        plans,
+        configuration,
+        [network.state_dict()],
+        dataset,
+        "nnUNetTrainer",
+        inference_allowed_mirroring_axes=None,
+    )
+    predictor.tile_step_size = 1
+    return predictor
 
 
 if __name__ == "__main__":
