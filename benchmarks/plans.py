@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 FINGERPRINTS = Path(__file__).parent / "fingerprints"
 PLANNERS = ("ExperimentPlanner", "MISSUPlanner", "nnUNetPlannerResEncL", "MISSUPlannerL")
 """nnU-Net's planner before ours of the same memory target."""
@@ -65,7 +67,7 @@ def describe(network: PlannedNetwork) -> str:
     """The network in a cell of the table."""
     words = [
         f"{network.parameters / 1e6:.1f} M",
-        f"{network.macs / 1e9:.3g} GMAC",
+        f"{np.format_float_positional(network.macs / 1e9, 3, fractional=False, trim='-')} GMAC",
         f"{network.batch_size} × {'×'.join(map(str, network.patch_size))}",
     ]
     if transformer := network.arch_kwargs.get("transformer"):
