@@ -1,0 +1,85 @@
+"""The pages of the site that are made from the code and from the repository's own files, as a hook of MkDocs.
+
+README, CONTRIBUTING and CHANGELOG are pages; so are every command, every hyper-parameter and the Python API. A link to
+a file of the repository outside ``docs/`` takes the file along.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import griffe
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = "missu_nnunet"
+REPOSITORY_PAGES = {"index.md": "README.md", "contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
+
+_OUTSIDE = re.compile(r"\]\(\.\./([^)#]+)\)")  # of docs/, in a page
+
+
+def commands() -> str:
+    """Every command with its arguments and options, as Typer documents them."""
+    command = [sys.executable, "-m", "typer", f"{PACKAGE}.cli.main", "utils", "docs", "--name", "missu"]
+    text = subprocess.run([*command, "--title", "Commands"], check=True, capture_output=True, text=True).stdout
+    return re.sub(r"^\* `--(install|show)-completion`.*\n", "", text, flags=re.MULTILINE)
+
+
+def hyperparameters() -> str:
+    """A table of the hyper-parameters: type, default and what each is."""
+    knobs = griffe.load(f"{PACKAGE}.hyperparameters", search_paths=[ROOT])["Hyperparameters"]
+    text, attributes, *_ = knobs.docstring.parse("google")
+    lines = ["# Hyper-parameters", "", text.value, "", "| name | type | default | |", "|---|---|---|---|"]
+    for attribute in attributes.value:
+        member = knobs[attribute.name]
+        kind = str(member.annotation).replace(" | ", " or ")  # "|" ends a cell
+        description = " ".join(attribute.description.split())
+        lines.append(f"| `{attribute.name}` | `{kind}` | `{member.value}` | {description} |")
+    return "\n".join(lines)
+
+
+def api(package: Path) -> str:
+    """The public modules of a package, which mkdocstrings documents."""
+    modules = sorted(file.stem for file in package.glob("[!_]*.py"))
+    lines = [
+        f"# {PACKAGE}.{package.name}",
+        "",
+        f"::: {PACKAGE}.{package.name}",
+        "    options: {show_root_heading: false}",
+    ]
+    for module in modules:
+        lines += ["", f"::: {PACKAGE}.{package.name}.{module}"]
+    return "\n".join(lines)
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the generated pages, and the files of the repository that pages link to."""
+    pages = {"commands.md": commands(), "hyperparameters.md": hyperparameters()}
+    pages |= {page: _as_page((ROOT / file).read_text()) for page, file in REPOSITORY_PAGES.items()}
+    for init in sorted((ROOT / PACKAGE).glob("*/__init__.py")):
+        if init.parent.name != "cli":  # commands are documented as commands
+            pages[f"api/{init.parent.name}.md"] = api(init.parent)
+    for name, content in pages.items():
+        files.append(File.generated(config, name, content=content))
+    linked = {link for page in files.documentation_pages() for link in _OUTSIDE.findall(page.content_string)}
+    for link in linked:
+        if not (ROOT / link).is_file():
+            raise PluginError(f"{link}: a page links to it, but there is no such file in the repository")
+        files.append(File.generated(config, link, abs_src_path=str(ROOT / link)))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Links to files outside ``docs/`` lead to the copies that the site has."""
+    return _OUTSIDE.sub(r"](\1)", markdown)
+
+
+def _as_page(text: str) -> str:
+    """A file of the repository as a page in ``docs/``: what lies in ``docs/`` is beside it, all else above."""
+    text = re.sub(r"(\]\()(?!docs/|[a-z]+:|#)", r"\1../", text)
+    for page, file in REPOSITORY_PAGES.items():
+        text = text.replace(f"](../{file})", f"]({page})")
+    return re.sub(r"(\]\(|src=\")docs/", r"\1", text)
