@@ -19,6 +19,7 @@ from missu_nnunet.cli.evaluate import evaluate
 from missu_nnunet.cli.examples import examples
 from missu_nnunet.cli.info import info
 from missu_nnunet.cli.inspect import inspect
+from missu_nnunet.cli.model_card import model_card
 from missu_nnunet.cli.predict import predict
 from missu_nnunet.cli.report import report
 from missu_nnunet.errors import InputError, end_with, is_about_a_path
@@ -74,6 +75,7 @@ app.command(
     epilog=examples(
         f"missu predict scan.nii.gz -o predictions -m {_MODEL}",
         f"missu predict imagesTs -o predictions -m {_MODEL} -f 0,1 --uncertainty --overlays",
+        "missu predict imagesTs -o predictions -m model.zip -c 3d_fullres --continue",
     )
 )(predict)
 app.command(
@@ -97,6 +99,7 @@ app.command(
 )(report)
 app.command(epilog=examples("missu inspect checkpoint_final.pth", "missu inspect model.zip --json"))(inspect)
 app.add_typer(weights.app, name="weights")
+app.command("model-card", epilog=examples(f"missu model-card {_MODEL} -o README.md"))(model_card)
 
 
 def _end_with_usage(error: Any) -> NoReturn:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +16,8 @@ from missu_nnunet.terminal import Words, progress_bar, say
 from missu_nnunet.text import counted, duration
 
 if TYPE_CHECKING:
-    from missu_nnunet.prediction.cases import PredictedCase
+    from missu_nnunet.prediction.cases import PredictedCase, Wanted
+    from missu_nnunet.prediction.predictor import ObservedPredictor
 
 
 def predict(
@@ -21,8 +25,13 @@ def predict(
         list[Path], typer.Argument(metavar="INPUT…", help="A folder of images as nnU-Net takes it, or single files.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the predictions.")],
-    model: Annotated[
-        Path, typer.Option("--model", "-m", help="A trained model's folder, Trainer__Plans__configuration.")
+    models: Annotated[
+        list[Path],
+        typer.Option(
+            "--model",
+            "-m",
+            help="A trained model's folder, Trainer__Plans__configuration, or its zip. Several are an ensemble.",
+        ),
     ],
     folds: Annotated[
         str, typer.Option("--folds", "-f", help="Comma-separated, such as 0,1. Otherwise all with a checkpoint.")
@@ -34,6 +43,18 @@ def predict(
         bool, typer.Option("--uncertainty", help="Write a map of the entropy over folds and mirrorings.")
     ] = False,
     overlays: Annotated[bool, typer.Option("--overlays", help="Write a picture of every case.")] = False,
+    probabilities: Annotated[
+        bool, typer.Option("--save-probabilities", help="Write the classes' probabilities, as nnUNetv2_predict does.")
+    ] = False,
+    postprocessing: Annotated[
+        bool, typer.Option(help="Apply nnU-Net's post-processing, where it was determined for the model.")
+    ] = True,
+    resume: Annotated[
+        bool, typer.Option("--continue", help="Predict only what an interrupted run with these settings left.")
+    ] = False,
+    configuration: Annotated[
+        str | None, typer.Option("-c", help="Which model of a zip, if it holds several, such as 3d_fullres.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cuda, cpu or mps. Otherwise the fastest there is.")] = None,
     engine: Annotated[
         str,
@@ -43,7 +64,10 @@ def predict(
     ] = "auto",
     trust: Trusted = None,
 ) -> None:
-    """Predict as nnUNetv2_predict does, with the time it takes, volumes, and on request uncertainty and pictures."""
+    """Predict as nnUNetv2_predict does, with the time it takes, volumes, and on request uncertainty and pictures.
+
+    nnU-Net's post-processing is applied where nnUNetv2_find_best_configuration determined one.
+    """
     if not 0 < step <= 1:
         raise InputError(f"--step {step:g}: expected a share of the patch above 0 and up to 1, such as 0.5")
     if output.exists() and not output.is_dir():
@@ -53,47 +77,93 @@ def predict(
     from missu_nnunet.datasets.images import model_reader
     from missu_nnunet.datasets.inputs import find_cases
     from missu_nnunet.nnunet.dataset import read_dataset
-    from missu_nnunet.prediction.cases import predict_cases
+    from missu_nnunet.prediction.cases import Wanted, predict_cases
     from missu_nnunet.prediction.engines.choice import choose_engine
-    from missu_nnunet.prediction.model import default_device, load_model
+    from missu_nnunet.prediction.model import check_ensemble, default_device, load_model
+    from missu_nnunet.prediction.postprocessing import find_postprocessing
+    from missu_nnunet.prediction.resume import begin, finished_cases
+    from missu_nnunet.weights.zipped_model import model_folder
 
     device = device or ("cpu" if engine.startswith("openvino") else default_device())
     engine = choose_engine(engine, device)
-    dataset = read_dataset(model)
-    cases = find_cases(inputs, dataset, model_reader(model))
-    if output.resolve() in {file.parent.resolve() for files in cases.values() for file in files}:
-        raise InputError(f"{output}: holds the images; choose another folder for the predictions")
-
-    columns = (
-        Words("{task.description}"),
-        BarColumn(),
-        Words("{task.completed:.1f}/{task.total} cases"),
-        TimeElapsedColumn(),
-        Words("left:"),
-        TimeRemainingColumn(),
-    )
-    with progress_bar(*columns) as progress:
-        task = progress.add_task("loading", total=len(cases))
-        done: list[PredictedCase] = []
-        predictor = load_model(
-            model,
-            folds=[fold.strip() for fold in folds.split(",") if fold.strip()],
-            checkpoint=checkpoint,
-            device=device,
-            engine=engine,
-            tta=tta,
-            step=step,
-            uncertainty=uncertainty,
-            on_window=lambda share: progress.update(task, completed=len(done) + share),
+    with contextlib.ExitStack() as opened:
+        folders = [opened.enter_context(model_folder(model, configuration)) for model in models]
+        dataset = read_dataset(folders[0])
+        cases = find_cases(inputs, dataset, model_reader(folders[0]))
+        if output.resolve() in {file.parent.resolve() for files in cases.values() for file in files}:
+            raise InputError(f"{output}: holds the images; choose another folder for the predictions")
+        wanted = Wanted(
+            overlays=overlays,
+            probabilities=probabilities,
+            postprocessing=find_postprocessing(folders) if postprocessing else None,
         )
-        folds_used = counted(len(predictor.list_of_parameters), "fold")
-        say(f"{counted(len(cases), 'case')}, {folds_used}, on {predictor.device} with {engine}")
-        progress.update(task, description="predicting")
-        for case in predict_cases(predictor, cases, dataset, output, overlays=overlays):
-            done.append(case)
-            progress.update(task, completed=len(done))
-            say(_line(case, done, len(cases)))
-    say(f"{output}: {counted(len(done), 'segmentation')}, and their volumes in volumes.csv")
+        settings = {
+            "models": [str(model.resolve()) for model in models],
+            **{"folds": folds, "checkpoint": checkpoint, "tta": tta, "step": step, "engine": engine},
+            **{"uncertainty": uncertainty, "overlays": overlays, "probabilities": probabilities},
+            "postprocessing": wanted.postprocessing is not None,
+        }
+        finished = finished_cases(output, settings, cases, dataset.file_ending) if resume else set()
+
+        columns = (
+            Words("{task.description}"),
+            BarColumn(),
+            Words("{task.completed:.1f}/{task.total} cases"),
+            TimeElapsedColumn(),
+            Words("left:"),
+            TimeRemainingColumn(),
+        )
+        with progress_bar(*columns) as progress:
+            open_cases = len(cases) - len(finished)
+            task = progress.add_task("loading", total=open_cases)
+            done: list[PredictedCase] = []
+
+            def show(number: int, share: float) -> None:
+                progress.update(task, completed=len(done) + (number + share) / len(folders))
+
+            predictors = [
+                load_model(
+                    folder,
+                    folds=[fold.strip() for fold in folds.split(",") if fold.strip()],
+                    checkpoint=checkpoint,
+                    device=device,
+                    engine=engine,
+                    tta=tta,
+                    step=step,
+                    uncertainty=uncertainty,
+                    on_window=partial(show, number),
+                )
+                for number, folder in enumerate(folders)
+            ]
+            check_ensemble(predictors, models)
+            begin(output, settings)
+            folds_used = counted(sum(len(predictor.list_of_parameters) for predictor in predictors), "fold")
+            ensemble = f"{len(predictors)} models, " if len(predictors) > 1 else ""
+            say(f"{counted(len(cases), 'case')}, {ensemble}{folds_used}, on {predictors[0].device} with {engine}")
+            for said in _said_beforehand(predictors, models, wanted, len(finished)):
+                say(said)
+            progress.update(task, description="predicting")
+            for case in predict_cases(predictors, cases, dataset, output, wanted, finished):
+                done.append(case)
+                progress.update(task, completed=len(done))
+                say(_line(case, done, open_cases))
+    say(f"{output}: {counted(len(cases), 'segmentation')}, and their volumes in volumes.csv")
+
+
+def _said_beforehand(
+    predictors: Sequence[ObservedPredictor], models: Sequence[Path], wanted: Wanted, finished: int
+) -> Iterator[str]:
+    """What the segmentations are besides the models' word."""
+    if finished:
+        yield f"{counted(finished, 'segmentation')} there already"
+    if wanted.postprocessing:
+        yield f"post-processing as determined: {wanted.postprocessing.source.parent.name}/postprocessing.json"
+    for predictor, model in zip(predictors, models, strict=True):
+        if predictor.uncertainty:
+            if predictor.temperature == 1:
+                yield f"uncertainty: not calibrated; missu weights calibrate {model} does it"
+            else:
+                yield f"uncertainty: calibrated, temperature {predictor.temperature:.3f}"
 
 
 def _line(case: PredictedCase, done: list[PredictedCase], total: int) -> str:

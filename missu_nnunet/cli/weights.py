@@ -60,23 +60,83 @@ def from_nnunet(
     _report(result, out)
     if result.dropped:
         say("first outputs: differ from the stock network's, whose deeper stages gave way to the Transformer")
-    elif any(name.startswith("decoder.") for name in result.new) or len(set(result.input_channels)) > 1:
+    elif result.new_classes or len(set(result.input_channels)) > 1:
         say("first outputs: differ from the stock network's, because classes or input channels do")
     else:
         say("first outputs: the stock network's; with -pretrained_weights up to the segmentation layers")
 
 
 @app.command(
+    epilog=examples("missu weights from-nnssl checkpoint_final.pth started.pth --plans nnUNetMISSUPlansL.json")
+)
+def from_nnssl(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint of nnssl.")],
+    out: Output,
+    plans: Plans,
+    configuration: Configuration = "3d_fullres",
+    trust: Trusted = None,
+) -> None:
+    """Start MISSU's encoder from one that nnssl pre-trained without labels; the rest begins anew.
+
+    The result is for nnUNetv2_train -pretrained_weights.
+    """
+    from missu_nnunet.weights import transfer
+
+    _report(transfer.from_nnssl(checkpoint, out, plans, configuration), out)
+
+
+@app.command(
     epilog=examples(
         "missu weights export checkpoint_final.pth missu.safetensors",
         "missu weights export checkpoint_final.pth missu.onnx",
+        "missu weights export MISSUTrainer__nnUNetMISSUPlans__3d_fullres missu-model",
     )
 )
-def export(checkpoint: Checkpoint, out: Output, trust: Trusted = None) -> None:
-    """Write the inference network of a MISSU checkpoint as .safetensors or .onnx, by OUT's suffix."""
+def export(
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="A checkpoint; for a folder also a trained model's folder.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="x.safetensors, x.onnx, or a folder.")],
+    trust: Trusted = None,
+) -> None:
+    """Write a MISSU model for use without nnU-Net, in the form that OUT chooses.
+
+    x.safetensors: the inference network's weights. x.onnx: the network for one patch. A folder: all that segments
+    images with onnxruntime alone, with a script that does it.
+    """
+    from missu_nnunet.weights.bundle import export_bundle
     from missu_nnunet.weights.export import export
 
-    say(f"{out}: {export(checkpoint, out)}")
+    if out.suffix:
+        say(f"{out}: {export(source, out)}")
+    else:
+        from missu_nnunet.report.model_card import model_card
+
+        say(f"{out}: {export_bundle(source, out, model_card(source) if source.is_dir() else '')}")
+
+
+@app.command(epilog=examples("missu weights calibrate MISSUTrainer__nnUNetMISSUPlans__3d_fullres"))
+def calibrate(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A trained model's folder.")],
+    references: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the cases' segmentations. Otherwise the dataset's in nnUNet_preprocessed."),
+    ] = None,
+) -> None:
+    """Fit a temperature that makes the model's probabilities honest; missu predict --uncertainty then uses it.
+
+    It is fitted on the folds' validation, whose probabilities nnUNetv2_train --npz saves.
+    """
+    from missu_nnunet.prediction.temperature import FILE
+    from missu_nnunet.weights.calibration import calibrate, find_references
+
+    found = calibrate(model, references or find_references(model))
+    before, after = (reliability.expected_calibration_error for reliability in found.reliabilities)
+    say(
+        f"{model / FILE}: temperature {found.temperature:.3f}, fitted on {found.voxels:,} voxels of {found.cases} cases"
+    )
+    say(f"expected calibration error: {before:.4f} before, {after:.4f} after")
+    say(f"negative log-likelihood: {found.likelihoods[0]:.4f} before, {found.likelihoods[1]:.4f} after")
 
 
 def _report(result: Transfer, out: Path) -> None:

@@ -72,6 +72,35 @@ def read_checkpoint(file: Path | IO[bytes], name: str) -> dict[str, Any]:
     Raises:
         InputError: if it is missing or broken, would run code, or is not a checkpoint of nnU-Net.
     """
+    checkpoint = _load(file, name)
+    if not _is_checkpoint(checkpoint):
+        found = str(sorted(map(str, checkpoint)) if isinstance(checkpoint, dict) else type(checkpoint).__name__)
+        raise InputError(
+            f"{name}: found {printable(found)}, expected nnU-Net's checkpoint with network_weights and init_args; "
+            "give one that nnUNetv2_train wrote"
+        )
+    check_names(checkpoint["init_args"], name)
+    return checkpoint
+
+
+def read_pretrained(file: Path) -> dict[str, Any]:
+    """Read the weights that nnssl, nnU-Net's self-supervised pre-training, saved, as :func:`read_checkpoint` does.
+
+    Raises:
+        InputError: if the file is missing or broken, would run code, or is not a checkpoint of nnssl.
+    """
+    checkpoint = _load(file, str(file))
+    weights = checkpoint.get("network_weights") if isinstance(checkpoint, dict) else None
+    if not isinstance(weights, dict) or "nnssl_adaptation_plan" not in checkpoint:
+        raise InputError(
+            f"{file}: expected a checkpoint of nnssl, with network_weights and nnssl_adaptation_plan; for one of "
+            "nnU-Net use missu weights from-nnunet"
+        )
+    return weights
+
+
+def _load(file: Path | IO[bytes], name: str) -> Any:
+    """What a file holds that ``torch.save`` wrote, in plain types."""
     with ExitStack() as opened:
         if isinstance(file, Path):
             check_is_file(file, "give a checkpoint, e.g. fold_0/checkpoint_final.pth")
@@ -90,17 +119,9 @@ def read_checkpoint(file: Path | IO[bytes], name: str) -> dict[str, Any]:
             file.seek(0)
             with torch.serialization.safe_globals(_NUMPY), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about unusual files
-                checkpoint = _plain(torch.load(file, map_location="cpu", weights_only=True))
+                return _plain(torch.load(file, map_location="cpu", weights_only=True))
         except Exception as error:  # a broken pickle can raise anything
             raise InputError(f"{name}: {_unreadable(error)}") from None
-    if not _is_checkpoint(checkpoint):
-        found = str(sorted(map(str, checkpoint)) if isinstance(checkpoint, dict) else type(checkpoint).__name__)
-        raise InputError(
-            f"{name}: found {printable(found)}, expected nnU-Net's checkpoint with network_weights and init_args; "
-            "give one that nnUNetv2_train wrote"
-        )
-    check_names(checkpoint["init_args"], name)
-    return checkpoint
 
 
 def _plain(value: Any) -> Any:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,8 @@ from typing import Any, TypeVar
 import numpy as np
 import SimpleITK as sitk
 import torch
+from nnunetv2.ensembling.ensemble import merge_files
+from nnunetv2.inference.export_prediction import export_prediction_from_logits
 from numpy.typing import NDArray
 
 from missu_nnunet.datasets.images import FILE_ENDINGS, check_whole, read_image
@@ -22,11 +25,15 @@ from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL, write_csv, write_json
 from missu_nnunet.nnunet.dataset import RawDataset
 from missu_nnunet.pictures.predictions import save_prediction
-from missu_nnunet.prediction.predictor import ObservedPredictor
+from missu_nnunet.prediction.postprocessing import Postprocessing
+from missu_nnunet.prediction.predictor import ObservedPredictor, entropy
 from missu_nnunet.prediction.segmentation import segment
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
+
+Preprocessed = tuple[torch.Tensor, dict[str, Any]]
+"""An image as one model sees it, and nnU-Net's properties of it."""
 
 
 @dataclass(frozen=True)
@@ -46,39 +53,62 @@ class PredictedCase:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What to write beside the segmentations, and what to make of them.
+
+    Attributes:
+        overlays: pictures.
+        probabilities: as ``nnUNetv2_predict --save_probabilities`` writes them, before any post-processing.
+        postprocessing: what stays of the segmentations, if not all.
+    """
+
+    overlays: bool = False
+    probabilities: bool = False
+    postprocessing: Postprocessing | None = None
+
+
 def predict_cases(
-    predictor: ObservedPredictor, cases: Cases, dataset: RawDataset, output: Path, *, overlays: bool
+    predictors: Sequence[ObservedPredictor],
+    cases: Cases,
+    dataset: RawDataset,
+    output: Path,
+    wanted: Wanted,
+    finished: Collection[str] = (),
 ) -> Iterator[PredictedCase]:
     """Predict and write every case; each is yielded when its files are in place.
 
     Into `output` go the segmentations, as nnU-Net writes them, dataset.json and plans.json; uncertainty maps into
-    ``uncertainty/``, pictures into ``overlays/``, and ``volumes.csv`` at the end.
+    ``uncertainty/``, pictures into ``overlays/``, and ``volumes.csv`` at the end. Several models are an ensemble, as
+    that of ``nnUNetv2_ensemble``: the mean of their probabilities decides.
 
     Args:
-        predictor: loaded.
+        predictors: a loaded one for each model.
         cases: what to predict.
-        dataset: the model's.
+        dataset: the first model's.
         output: folder.
-        overlays: whether to draw pictures.
+        wanted: what else to write.
+        finished: cases whose segmentation is there already; they are not predicted again.
 
     Raises:
         InputError: an image cannot be read or preprocessed, or the folder cannot be written.
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
-        write_json(predictor.dataset_json, output / "dataset.json")
-        write_json(predictor.plans_manager.plans, output / "plans.json")
-        volumes = {}
+        write_json(predictors[0].dataset_json, output / "dataset.json")
+        write_json(predictors[0].plans_manager.plans, output / "plans.json")
+        ending = dataset.file_ending
+        volumes = {case: _volumes(sitk.ReadImage(str(output / f"{case}{ending}")), dataset) for case in finished}
+        open_cases = {case: files for case, files in cases.items() if case not in finished}
         # The next case is read and preprocessed while the network sees this one.
         with ThreadPoolExecutor(1) as pool:
-            preprocessed = _one_ahead(pool, partial(_preprocess, predictor), cases.values())
+            preprocessed = _one_ahead(pool, partial(_preprocess, predictors), open_cases.values())
             started = time.monotonic()
-            for case, (data, properties) in zip(cases, preprocessed, strict=True):
-                images = cases[case] if overlays else []
-                volumes[case] = _predict_case(predictor, case, data, properties, dataset, output, images)
+            for (case, files), images in zip(open_cases.items(), preprocessed, strict=True):
+                volumes[case] = _predict_case(predictors, case, files, images, dataset, output, wanted)
                 yield PredictedCase(case, volumes[case], time.monotonic() - started)
                 started = time.monotonic()
-        write_csv(_volume_rows(volumes), output / "volumes.csv")
+        write_csv(_volume_rows({case: volumes[case] for case in cases}), output / "volumes.csv")
     except OSError as error:
         raise InputError(f"{output}: cannot be written ({error.strerror or error}); choose another place") from error
 
@@ -95,56 +125,68 @@ def _one_ahead(pool: Executor, function: Callable[[Given], Found], values: Itera
         yield waiting.result()
 
 
-def _preprocess(predictor: ObservedPredictor, files: list[Path]) -> tuple[torch.Tensor, dict[str, Any]]:
+def _preprocess(predictors: Sequence[ObservedPredictor], files: list[Path]) -> list[Preprocessed]:
+    """The image as each model sees it."""
     for file in files:
         check_whole(file)
-    configuration = predictor.configuration_manager
-    try:
-        data, _, properties = configuration.preprocessor_class(verbose=False).run_case(
-            list(map(str, files)), None, predictor.plans_manager, configuration, predictor.dataset_json
-        )
-    except Exception as error:  # readers of images raise whatever they like
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"{files[0]}: nnU-Net cannot read or preprocess it ({lines[-1]}); replace the file") from error
-    return torch.from_numpy(data).to(dtype=torch.float32, memory_format=torch.contiguous_format), properties
+    found = []
+    for predictor in predictors:
+        configuration = predictor.configuration_manager
+        try:
+            data, _, properties = configuration.preprocessor_class(verbose=False).run_case(
+                list(map(str, files)), None, predictor.plans_manager, configuration, predictor.dataset_json
+            )
+        except Exception as error:  # readers of images raise whatever they like
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise InputError(
+                f"{files[0]}: nnU-Net cannot read or preprocess it ({lines[-1]}); replace the file"
+            ) from error
+        tensor = torch.from_numpy(data).to(dtype=torch.float32, memory_format=torch.contiguous_format)
+        found.append((tensor, properties))
+    return found
 
 
 def _predict_case(
-    predictor: ObservedPredictor,
+    predictors: Sequence[ObservedPredictor],
     case: str,
-    data: torch.Tensor,
-    properties: dict[str, Any],
+    files: Sequence[Path],
+    preprocessed: list[Preprocessed],
     dataset: RawDataset,
     output: Path,
-    images: Sequence[Path],
+    wanted: Wanted,
 ) -> dict[str, ClassVolume]:
-    """Write the case's files: all of them into a folder beside, then each to its place, the segmentation last.
-
-    With its `images`, by channel, also a picture.
-    """
-    logits = predictor.predict_logits_from_preprocessed_data(data)
+    """Write the case's files: all of them into a folder beside, then each to its place, the segmentation last."""
+    first = predictors[0]
+    # As arrays: nnU-Net's resampling rounds tensors differently, and its command gives it an array.
+    logits = [
+        predictor.predict_logits_from_preprocessed_data(data).numpy()
+        for predictor, (data, _) in zip(predictors, preprocessed, strict=True)
+    ]
+    all_properties = [properties for _, properties in preprocessed]
     beside = output / f"{PARTIAL}{case}"
     shutil.rmtree(beside, ignore_errors=True)  # of a run that was killed
     beside.mkdir()
     try:
+        _export(predictors, logits, all_properties, beside / case, wanted.probabilities)
         name = f"{case}{dataset.file_ending}"
-        plans = predictor.plans_manager
-        # As an array: nnU-Net's resampling rounds tensors differently, and its command gives it an array.
-        found = segment(logits.numpy(), properties, plans, predictor.configuration_manager, predictor.label_manager)
-        plans.image_reader_writer_class().write_seg(found, str(beside / name), properties)
+        if wanted.postprocessing:
+            wanted.postprocessing.apply(beside / name, first.plans_manager.image_reader_writer_class())
         segmentation = sitk.ReadImage(str(beside / name))
         moves = []
         uncertainty = None
-        if predictor.uncertainty:
-            uncertainty = _placed(predictor.entropy(properties), segmentation, predictor)
+        if first.uncertainty:
+            posteriors = zip(*map(ObservedPredictor.posterior, predictors, all_properties), strict=True)
+            mean = (sum(of_class) / len(predictors) for of_class in posteriors)
+            values = entropy(mean, first.label_manager.has_regions)
+            uncertainty = _placed(values, segmentation, first)
             ending = dataset.file_ending if dataset.file_ending in FILE_ENDINGS else ".nii.gz"
             sitk.WriteImage(uncertainty, str(beside / f"uncertainty{ending}"), True)
             moves.append((f"uncertainty{ending}", output / "uncertainty" / f"{case}{ending}"))
-        if images:
-            channels = {name: read_image(file) for name, file in zip(dataset.channels, images, strict=False)}
+        if wanted.overlays:
+            channels = {name: read_image(file) for name, file in zip(dataset.channels, files, strict=False)}
             save_prediction(case, channels, segmentation, uncertainty, dataset.regions, beside / "overlay.png")
             moves.append(("overlay.png", output / "overlays" / f"{case}.png"))
-        others = [file.name for file in beside.iterdir() if file.name.startswith(case) and file.name != name]
+        others = [file.name for file in beside.glob(f"{glob.escape(case)}*") if file.name != name]
         moves += [(file, output / file) for file in (*others, name)]
         for source, target in moves:
             target.parent.mkdir(exist_ok=True)
@@ -152,6 +194,47 @@ def _predict_case(
         return _volumes(segmentation, dataset)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _export(
+    predictors: Sequence[ObservedPredictor],
+    logits: list[NDArray[np.float16]],
+    properties: list[dict[str, Any]],
+    target: Path,
+    probabilities: bool,
+) -> None:
+    """Write the segmentation as nnU-Net does, of several models as its ``nnUNetv2_ensemble`` does."""
+    first = predictors[0]
+    writer = first.plans_manager.image_reader_writer_class()
+    if len(predictors) == 1 and not probabilities:
+        labels = segment(
+            logits[0], properties[0], first.plans_manager, first.configuration_manager, first.label_manager
+        )
+        writer.write_seg(labels, f"{target}{first.dataset_json['file_ending']}", properties[0])
+        return
+    several = len(predictors) > 1
+    files = []
+    for number, (predictor, found, case) in enumerate(zip(predictors, logits, properties, strict=True)):
+        files.append(target.parent / f"model_{number}" / target.name if several else target)
+        files[-1].parent.mkdir(exist_ok=True)
+        export_prediction_from_logits(
+            found,
+            case,
+            predictor.configuration_manager,
+            predictor.plans_manager,
+            predictor.dataset_json,
+            str(files[-1]),
+            save_probabilities=True,
+        )
+    if several:
+        merge_files(
+            [f"{file}.npz" for file in files],
+            str(target),
+            first.dataset_json["file_ending"],
+            writer,
+            first.label_manager,
+            probabilities,
+        )
 
 
 def _placed(values: NDArray[np.float32], segmentation: sitk.Image, predictor: ObservedPredictor) -> sitk.Image:

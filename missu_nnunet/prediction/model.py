@@ -19,6 +19,7 @@ from missu_nnunet.nnunet.checkpoint import read_checkpoint
 from missu_nnunet.nnunet.names import check_names
 from missu_nnunet.prediction.engines.choice import network_on
 from missu_nnunet.prediction.predictor import ObservedPredictor
+from missu_nnunet.prediction.temperature import read_temperature
 
 
 def load_model(
@@ -43,7 +44,7 @@ def load_model(
         engine: what runs the network, see :func:`missu_nnunet.prediction.engines.choice.choose_engine`.
         tta: mirror, as the training allows.
         step: of the sliding window, as a share of the patch.
-        uncertainty: see :class:`ObservedPredictor`.
+        uncertainty: see :class:`ObservedPredictor`; calibrated where the model is.
         on_window: likewise.
 
     Raises:
@@ -67,6 +68,7 @@ def load_model(
     with contextlib.redirect_stdout(io.StringIO()):  # what nnU-Net says of its defaults
         predictor = ObservedPredictor(
             uncertainty=uncertainty,
+            temperature=read_temperature(folder) or 1.0,
             on_window=on_window,
             tile_step_size=step,
             use_mirroring=tta,
@@ -103,6 +105,31 @@ def _swap_network(predictor: ObservedPredictor, engine: str) -> None:
             f"--engine {engine}: cannot run this model's network ({reason}); use --engine pytorch"
         ) from error
     predictor.network = network
+
+
+def check_ensemble(predictors: Sequence[ObservedPredictor], models: Sequence[Path]) -> None:
+    """Make sure that several models take the same images and give the same classes.
+
+    Args:
+        predictors: loaded.
+        models: what messages call them.
+
+    Raises:
+        InputError: if they do not.
+    """
+
+    def described(predictor: ObservedPredictor) -> dict[str, object]:
+        dataset_json = predictor.dataset_json
+        return {key: dataset_json.get(key) for key in ("labels", "channel_names", "file_ending", "regions_class_order")}
+
+    first = described(predictors[0])
+    for predictor, model in zip(predictors[1:], models[1:], strict=True):
+        for key, value in described(predictor).items():
+            if value != first[key]:
+                raise InputError(
+                    f"{model}: its {key} are {value}, those of {models[0]} are {first[key]}; only models of the same "
+                    "images and classes can be an ensemble"
+                )
 
 
 def default_device() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, combinations
 from typing import Any
 
@@ -13,6 +13,7 @@ from acvl_utils.cropping_and_padding.padding import pad_nd_image
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 from numpy.typing import NDArray
+from scipy.special import entr
 from torch import Tensor
 
 from missu_nnunet.prediction.segmentation import resample
@@ -25,12 +26,16 @@ class ObservedPredictor(nnUNetPredictor):
     nnU-Net itself averages logits, which cannot tell members that disagree from members that are unsure.
 
     Attributes:
+        temperature: what the members' logits are divided by for that posterior; the segmentation is as without.
         on_window: called with the share of the case that is done, 0 to 1.
     """
 
-    def __init__(self, *, uncertainty: bool, on_window: Callable[[float], None], **settings: Any) -> None:
+    def __init__(
+        self, *, uncertainty: bool, temperature: float, on_window: Callable[[float], None], **settings: Any
+    ) -> None:
         super().__init__(**settings)
         self.uncertainty = uncertainty
+        self.temperature = temperature
         self.on_window = on_window
         self._windows: Iterator[tuple[slice, ...]] = iter(())
         self._windows_done = 0
@@ -39,7 +44,7 @@ class ObservedPredictor(nnUNetPredictor):
         self._posterior_of_folds = torch.empty(0)
 
     def predict_logits_from_preprocessed_data(self, data: Tensor) -> Tensor:
-        """As nnU-Net's; the case's mean posterior is then that of :meth:`entropy`."""
+        """As nnU-Net's; the case's mean posterior is then that of :meth:`posterior`."""
         self._windows_done = 0
         self._posterior_of_folds = torch.zeros(())
         return super().predict_logits_from_preprocessed_data(data)
@@ -107,7 +112,7 @@ class ObservedPredictor(nnUNetPredictor):
     def _add_posterior(self, outputs: list[Tensor], window: tuple[slice, ...]) -> None:
         """Add the mirrorings' mean posterior, in the place and with the weights of the window."""
         posterior = sum(
-            self.label_manager.apply_inference_nonlin(torch.flip(output, axes)[0])
+            self.label_manager.apply_inference_nonlin(torch.flip(output, axes)[0] / self.temperature)
             for output, axes in zip(outputs, self._mirrorings(outputs[0].ndim), strict=True)
         ) / len(outputs)
         gaussian = compute_gaussian(
@@ -123,33 +128,42 @@ class ObservedPredictor(nnUNetPredictor):
         shifted = [axis + 2 for axis in axes or ()]
         return list(chain.from_iterable(combinations(shifted, count) for count in range(len(shifted) + 1)))
 
-    def entropy(self, properties: dict[str, Any]) -> NDArray[np.float32]:
-        """The entropy of the last case's mean posterior, in the image's shape: 0 where all members are sure.
+    def posterior(self, properties: dict[str, Any]) -> Iterator[NDArray[np.float32]]:
+        """The last case's mean posterior, class by class, each in the image's shape; what is cropped is background.
 
-        Of labels it is that of the distribution over the classes, divided by the logarithm of their number, so that 1
-        is an even distribution; of regions the mean of the regions' own entropies, in bits. Outside what nnU-Net
-        crops away as empty it is 0.
+        Of the classes one at a time is resampled: all of them need many times the memory.
 
         Args:
             properties: those of nnU-Net's preprocessing of this case.
         """
-        plans, configuration = self.plans_manager, self.configuration_manager
+        plans = self.plans_manager
         posterior = (self._posterior_of_folds / len(self.list_of_parameters)).numpy()
-        regions = self.label_manager.has_regions
-        # Sums over the classes, of which one at a time is resampled: all of them need many times the memory.
-        total, entropy = np.zeros(()), np.zeros(())
         for index in range(len(posterior)):
-            resampled = resample(posterior[index : index + 1], properties, plans, configuration)[0]
-            probability = np.clip(np.asarray(resampled, np.float64), 1e-12, 1)
-            total = total + probability
-            entropy = entropy - probability * np.log(probability)
-            if regions:
-                other = np.clip(1 - probability, 1e-12, 1)
-                entropy = entropy - other * np.log(other)
-        if regions:
-            entropy = entropy / np.log(2) / len(posterior)
-        else:  # resampled classes add up to nearly 1
-            entropy = (entropy / total + np.log(total)) / np.log(len(posterior))
-        whole = np.zeros(properties["shape_before_cropping"], np.float32)
-        whole = insert_crop_into_image(whole, entropy.astype(np.float32), properties["bbox_used_for_cropping"])
-        return np.clip(whole.transpose(plans.transpose_backward), 0, 1)
+            resampled = resample(posterior[index : index + 1], properties, plans, self.configuration_manager)[0]
+            outside = 1 if index == 0 and not self.label_manager.has_regions else 0
+            whole = np.full(properties["shape_before_cropping"], outside, np.float32)
+            whole = insert_crop_into_image(
+                whole, np.asarray(resampled, np.float32), properties["bbox_used_for_cropping"]
+            )
+            yield whole.transpose(plans.transpose_backward)
+
+
+def entropy(posterior: Iterable[NDArray[np.float32]], regions: bool) -> NDArray[np.float32]:
+    """How undecided a posterior is, from 0, where all members are sure, to 1.
+
+    Of labels it is the entropy of the distribution over the classes, divided by the logarithm of their number, so that
+    1 is an even distribution; of regions the mean of the regions' own entropies, in bits.
+
+    Args:
+        posterior: the probability of each class or region.
+        regions: whether they are regions.
+    """
+    total, found, count = np.zeros(()), np.zeros(()), 0
+    for values in posterior:
+        probability = np.clip(values, 0, 1).astype(np.float64)
+        total = total + probability
+        found = found + entr(probability) + (entr(1 - probability) if regions else 0)
+        count += 1
+    # Resampled classes add up to nearly 1.
+    mean = found / np.log(2) / count if regions else (found / total + np.log(total)) / np.log(count)
+    return np.clip(mean, 0, 1).astype(np.float32)

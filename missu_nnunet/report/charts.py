@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from missu_nnunet.evaluation.calibration import Reliability
 from missu_nnunet.evaluation.comparison import Comparison, FloatArray, number
 from missu_nnunet.evaluation.metrics import METRICS
 from missu_nnunet.evaluation.results import Results
@@ -205,6 +206,37 @@ def training_charts(trainings: Mapping[str, Sequence[TrainingRun]]) -> list[Char
             alternative = f"{title} by epoch. At the end: {'; '.join(last)}."
             charts.append(Chart(title, alternative, figure, arms + (styles if len(keys) > 1 else [])))
     return charts
+
+
+def calibration_charts(reliabilities: Mapping[str, Mapping[str, Reliability]]) -> list[Chart]:
+    """Accuracy over confidence, before and after calibration; none where no arm is calibrated.
+
+    Args:
+        reliabilities: arm → "before" and "after" → its reliability; empty for an arm that is not calibrated.
+    """
+    if not any(reliabilities.values()):
+        return []
+    figure = _figure(xaxis_title="confidence", yaxis_title="share of voxels that are right")
+    line = {"dash": "dot", "width": 1.5, "color": _NEUTRAL}
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=line, hoverinfo="skip")
+    errors = []
+    styles = {"before": "dash", "after": "solid"}
+    for (arm, curves), colour in zip(reliabilities.items(), _colours(len(reliabilities)), strict=True):
+        for name, curve in curves.items():
+            figure.add_scatter(
+                x=curve.confidence,
+                y=curve.accuracy,
+                mode="lines+markers",
+                marker={"size": 4},
+                line={"color": colour, "dash": styles[name], "width": 2},
+                name=f"{escape(arm)}, {name}",
+                hovertemplate="confidence %{x:.3f}: %{y:.3f}<extra>%{fullData.name}</extra>",
+            )
+            errors.append(f"{arm} {name} {number(curve.expected_calibration_error)}")
+    keys = [key for key in _arm_keys(list(reliabilities)) if reliabilities[key.text]]
+    keys += [Key(f"{name} calibration", _NEUTRAL, dash) for name, dash in styles.items()]
+    alternative = f"Accuracy by confidence. Expected calibration error: {'; '.join(errors)}."
+    return [Chart("Reliability", alternative, figure, keys)]
 
 
 def _arm_keys(arms: Sequence[str]) -> list[Key]:

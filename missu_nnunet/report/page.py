@@ -28,6 +28,7 @@ from missu_nnunet.report.cases import ShownCase, choose_cases, image_folders, re
 from missu_nnunet.report.charts import (
     ARM_COLOURS,
     Chart,
+    calibration_charts,
     difference_charts,
     distribution_charts,
     paired_charts,
@@ -39,6 +40,7 @@ from missu_nnunet.report.stills import PictureRow, picture_rows
 from missu_nnunet.report.training_curves import TrainingRun, read_training
 from missu_nnunet.report.viewer import viewer_case
 from missu_nnunet.text import counted
+from missu_nnunet.weights.calibration import read_reliability
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,9 @@ def write_report(
         "distribution": distribution_charts(results),
         "paired": paired_charts(results),
         "training": training_charts(trainings),
+        "calibration": calibration_charts(
+            {arm: read_reliability(model_folder(folder.resolve())) for arm, folder in results.folders.items()}
+        ),
     }
     images = images or image_folders(results)
     pictured, viewer = _pictures(results, images, cases)

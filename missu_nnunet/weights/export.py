@@ -1,11 +1,12 @@
 """The inference network for use without nnU-Net: safetensors and ONNX."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from missu_nnunet import __version__
 from missu_nnunet.architecture.missu import MISSU
@@ -23,29 +24,35 @@ TOLERANCE = 1e-4
 """Largest difference allowed between the ONNX network's logits and PyTorch's, relative to the largest logit."""
 
 
-def export(checkpoint_file: Path, out: Path) -> str:
-    """Write the inference network of a MISSU checkpoint, in the format that the name of ``out`` ends with.
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """The inference network of a checkpoint, and what goes with it.
 
-    - ``.safetensors``: the weights, tied ones once, for ``safetensors.torch.load_model``; plans, configuration and
-      ``dataset.json``, from which the network is built, are in the metadata as JSON.
-    - ``.onnx``: image ``(batch, C, D, H, W)`` → logits ``(batch, classes, D, H, W)``; any batch, the plan's patch.
+    Attributes:
+        network: with its weights, in evaluation mode.
+        checkpoint: all that the file holds.
+        plans_manager: its plans.
+        configuration_manager: its configuration.
+    """
 
-    Returns:
-        One line on what was written.
+    network: MISSU
+    checkpoint: dict[str, Any]
+    plans_manager: PlansManager
+    configuration_manager: ConfigurationManager
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """``(C, D, H, W)`` of what it is fed: the plan's patch."""
+        channels = self.network.get_submodule(self.network.keys_to_in_proj[0]).in_channels
+        return (channels, *map(int, self.configuration_manager.patch_size))
+
+
+def trained_network(checkpoint_file: Path) -> TrainedNetwork:
+    """Build the network of a MISSU checkpoint.
 
     Raises:
-        InputError: if the checkpoint cannot be used, or ``out`` has another suffix, exists or cannot be written.
-        RuntimeError: if the written ONNX network does not give what PyTorch gives; nothing is kept then.
+        InputError: if the file cannot be used, or is another trainer's.
     """
-    if out.suffix not in (".safetensors", ".onnx"):
-        raise InputError(f"{out}: the suffix is {out.suffix!r}, expected .safetensors or .onnx; choose one of them")
-    with require_extra("export"):
-        if out.suffix == ".onnx":
-            import onnxruntime  # noqa: F401
-            import onnxscript  # noqa: F401  torch's exporter needs it
-        else:
-            import safetensors.torch
-    check_is_new(out)
     checkpoint = read_checkpoint(checkpoint_file, str(checkpoint_file))
     if "missu" not in checkpoint:
         raise InputError(
@@ -64,27 +71,61 @@ def export(checkpoint_file: Path, out: Path) -> str:
         raise InputError(
             f"{checkpoint_file}: its weights are not those of its plan's network ({reason}); fetch it again"
         ) from None
-    network.eval()
+    return TrainedNetwork(network.eval(), checkpoint, plans_manager, plans_manager.get_configuration(configuration))
+
+
+def export(checkpoint_file: Path, out: Path) -> str:
+    """Write the inference network of a MISSU checkpoint, in the format that the name of ``out`` ends with.
+
+    - ``.safetensors``: the weights, tied ones once, for ``safetensors.torch.load_model``; plans, configuration and
+      ``dataset.json``, from which the network is built, are in the metadata as JSON.
+    - ``.onnx``: image ``(batch, C, D, H, W)`` → logits ``(batch, classes, D, H, W)``; any batch, the plan's patch.
+
+    Returns:
+        One line on what was written.
+
+    Raises:
+        InputError: if the checkpoint cannot be used, or ``out`` has another suffix, exists or cannot be written.
+        RuntimeError: if the written ONNX network does not give what PyTorch gives; nothing is kept then.
+    """
+    if out.suffix not in (".safetensors", ".onnx"):
+        raise InputError(
+            f"{out}: the suffix is {out.suffix!r}, expected .safetensors or .onnx, or none for a folder; choose one"
+        )
+    check_is_new(out)
+    trained = trained_network(checkpoint_file)
     with whole_file(out) as partial:
-        if out.suffix == ".safetensors":
-            metadata = {"missu_version": __version__, "configuration": configuration}
-            metadata |= {key: json.dumps(init_args[key]) for key in ("plans", "dataset_json")}
-            try:
-                safetensors.torch.save_model(network, str(partial), metadata)
-            except safetensors.SafetensorError as error:
-                raise InputError(
-                    f"{out}: cannot be written ({error}); make room there, or choose another place"
-                ) from None
-            return f"{sum(p.numel() for p in network.parameters()):,} parameters"
-        patch_size = plans_manager.get_configuration(configuration).patch_size
-        channels = network.get_submodule(network.keys_to_in_proj[0]).in_channels
-        return _export_onnx(network, (channels, *map(int, patch_size)), partial)
+        return export_onnx(trained, partial) if out.suffix == ".onnx" else _export_safetensors(trained, partial, out)
 
 
-def _export_onnx(network: MISSU, image_shape: tuple[int, ...], file: Path) -> str:
-    """Write the ONNX network and compare it with ``network`` on another batch size than it was traced with."""
-    import onnxruntime
+def _export_safetensors(trained: TrainedNetwork, file: Path, out: Path) -> str:
+    """Write the weights to ``file``, which messages call ``out``."""
+    with require_extra("export"):
+        import safetensors.torch
+    init_args = trained.checkpoint["init_args"]
+    metadata = {"missu_version": __version__, "configuration": init_args["configuration"]}
+    metadata |= {key: json.dumps(init_args[key]) for key in ("plans", "dataset_json")}
+    try:
+        safetensors.torch.save_model(trained.network, str(file), metadata)
+    except safetensors.SafetensorError as error:
+        raise InputError(f"{out}: cannot be written ({error}); make room there, or choose another place") from None
+    return f"{sum(p.numel() for p in trained.network.parameters()):,} parameters"
 
+
+def export_onnx(trained: TrainedNetwork, file: Path) -> str:
+    """Write the ONNX network and compare it with PyTorch's on another batch size than it was traced with.
+
+    Returns:
+        One line on what was written.
+
+    Raises:
+        InputError: if a library of the extra is missing.
+        RuntimeError: if it does not give what PyTorch gives.
+    """
+    with require_extra("export"):
+        import onnxruntime
+        import onnxscript  # noqa: F401  torch's exporter needs it
+    network, image_shape = trained.network, trained.image_shape
     torch.onnx.export(
         network,
         (torch.zeros(2, *image_shape),),  # the tracer takes a batch of 1 for a constant

@@ -29,7 +29,7 @@ from torch import Tensor
 from missu_nnunet import __version__
 from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.errors import InputError
-from missu_nnunet.nnunet.checkpoint import check_is_new, read_checkpoint, write_checkpoint
+from missu_nnunet.nnunet.checkpoint import check_is_new, read_checkpoint, read_pretrained, write_checkpoint
 from missu_nnunet.nnunet.plans import malformed_plan_named, read_plan
 from missu_nnunet.training.trainer import MISSUTrainer
 from missu_nnunet.weights.network import build_network, trainer_for
@@ -70,7 +70,7 @@ def adapt(checkpoint_file: Path, out: Path, plans_file: Path, configuration: str
             "use missu weights from-nnunet"
         )
     trainer = trainer_for(checkpoint["network_weights"])
-    return _transfer(checkpoint, trainer, checkpoint_file, out, plans_file, configuration)
+    return _transfer(_Source(checkpoint_file, checkpoint), trainer, out, plans_file, configuration)
 
 
 def from_nnunet(checkpoint_file: Path, out: Path, plans_file: Path, configuration: str) -> Transfer:
@@ -88,33 +88,60 @@ def from_nnunet(checkpoint_file: Path, out: Path, plans_file: Path, configuratio
             f"{checkpoint_file}: a checkpoint of MISSU, expected one of a stock nnU-Net trainer; "
             "use missu weights adapt"
         )
-    return _transfer(checkpoint, MISSUTrainer, checkpoint_file, out, plans_file, configuration)
+    return _transfer(_Source(checkpoint_file, checkpoint), MISSUTrainer, out, plans_file, configuration)
+
+
+def from_nnssl(checkpoint_file: Path, out: Path, plans_file: Path, configuration: str) -> Transfer:
+    """Start MISSU's encoder from an encoder that nnssl pre-trained; decoder and classes begin anew.
+
+    The Transformer starts as the identity.
+
+    Raises:
+        InputError: if a file cannot be used, or the plan's encoder does not match the checkpoint's.
+    """
+    weights = {key: value for key, value in read_pretrained(checkpoint_file).items() if key.startswith("encoder.")}
+    if not weights:
+        raise InputError(
+            f"{checkpoint_file}: no weights of an encoder of nnU-Net's U-Nets (encoder.…), such as ResEnc L; no "
+            "other fits"
+        )
+    source = _Source(checkpoint_file, {"network_weights": weights})
+    return _transfer(source, MISSUTrainer, out, plans_file, configuration)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A file of weights, and what it holds."""
+
+    file: Path
+    checkpoint: dict[str, Any]
+
+    def outputs(self, regions: bool) -> dict[str, int]:
+        """Its :func:`class_outputs`; empty where they are not regions, or classes, as wanted, or not known."""
+        if "init_args" not in self.checkpoint:
+            return {}
+        init_args = self.checkpoint["init_args"]
+        with malformed_plan_named(self.file):
+            labels = PlansManager(init_args["plans"]).get_label_manager(init_args["dataset_json"])
+            return class_outputs(labels) if labels.has_regions == regions else {}
 
 
 def _transfer(
-    checkpoint: dict[str, Any],
-    trainer: type[MISSUTrainer],
-    checkpoint_file: Path,
-    out: Path,
-    plans_file: Path,
-    configuration: str,
+    source: _Source, trainer: type[MISSUTrainer], out: Path, plans_file: Path, configuration: str
 ) -> Transfer:
-    """Fit the checkpoint's weights to the network that ``trainer`` builds from the plan, and write the result."""
+    """Fit the source's weights to the network that ``trainer`` builds from the plan, and write the result."""
     check_is_new(out)
     plans_manager, _, dataset_json = read_plan(plans_file, configuration)
     with malformed_plan_named(plans_file):
         network = build_network(trainer, plans_manager, configuration, dataset_json)
         labels = plans_manager.get_label_manager(dataset_json)
         outputs = class_outputs(labels)
-    with malformed_plan_named(checkpoint_file):
-        init_args = checkpoint["init_args"]
-        old_labels = PlansManager(init_args["plans"]).get_label_manager(init_args["dataset_json"])
-        old_outputs = class_outputs(old_labels) if old_labels.has_regions == labels.has_regions else {}
+    weights, old_outputs = source.checkpoint["network_weights"], source.outputs(labels.has_regions)
     try:
-        transfer = load_fitted(network, checkpoint["network_weights"], old_outputs, outputs)
+        transfer = load_fitted(network, weights, old_outputs, outputs)
     except ValueError as error:
         raise InputError(
-            f"{checkpoint_file}: {error} of {plans_file} {configuration}; give a plan whose stages, features and "
+            f"{source.file}: {error} of {plans_file} {configuration}; give a plan whose stages, features and "
             "kernels are those of the checkpoint's plan"
         ) from None
     fitted: dict[str, Any] = {

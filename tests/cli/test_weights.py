@@ -1,6 +1,7 @@
 """``missu inspect`` and ``missu weights``, as users run them."""
 
 import json
+import re
 import stat
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 import torch
 from checkpoints import dataset_json, initialized, saved, tiny_plans, train_epoch, write_plans
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from tiny_dataset import LABELS
+from validation_folder import write_validation
 
 from missu_nnunet.training.trainer import MISSUTrainer
 
@@ -117,3 +120,28 @@ def test_export_names_the_extra_that_is_missing_where_it_is_needed(
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert f"{library} is not installed: pip install 'missu-nnunet[export]'" in done.stderr
     assert missu("weights", "export", checkpoint, tmp_path / "missu.safetensors").returncode == 0
+
+
+def test_calibrate_says_what_it_changes(missu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, references = write_validation(tmp_path / "Dataset001_A", LABELS)
+    done = missu("weights", "calibrate", model, "--references", references)
+    assert done.returncode == 0
+    assert f"{model / 'calibration.json'}: temperature " in done.stdout
+    before, after = re.search(r"expected calibration error: (\S+) before, (\S+) after", done.stdout).groups()
+    assert float(after) < float(before)
+
+    monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path))  # where nnU-Net keeps them
+    assert missu("weights", "calibrate", model).stdout == done.stdout
+
+
+def test_model_card_is_written_once(missu, nnunet_folders: Path, tmp_path: Path) -> None:
+    model = tmp_path / "Dataset904_Checkpoints" / "MISSUTrainer__nnUNetPlans__3d_fullres"
+    write_plans(model, tiny_plans(), dataset_json())
+    card = tmp_path / "README.md"
+    done = missu("model-card", model, "-o", card)
+    assert done.returncode == 0
+    assert "[More Information Needed]" in done.stdout
+    assert "# Model Card for Dataset904_Checkpoints" in card.read_text()
+    done = missu("model-card", model, "-o", card)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "exists already" in done.stderr

@@ -10,7 +10,7 @@ import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from missu_nnunet.prediction.model import load_model
-from missu_nnunet.prediction.predictor import ObservedPredictor
+from missu_nnunet.prediction.predictor import ObservedPredictor, entropy
 
 SHAPE = (1, 20, 24, 20)
 
@@ -70,28 +70,24 @@ def test_posterior_is_the_mean_over_folds_and_mirrorings(model: Path) -> None:
         "shape_before_cropping": (18, 32, 20),
         "bbox_used_for_cropping": [[1, 17], [0, 32], [2, 18]],
     }
-    entropy = predictor.entropy(properties)
-    assert entropy.shape == (18, 32, 20)
-    np.testing.assert_allclose(entropy[1:17, :, 2:18], expected, atol=2e-3)
-    assert not entropy[0].any()
-    assert not entropy[:, :, :2].any()
+    found = entropy(predictor.posterior(properties), regions=False)
+    assert found.shape == (18, 32, 20)
+    np.testing.assert_allclose(found[1:17, :, 2:18], expected, atol=2e-3)
+    assert not found[0].any()
+    assert not found[:, :, :2].any()
 
 
-def test_entropy_of_even_and_of_sure_posteriors(model: Path) -> None:
-    predictor = observed(model)
-    properties = {
-        "spacing": [1.0, 1.0, 1.0],
-        "shape_after_cropping_and_before_resampling": (4, 4, 4),
-        "shape_before_cropping": (4, 4, 4),
-        "bbox_used_for_cropping": [[0, 4]] * 3,
-    }
-    posterior = torch.zeros(3, 4, 4, 4)
+def test_entropy_of_even_and_of_sure_posteriors() -> None:
+    posterior = np.zeros((3, 4, 4, 4), np.float32)
     posterior[0] = 1
     posterior[:, 0] = 1 / 3
-    predictor._posterior_of_folds = 2 * posterior  # the sum of two folds
-    entropy = predictor.entropy(properties)
-    np.testing.assert_allclose(entropy[0], 1, atol=1e-6)
-    np.testing.assert_allclose(entropy[1:], 0, atol=1e-6)
+    found = entropy(posterior, regions=False)
+    np.testing.assert_allclose(found[0], 1, atol=1e-6)
+    np.testing.assert_allclose(found[1:], 0, atol=1e-6)
+    posterior[:, 0] = 1 / 2
+    found = entropy(posterior, regions=True)
+    np.testing.assert_allclose(found[0], 1, atol=1e-6)
+    np.testing.assert_allclose(found[1:], 0, atol=1e-6)
 
 
 @pytest.mark.parametrize("uncertainty", [True, False])

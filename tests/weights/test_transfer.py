@@ -14,7 +14,7 @@ from missu_nnunet.nnunet.checkpoint import read_checkpoint
 from missu_nnunet.training import variants
 from missu_nnunet.training.trainer import MISSUTrainer
 from missu_nnunet.weights.inspection import inspect_file
-from missu_nnunet.weights.transfer import adapt, from_nnunet, with_input_channels
+from missu_nnunet.weights.transfer import adapt, from_nnssl, from_nnunet, with_input_channels
 
 MORE_LABELS = LABELS | {"rim": 3, "spot": 4}
 NoTransformer = variants.MISSUTrainerNoTransformer
@@ -241,3 +241,40 @@ def test_a_network_of_another_kind_is_refused(nnunet_folders: Path, tmp_path: Pa
     plans_file = write_plans(tmp_path, tiny_plans(), dataset_json())
     with pytest.raises(InputError, match="0 encoder stages, but there are 3 in the network"):
         from_nnunet(checkpoint, tmp_path / "out.pth", plans_file, "3d_fullres")
+
+
+def pretrained(weights: dict[str, Tensor], file: Path) -> Path:
+    """A checkpoint as nnssl publishes it."""
+    plan = {"architecture_plans": {"arch_class_name": "ResEncL"}, "key_to_encoder": "encoder.stages"}
+    torch.save({"network_weights": weights, "citations": [], "nnssl_adaptation_plan": plan}, file)
+    return file
+
+
+@pytest.mark.parametrize("n_stages", [3, 5])
+def test_an_encoder_of_nnssl_is_taken_and_the_rest_begins_anew(
+    n_stages: int, nnunet_folders: Path, tmp_path: Path
+) -> None:
+    plans = tiny_plans(n_stages=n_stages, patch_size=32, residual=True)
+    theirs = initialized(nnUNetTrainer, plans, dataset_json()).network.state_dict()
+    checkpoint = pretrained(theirs, tmp_path / "nnssl.pth")
+    out = tmp_path / "started.pth"
+    transfer = from_nnssl(checkpoint, out, write_plans(tmp_path, plans, dataset_json(2)), "3d_fullres")
+    assert transfer.input_channels == (1, 2)
+    assert (transfer.dropped == []) is (n_stages == 3)
+    assert transfer.kept_classes == []
+    assert {name.split(".")[0] for name in transfer.new} == {"bottleneck", "decoder"}
+    trainer = initialized(MISSUTrainer, plans, dataset_json(2))
+    load_pretrained_weights(trainer.network, out)
+    mine = missu_of(trainer).state_dict()
+    taken = [key for key in mine if key.startswith("encoder.") and mine[key].shape == theirs[key].shape]
+    assert len(taken) > 20
+    assert all(torch.equal(mine[key], theirs[key]) for key in taken)
+
+
+def test_other_pretraining_is_refused(missu_checkpoint: Path, tmp_path: Path) -> None:
+    plans_file = write_plans(tmp_path, tiny_plans(), dataset_json())
+    transformer = pretrained({"eva.blocks.0.weight": torch.zeros(3)}, tmp_path / "primus.pth")
+    with pytest.raises(InputError, match="no weights of an encoder of nnU-Net's U-Nets"):
+        from_nnssl(transformer, tmp_path / "out.pth", plans_file, "3d_fullres")
+    with pytest.raises(InputError, match="expected a checkpoint of nnssl"):
+        from_nnssl(missu_checkpoint, tmp_path / "out.pth", plans_file, "3d_fullres")

@@ -1,0 +1,201 @@
+"""Temperature scaling of a trained model, fitted on the validation of its folds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from numpy.typing import NDArray
+from scipy.ndimage import find_objects
+from scipy.special import logit
+
+from missu_nnunet.errors import InputError
+from missu_nnunet.evaluation.calibration import (
+    Reliability,
+    fit_temperature,
+    negative_log_likelihood,
+    reliability,
+)
+from missu_nnunet.files import read_json, write_json
+from missu_nnunet.nnunet.folders import nnunet_folder
+from missu_nnunet.nnunet.names import check_names
+from missu_nnunet.nnunet.plans import malformed_plan_named
+from missu_nnunet.prediction.temperature import FILE
+
+_MARGIN = 8
+"""Voxels around the foreground that are looked at: far from it a model is always right, which would hide the rest."""
+_VALUES = 20_000_000
+"""So many probabilities are drawn in all, which bounds memory and time."""
+_VOXELS_PER_CASE = 50_000
+_COLUMNS = ("confidence", "accuracy", "share")
+_SMALLEST = 1e-7
+"""Probabilities nearer to 0 or 1 have lost their digits."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A model's temperature and what it changes, on the validation that it was fitted on.
+
+    Attributes:
+        temperature: what logits are divided by.
+        folds: whose validation it is.
+        cases: how many cases that were.
+        voxels: drawn from them.
+        likelihoods: mean negative log-likelihood before and after.
+        reliabilities: before and after.
+    """
+
+    temperature: float
+    folds: tuple[str, ...]
+    cases: int
+    voxels: int
+    likelihoods: tuple[float, float]
+    reliabilities: tuple[Reliability, Reliability]
+
+
+def calibrate(model: Path, references: Path) -> Calibration:
+    """Fit the temperature to the probabilities that ``nnUNetv2_train --npz`` saved, and write ``calibration.json``.
+
+    Args:
+        model: a trained model's folder, Trainer__Plans__configuration.
+        references: folder of the cases' segmentations, nnU-Net's gt_segmentations.
+
+    Raises:
+        InputError: if there is nothing to fit it on, or a file is missing or damaged.
+    """
+    plans_file = model / "plans.json"
+    plans = read_json(plans_file, "give a trained model's folder, Trainer__Plans__configuration in nnUNet_results")
+    dataset_json = read_json(model / "dataset.json", "nnU-Net writes it into the model's folder")
+    check_names(plans, str(plans_file))
+    with malformed_plan_named(plans_file):
+        plans_manager = PlansManager(plans)
+        labels = plans_manager.get_label_manager(dataset_json)
+        reader = plans_manager.image_reader_writer_class()
+    files = sorted(model.glob("fold_*/validation/*.npz"))
+    if not files:
+        raise InputError(
+            f"{model}: no probabilities (fold_*/validation/*.npz); write them with nnUNetv2_train … --val --npz"
+        )
+    per_case = min(_VOXELS_PER_CASE, _VALUES // (len(files) * labels.num_segmentation_heads))
+    random = np.random.default_rng(0)
+    drawn = []
+    for file in files:
+        reference = references / f"{file.stem}{dataset_json['file_ending']}"
+        if not reference.is_file():
+            raise InputError(f"{reference}: no such file, expected the segmentation of {file.stem}; see --references")
+        segmentation = reader.read_seg(str(reference))[0][0]
+        drawn.append(_draw(_probabilities(file, segmentation.shape), segmentation, labels, per_case, random))
+    logits, targets = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    temperature = fit_temperature(logits, targets)
+    calibration = Calibration(
+        temperature=temperature,
+        folds=tuple(sorted({file.parts[-3].removeprefix("fold_") for file in files})),
+        cases=len(files),
+        voxels=len(logits),
+        likelihoods=(
+            negative_log_likelihood(logits, targets, 1),
+            negative_log_likelihood(logits, targets, temperature),
+        ),
+        reliabilities=(reliability(logits, targets, 1), reliability(logits, targets, temperature)),
+    )
+    write_json(_as_json(calibration), model / FILE)
+    return calibration
+
+
+def find_references(model: Path) -> Path:
+    """The segmentations that nnU-Net's preprocessing put aside for the model's dataset.
+
+    Raises:
+        InputError: if they are not there.
+    """
+    folder = nnunet_folder("nnUNet_preprocessed") / model.resolve().parent.name / "gt_segmentations"
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; preprocess the dataset, or name the folder with --references")
+    return folder
+
+
+def read_reliability(model: Path) -> dict[str, Reliability]:
+    """The reliability "before" and "after" calibration; empty for a model that is not calibrated.
+
+    Raises:
+        InputError: if the file holds none.
+    """
+    file = model / FILE
+    if not file.exists():
+        return {}
+    remedy = "write it anew with missu weights calibrate, or remove it"
+    try:
+        curves = read_json(file, remedy)["reliability"]
+        return {
+            name: Reliability(*(np.array([row[key] for row in curves[name]], float) for key in _COLUMNS))
+            for name in ("before", "after")
+        }
+    except (LookupError, TypeError, ValueError) as error:
+        raise InputError(f"{file}: holds no reliability curves ({error}); {remedy}") from error
+
+
+def _probabilities(file: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """The case's probabilities ``(C, Z, Y, X)``."""
+    try:
+        with np.load(file) as content:
+            probabilities = content["probabilities"].astype(np.float32, copy=False)
+    except Exception as error:  # a damaged file can raise anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{file}: cannot be read ({reason}); validate the fold again with --val --npz") from error
+    if probabilities.shape[1:] != shape:
+        raise InputError(
+            f"{file}: probabilities of {probabilities.shape[1:]} voxels, its reference has {shape}; validate the fold "
+            "again with --val --npz"
+        )
+    return probabilities
+
+
+def _draw(
+    probabilities: NDArray[np.float32],
+    segmentation: NDArray[np.integer],
+    labels: LabelManager,
+    count: int,
+    random: np.random.Generator,
+) -> tuple[NDArray[np.float32], NDArray[np.integer]]:
+    """Logits and targets of voxels drawn from the box around what is, or was taken for, foreground."""
+    predicted = np.asarray(labels.convert_probabilities_to_segmentation(probabilities))
+    ignored = segmentation == labels.ignore_label if labels.has_ignore_label else np.zeros(segmentation.shape, bool)
+    foreground = ((segmentation > 0) & ~ignored) | (predicted > 0)
+    boxes = find_objects(foreground.astype(np.uint8))
+    around = boxes[0] if boxes else [slice(0, size) for size in segmentation.shape]
+    box = tuple(slice(max(0, along.start - _MARGIN), along.stop + _MARGIN) for along in around)
+    voxels = np.flatnonzero(~ignored[box])
+    voxels = random.choice(voxels, min(count, len(voxels)), replace=False)
+    known = segmentation[box].ravel()[voxels]
+    values = np.stack([channel[box].ravel()[voxels] for channel in probabilities], axis=1)
+    values = np.clip(values, _SMALLEST, 1 - _SMALLEST)
+    if labels.has_regions:
+        targets = np.stack([np.isin(known, region) for region in labels.foreground_regions], axis=1)
+        return logit(values), targets.astype(np.uint8)
+    # The logits up to a constant, which the softmax takes out.
+    return np.log(values), np.searchsorted(labels.all_labels, known)
+
+
+def _as_json(calibration: Calibration) -> dict[str, object]:
+    def curve(found: Reliability) -> list[dict[str, float]]:
+        rows = zip(*(getattr(found, name) for name in _COLUMNS), strict=True)
+        return [dict(zip(_COLUMNS, map(float, row), strict=True)) for row in rows if row[-1]]
+
+    before_and_after = ("before", "after")
+    return {
+        "temperature": calibration.temperature,
+        "folds": list(calibration.folds),
+        "cases": calibration.cases,
+        "voxels": calibration.voxels,
+        "negative_log_likelihood": dict(zip(before_and_after, calibration.likelihoods, strict=True)),
+        "expected_calibration_error": {
+            name: found.expected_calibration_error
+            for name, found in zip(before_and_after, calibration.reliabilities, strict=True)
+        },
+        "reliability": {
+            name: curve(found) for name, found in zip(before_and_after, calibration.reliabilities, strict=True)
+        },
+    }

@@ -1,0 +1,86 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from tiny_dataset import LABELS, REGIONS
+from validation_folder import write_validation
+
+from missu_nnunet.errors import InputError
+from missu_nnunet.prediction.temperature import FILE, read_temperature
+from missu_nnunet.weights.calibration import calibrate, find_references, read_reliability
+
+
+def test_temperature_of_labels_is_found_and_read_again(tmp_path: Path) -> None:
+    model, references = write_validation(tmp_path, LABELS)
+    assert read_temperature(model) is None
+    found = calibrate(model, references)
+    assert found.temperature == pytest.approx(3, rel=0.15)
+    assert read_temperature(model) == found.temperature
+    assert (found.folds, found.cases) == (("0", "1"), 4)
+    assert found.likelihoods[1] < found.likelihoods[0]
+    written = json.loads((model / FILE).read_text())
+    errors = written["expected_calibration_error"]
+    assert errors["after"] < errors["before"] / 2
+    curves = read_reliability(model)
+    for name, curve in curves.items():
+        assert curve.share.sum() == pytest.approx(1)
+        assert curve.expected_calibration_error == pytest.approx(errors[name])
+
+
+def test_regions_and_the_ignore_label(tmp_path: Path) -> None:
+    model, references = write_validation(tmp_path, REGIONS | {"ignore": 3})
+    for file in references.iterdir():  # what is ignored must not matter
+        values = sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
+        values[6:] = 3
+        sitk.WriteImage(sitk.GetImageFromArray(values), str(file))
+    found = calibrate(model, references)
+    assert found.temperature > 1.5
+    assert found.voxels <= 4 * 6 * 14 * 10
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda model, references: (references / "case_0.nii.gz").unlink(), "case_0.nii.gz: no such file"),
+        (lambda model, references: _first(model).write_bytes(b"x"), "case_0.npz: cannot be read"),
+        (lambda model, references: np.savez(_first(model), probabilities=np.ones((3, 2, 2, 2))), "its reference has"),
+        (lambda model, references: [file.unlink() for file in model.glob("fold_*/*/*.npz")], "no probabilities"),
+        (lambda model, references: (model / "plans.json").unlink(), "plans.json: no such file"),
+    ],
+)
+def test_what_is_missing_or_damaged_is_named(break_it, message: str, tmp_path: Path) -> None:
+    model, references = write_validation(tmp_path, LABELS)
+    break_it(model, references)
+    with pytest.raises(InputError, match=message):
+        calibrate(model, references)
+    assert not (model / FILE).exists()
+
+
+def _first(model: Path) -> Path:
+    return model / "fold_0" / "validation" / "case_0.npz"
+
+
+@pytest.mark.parametrize("temperature", [0, -1, "high", None, True, float("inf")])
+def test_a_temperature_that_is_none_is_refused(temperature: object, tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(json.dumps({"temperature": temperature}))
+    with pytest.raises(InputError, match="expected a number above 0"):
+        read_temperature(tmp_path)
+
+
+def test_curves_that_are_none_are_refused(tmp_path: Path) -> None:
+    assert read_reliability(tmp_path) == {}
+    for content in ('{"temperature": 2}', '{"reliability": 3}', '{"reliability": {"before": [{}], "after": []}}'):
+        (tmp_path / FILE).write_text(content)
+        with pytest.raises(InputError, match="holds no reliability curves"):
+            read_reliability(tmp_path)
+
+
+def test_references_are_those_of_the_models_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path))
+    model = tmp_path / "results" / "Dataset001_A" / "T__P__2d"
+    with pytest.raises(InputError, match="Dataset001_A/gt_segmentations: no such folder"):
+        find_references(model)
+    (tmp_path / "Dataset001_A" / "gt_segmentations").mkdir(parents=True)
+    assert find_references(model) == tmp_path / "Dataset001_A" / "gt_segmentations"
