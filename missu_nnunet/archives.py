@@ -22,7 +22,7 @@ class ZipReader:
     """The members of a zip, all of which have been found to stay inside it; they are read in memory.
 
     Attributes:
-        name: what messages call the zip.
+        name: name of the zip in messages.
         members: every member by its name, folders left out.
     """
 
@@ -68,8 +68,8 @@ def open_zip(file: IO[bytes], name: str, kind: str = "zip") -> Iterator[ZipReade
 
     Args:
         file: the opened file.
-        name: what messages call it.
-        kind: what they say was expected.
+        name: name of the zip in messages.
+        kind: description of what was expected, for messages.
 
     Raises:
         InputError: if it is damaged, or has a member that leads out of it, is a link, or is there twice.

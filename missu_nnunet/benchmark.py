@@ -41,15 +41,16 @@ TAUGHT = "MISSU, labels missing"
 
 @dataclass(frozen=True)
 class Cost:
-    """What one network costs.
+    """The cost of one network.
 
     Attributes:
         name: the network's.
-        parameters: at inference.
+        parameters: number of parameters at inference.
         macs: multiply-accumulate operations of a forward pass of one patch.
         forward: seconds of a forward pass of one patch without gradients, one per round.
         step: seconds of a training step, one per round; empty if none was asked for.
-        training_bytes: on CUDA the peak of a training step, elsewhere what autograd keeps for the backward pass.
+        training_bytes: memory of training; on CUDA the peak of a training step, elsewhere what autograd keeps for the
+            backward pass.
     """
 
     name: str
@@ -76,9 +77,9 @@ def measure(
         networks: name → what builds the network; the logits of the finest level come first.
         input_channels: image channels.
         num_classes: channels of the logits.
-        patch_size: in voxels.
+        patch_size: patch size in voxels.
         batch_size: patches of a training step; the forward pass is that of one.
-        device: where to run.
+        device: the device to run on.
         rounds: measurements of each network.
         training: also measure training steps: forward, nnU-Net's loss, backward, AdamW.
     """
@@ -181,7 +182,7 @@ def inference_size(build: Callable[[], nn.Module], input_channels: int, patch_si
     Args:
         build: builds the network.
         input_channels: image channels.
-        patch_size: in voxels.
+        patch_size: patch size in voxels.
     """
     network = _inference_mode(build().to("meta"))  # some of MONAI's cannot be built there
     macs = count_macs(network, input_channels, list(patch_size))
@@ -189,13 +190,13 @@ def inference_size(build: Callable[[], nn.Module], input_channels: int, patch_si
 
 
 def _inference_mode(network: nn.Module) -> nn.Module:
-    """As nnU-Net predicts: the finest level's logits alone."""
+    """Switch to what nnU-Net predicts with: the finest level's logits alone."""
     _set_deep_supervision(network, False)
     return network.eval()
 
 
 def _training_mode(network: nn.Module) -> nn.Module:
-    """As nnU-Net trains: the logits of every level."""
+    """Switch to what nnU-Net trains with: the logits of every level."""
     _set_deep_supervision(network, True)
     return network.train()
 
@@ -257,7 +258,7 @@ def measure_plan(plans_file: Path, configuration: str, device: torch.device, rou
     Args:
         plans_file: a plans file of nnU-Net; the dataset's ``dataset.json`` lies beside it, as nnU-Net puts it.
         configuration: e.g. ``3d_fullres``.
-        device: where to run.
+        device: the device to run on.
         rounds: measurements of each network.
 
     Raises:
@@ -289,7 +290,7 @@ def plan_networks(
     Args:
         arch_kwargs: ``plan["architecture"]["arch_kwargs"]``.
         requires_import: ``plan["architecture"]["_kw_requires_import"]``.
-        patch_size: in voxels.
+        patch_size: patch size in voxels.
         input_channels: image channels.
         num_classes: channels of the logits.
     """

@@ -26,7 +26,7 @@ def make_folder(path: Path) -> None:
     """Make a folder and those above it, unless they are there.
 
     Raises:
-        InputError: it cannot be made.
+        InputError: if it cannot be made.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -121,11 +121,11 @@ def check_is_file(path: Path, remedy: str) -> None:
     """Refuse what is no file: reading a pipe or a device may never end.
 
     Args:
-        path: to be read.
-        remedy: what the message advises.
+        path: the file to read.
+        remedy: advice of the message.
 
     Raises:
-        InputError: it is missing, cannot be looked at, or is not a regular file.
+        InputError: if it is missing, cannot be looked at, or is not a regular file.
     """
     try:
         mode = path.stat().st_mode
@@ -143,10 +143,10 @@ def read_text(path: Path, remedy: str) -> str:
 
     Args:
         path: the file.
-        remedy: what the message advises where it cannot be read.
+        remedy: advice of the message where the file cannot be read.
 
     Raises:
-        InputError: it is missing, no file, larger than ``MAX_TEXT_BYTES``, or not UTF-8.
+        InputError: if it is missing, no file, larger than ``MAX_TEXT_BYTES``, or not UTF-8.
     """
     check_is_file(path, remedy)
     if (size := path.stat().st_size) > MAX_TEXT_BYTES:
@@ -164,10 +164,10 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
 
     Args:
         path: the file.
-        remedy: what the message advises where it cannot be read.
+        remedy: advice of the message where the file cannot be read.
 
     Raises:
-        InputError: it is missing, cannot be read, is not JSON, or holds something else than an object.
+        InputError: if it is missing, cannot be read, is not JSON, or holds something else than an object.
     """
     return parse_json(read_text(path, remedy), str(path), remedy)
 
@@ -177,11 +177,11 @@ def load_json(text: str | bytes, name: str, remedy: str) -> Any:
 
     Args:
         text: the text; bytes are UTF-8.
-        name: what messages call it.
-        remedy: what they advise where it cannot be read.
+        name: name of the source in messages.
+        remedy: advice of the message where it cannot be read.
 
     Raises:
-        InputError: it is not JSON.
+        InputError: if it is not JSON.
     """
     try:
         return json.loads(text)
@@ -196,11 +196,11 @@ def parse_json(text: str | bytes, name: str, remedy: str) -> dict[str, Any]:
 
     Args:
         text: the text; bytes are UTF-8.
-        name: what messages call it.
-        remedy: what they advise where it cannot be read.
+        name: name of the source in messages.
+        remedy: advice of the message where it cannot be read.
 
     Raises:
-        InputError: it is not JSON, or holds something else than an object.
+        InputError: if it is not JSON, or holds something else than an object.
     """
     content = load_json(text, name, remedy)
     if not isinstance(content, dict):
@@ -213,10 +213,10 @@ def read_table(path: Path, remedy: str) -> list[dict[str, str]]:
 
     Args:
         path: the file.
-        remedy: what the message advises where it cannot be read.
+        remedy: advice of the message where the file cannot be read.
 
     Raises:
-        InputError: it is missing, cannot be read, or a line has other columns than the first.
+        InputError: if it is missing, cannot be read, or a line has other columns than the first.
     """
     reader = csv.DictReader(io.StringIO(read_text(path, remedy), newline=""))
     try:

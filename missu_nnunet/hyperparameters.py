@@ -6,14 +6,14 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """What one trainer variant does; variants differ by this alone.
+    """The hyper-parameters of a trainer variant; variants differ by these alone.
 
-    Stored in the checkpoint and printed in the log. The paper fixes none of the weights: unless marked otherwise the
-    defaults are design choices.
+    They are stored in the checkpoint and printed in the log. The paper fixes none of the weights: unless marked
+    otherwise the defaults are design choices.
 
     Attributes:
-        transformer: Transformer at the bottleneck; False leaves the bottleneck as the encoder made it.
-        teacher: what teaches the decoder: the network's moving average, where labels are missing; the fusion block of
+        transformer: whether a Transformer stands at the bottleneck; False leaves the bottleneck as the encoder made it.
+        teacher: the teacher in training: the network's moving average, where labels are missing; the fusion block of
             each skip connection (the paper's abstract); the raw skip (the authors' code release); or None.
         average_decay: share of the moving average that a training step keeps.
         w_kd: weight of the distillation term.
@@ -22,7 +22,7 @@ class Hyperparameters:
         optimizer: ``torch.optim`` class; Adam runs with amsgrad, as in the release.
         initial_lr: learning rate after the warm-up; falls polynomially (exponent 0.9).
         transformer_lr: the Transformer's learning rate, as a share of all others'.
-        weight_decay: as the optimiser defines it.
+        weight_decay: the optimiser's weight decay.
         warmup: share of the training over which the learning rate rises linearly.
         foreground: share of the patches that are chosen to hold foreground (nnU-Net's 0.33).
         class_weights: weights of the cross-entropy, of the background first and then of every class in the order of

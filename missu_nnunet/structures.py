@@ -42,7 +42,7 @@ def read_structure(path: Path, schema: type[Schema], remedy: str) -> Schema:
     Args:
         path: the file.
         schema: a :class:`Structure`, a dataclass, or a type such as ``dict[str, str]``.
-        remedy: what the message advises where it cannot be read.
+        remedy: advice of the message where the file cannot be read.
 
     Raises:
         InputError: it is missing, cannot be read, is not JSON, or holds something else.
@@ -54,13 +54,13 @@ def as_structure(content: object, schema: type[Schema], name: str, remedy: str) 
     """What has been read, as the schema wants it.
 
     Args:
-        content: what a file holds.
+        content: content of the file.
         schema: see :func:`read_structure`.
-        name: what the message calls the file.
-        remedy: what the message advises.
+        name: name of the file in the message.
+        remedy: advice of the message.
 
     Raises:
-        InputError: it is something else.
+        InputError: if the content has another form.
     """
     try:
         return TypeAdapter(schema).validate_python(content)

@@ -70,8 +70,9 @@ def transformer_kwargs(channels: int, head_channels: int = 32) -> dict[str, Any]
     Four layers and a feed-forward of twice the embedding are the authors' release.
 
     Args:
-        channels: of a token.
-        head_channels: of an attention head; the default is a design choice for narrow bottlenecks, the release's is 64.
+        channels: channels of a token.
+        head_channels: channels of an attention head; the default is a design choice for narrow bottlenecks, the
+            release has 64.
     """
     num_heads = -(-channels // head_channels)
     embedding_dim = head_channels * num_heads
@@ -149,7 +150,7 @@ def planned_arch_kwargs(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) 
         patch_size: the plan's patch in voxels.
 
     Raises:
-        InputError: as :func:`missu_arch_kwargs`.
+        InputError: if ``missu_arch_kwargs`` raises it.
     """
     kwargs = missu_arch_kwargs(arch_kwargs, patch_size)
     if kwargs is arch_kwargs:

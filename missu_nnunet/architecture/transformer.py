@@ -26,7 +26,7 @@ def rotary_angles(grid: Sequence[int], head_dim: int, device: torch.device) -> T
     Args:
         grid: tokens per axis, e.g. ``(D, H, W)``.
         head_dim: channels of one attention head; even, at least two per axis.
-        device: where the angles are needed.
+        device: the device on which the angles are needed.
 
     Returns:
         ``(tokens, head_dim // 2)``, float32, tokens in row-major order of the grid.

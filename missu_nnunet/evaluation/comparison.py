@@ -76,10 +76,10 @@ def paired_statistics(
 
     Args:
         first: scores of the first arm, (N,), all defined.
-        second: of the second arm, (N,), the same cases in the same order.
+        second: scores of the second arm, ``(N,)``, for the same cases in the same order.
         larger_is_better: whether a larger score is.
-        confidence: of the interval.
-        resamples: of the bootstrap.
+        confidence: coverage of the interval, such as 0.95.
+        resamples: number of resamples in the bootstrap.
     """
     differences = first - second
     unequal = differences[differences != 0]
@@ -154,7 +154,7 @@ class Comparison:
         second: name of the second arm.
         scope: a class, or :data:`OVERALL`.
         metric: its name.
-        statistics: of the cases with a value in both arms.
+        statistics: paired statistics of the cases with a value in both arms.
         dropped: cases left out because the score is undefined in one or both of the arms. In the mean of the classes a
             case stays, with the classes that are defined in both arms, as long as there is one.
         undefined_first: cases in which a class of the scope is undefined in the first arm alone.
@@ -299,7 +299,7 @@ def compare_arms(
         classes: the classes' names.
         level: the probability with which a table of arms that do not differ may declare any difference; intervals
             cover 1 − `level`.
-        resamples: of each bootstrap.
+        resamples: number of resamples in each bootstrap.
 
     Raises:
         ValueError: fewer than two arms, or arrays of different shapes.
@@ -354,9 +354,9 @@ def rank_arms(metric: str, arms: Mapping[str, FloatArray], resamples: int = _RES
     After Wiesenfarth et al., "Methods and open-source toolkit for analyzing and visualizing challenge results" (2021).
 
     Args:
-        metric: which says whether larger is better.
+        metric: the metric, which says whether larger is better.
         arms: arm → (cases, classes); some case must have a class with a value in all arms.
-        resamples: of the bootstrap.
+        resamples: number of resamples in the bootstrap.
     """
     values = _common_means(list(arms.values()))
     cases = values.shape[1]

@@ -28,7 +28,7 @@ class Evaluation:
     """The scores of a folder.
 
     Attributes:
-        protocol: by whose conventions.
+        protocol: name of the protocol whose conventions were followed.
         metrics: the metrics' names.
         tolerance: mm, that of the metric "nsd".
         classes: the classes or regions scored, with their labels.
@@ -96,9 +96,9 @@ def evaluate_folders(
         predictions: folder of segmentations.
         references: folder of segmentations.
         protocol: conventions and, without a dataset, classes. The protocol nnunet then takes the labels it finds.
-        dataset: whose classes, regions and ignore label to use.
-        metrics: what to compute; the protocol's own when empty.
-        tolerance: of the metric "nsd", mm.
+        dataset: the dataset whose classes, regions and ignore label are used.
+        metrics: names of the metrics to compute; the protocol's own when empty.
+        tolerance: tolerance of the metric "nsd" in mm.
         chill: score the predictions there are, as nnU-Net's option of this name does, instead of asking for all.
         workers: processes.
 

@@ -18,10 +18,10 @@ class Metric:
     """A metric of one class of one case.
 
     Attributes:
-        name: on the command line, in tables and in files.
+        name: the metric's name on the command line, in tables and in files.
         value: computes it for a pair of masks; the second argument is the tolerance (mm), which only "nsd" heeds.
         larger_is_better: otherwise a smaller value is.
-        unit: of its values; empty for a share.
+        unit: unit of the values; empty for a share.
         protocol: the only protocol that knows it; empty where all do.
     """
 
@@ -41,10 +41,10 @@ def chaos_score(dice: float, ravd: float, assd: float, mssd: float) -> float:
     """The CHAOS challenge's score of an organ, 0–100: the mean over its four metrics, each 0 beyond a threshold.
 
     Args:
-        dice: in 0–1.
-        ravd: in %.
-        assd: in mm; NaN where the organ was not predicted at all, which scores 0.
-        mssd: in mm; likewise.
+        dice: Dice of the organ, 0–1.
+        ravd: relative absolute volume difference in %.
+        assd: average symmetric surface distance in mm; NaN where the organ was not predicted at all, which scores 0.
+        mssd: maximum symmetric surface distance in mm; NaN likewise.
     """
     return (
         (100 * dice if dice >= 0.8 else 0)

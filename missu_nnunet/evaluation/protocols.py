@@ -25,11 +25,11 @@ class Protocol:
 
     Attributes:
         name: its name on the command line.
-        metrics: what it reports when the user does not choose.
+        metrics: metrics that are reported when the user does not choose.
         classes: the organisers' classes and labels, for data that comes without a dataset.json.
-        both_empty: what a metric scores where neither prediction nor reference has the class.
-        one_empty: what it scores where one of the two has it. Metrics not listed keep their own value, NaN (not scored)
-            where that is undefined.
+        both_empty: value of a metric where neither prediction nor reference has the class.
+        one_empty: value of a metric where one of the two has it. Metrics not listed keep their own value, NaN (not
+            scored) where that is undefined.
         needs_reference: leave a case unscored where the reference lacks the class.
         outside_is_foreground: how borders are drawn (:class:`MaskPair`).
     """

@@ -22,7 +22,7 @@ class Accumulation:
 
     @property
     def folder(self) -> Path:
-        """Where nnU-Net puts the cases and their scores."""
+        """Folder into which nnU-Net puts the cases and their scores."""
         model = Model(self.arm.trainer, self.arm.plans, self.experiment.configuration)
         folds = "_".join(map(str, self.experiment.folds))
         return model.folder(self.experiment.dataset) / f"crossval_results_folds_{folds}"

@@ -22,14 +22,14 @@ LOADER_BOUND = 0.2
 
 @dataclass(frozen=True)
 class ArmCost:
-    """What is left to do of an arm.
+    """The time and disk space that the rest of an arm will take.
 
     Attributes:
-        arm: which.
-        timing: of its iterations.
+        arm: trainer and plans.
+        timing: measured times of the arm's iterations.
         fold_seconds: a whole training of one fold with its validation.
         left_seconds: one number for each training that is not finished.
-        disk_bytes: of all its folds: two checkpoints each, and the segmentations, which accumulating copies.
+        disk_bytes: size of all the arm's folds: two checkpoints each, and the segmentations, which accumulating copies.
     """
 
     arm: Arm
@@ -39,7 +39,7 @@ class ArmCost:
     disk_bytes: int
 
     def lines(self) -> list[str]:
-        """What to print of it."""
+        """The estimate in lines of text, for the terminal."""
         timing = self.timing
         lines = [
             f"{self.arm.trainer} {self.arm.plans}: {timing.iteration_seconds:.2g} s per iteration,"
@@ -60,7 +60,7 @@ def measure_arms(experiment: Experiment, devices: tuple[str, ...]) -> list[ArmCo
     An arm whose iterations fail is None; the log of :func:`timing_log` tells more.
 
     Args:
-        experiment: whose arms.
+        experiment: the experiment whose arms are measured.
         devices: the GPUs to use, as ``CUDA_VISIBLE_DEVICES`` names them; empty leaves the environment as it is.
 
     Raises:
@@ -118,8 +118,8 @@ def total(experiment: Experiment, costs: list[ArmCost], parallel: int) -> str:
     """The whole experiment's, in a line or two.
 
     Args:
-        experiment: whose.
-        costs: of its arms.
+        experiment: the experiment that the arms belong to.
+        costs: the cost of each arm.
         parallel: trainings at once.
     """
     left = [seconds for cost in costs for seconds in cost.left_seconds]

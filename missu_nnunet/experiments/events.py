@@ -11,8 +11,8 @@ class Event:
     """Something that happened to a training or an accumulation; a ``failed`` one is left unfinished.
 
     Attributes:
-        name: of the training or accumulation.
-        kind: what.
+        name: name of the training or accumulation.
+        kind: what happened.
         text: the command line of a started one, the outcome of the others.
     """
 

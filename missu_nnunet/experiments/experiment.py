@@ -38,8 +38,8 @@ class Experiment:
 
     Attributes:
         dataset: its full name, ``Dataset004_Hippocampus``.
-        configuration: of the plans, ``3d_fullres``.
-        arms: what is compared.
+        configuration: configuration of the plans, such as ``3d_fullres``.
+        arms: the arms that are compared.
         folds: numbers of the folds.
         gpus: GPUs of each training; 0 trains on the CPU.
     """
@@ -76,7 +76,7 @@ class Experiment:
 
     @property
     def folder(self) -> Path:
-        """What crossval itself writes, apart from the folds' logs."""
+        """Folder of the files that ``missu crossval`` itself writes, apart from the folds' logs."""
         return nnunet_folder("nnUNet_results") / self.dataset / "crossval" / self.configuration
 
     @property
@@ -121,7 +121,7 @@ def define_experiment(
 
     Args:
         dataset: name or ID.
-        configuration: of the plans.
+        configuration: configuration of the plans.
         trainers: names for ``-tr``.
         plans: names for ``-p``; one for all trainers, or one for each. One trainer takes several plans, too.
         folds: ``0-4``, ``0,2``.

@@ -14,13 +14,13 @@ from missu_nnunet.text import duration
 
 @dataclass(frozen=True)
 class FoldTraining:
-    """One fold of one arm.
+    """The training of one fold of one arm.
 
     Attributes:
         dataset: its full name, ``Dataset004_Hippocampus``.
-        configuration: of the plan, ``3d_fullres``.
-        trainer: what ``-tr`` takes.
-        plans: what ``-p`` takes.
+        configuration: configuration of the plan, such as ``3d_fullres``.
+        trainer: trainer name, for nnU-Net's ``-tr``.
+        plans: plans name, for nnU-Net's ``-p``.
         fold: number of the fold.
         gpus: GPUs that the training uses; 0 trains on the CPU.
     """
@@ -39,12 +39,12 @@ class FoldTraining:
 
     @property
     def folder(self) -> Path:
-        """Where nnU-Net keeps the fold."""
+        """Folder in which nnU-Net keeps the fold."""
         return Model(self.trainer, self.plans, self.configuration).folder(self.dataset) / f"fold_{self.fold}"
 
     @property
     def results(self) -> Fold:
-        """What nnU-Net has written of the fold so far."""
+        """The files that nnU-Net has written for the fold so far."""
         return Fold(self.folder)
 
     @property

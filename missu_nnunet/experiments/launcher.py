@@ -35,7 +35,7 @@ class Estimate:
     """What an experiment will take.
 
     Attributes:
-        costs: of the arms with something left to train; None where an arm's timed iterations failed.
+        costs: the cost of each arm with something left to train; None where an arm's timed iterations failed.
         parallel: trainings at once.
     """
 
@@ -47,7 +47,7 @@ class Launcher(ABC):
     """Runs the trainings of an experiment somewhere.
 
     Args:
-        options: what the user asks for.
+        options: the user's wishes.
 
     Attributes:
         gpus: GPUs of each training; 0 trains on the CPU.
@@ -66,7 +66,7 @@ class Launcher(ABC):
         """Time a few iterations of each arm where the trainings will run.
 
         Args:
-            experiment: what is to run.
+            experiment: the experiment to run.
             tell: called with what the user should know meanwhile.
         """
 
@@ -77,7 +77,7 @@ class Launcher(ABC):
         None says that nothing happened for a while. Closing the generator ends what runs in this process.
 
         Args:
-            experiment: what is to run.
+            experiment: the experiment to run.
             resume: whether broken trainings go on from their checkpoint; otherwise they begin anew.
         """
 

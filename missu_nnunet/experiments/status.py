@@ -13,7 +13,7 @@ def training_status(training: FoldTraining, cluster_states: Mapping[str, str]) -
     """The state in a word or two, and its details.
 
     Args:
-        training: whose state.
+        training: the training whose state is asked for.
         cluster_states: name of a training → the state of its job on the cluster, such as PENDING.
     """
     if training.is_finished():
@@ -45,7 +45,7 @@ def progress_text(training: FoldTraining) -> str:
 
 
 def _last_exit_code(training: FoldTraining) -> int | None:
-    """That of the latest command; None if it was killed and could not say."""
+    """Exit code of the latest command; None if it was killed and could not say."""
     if not training.log.is_file():
         return None
     lines = training.log.read_text(errors="replace").splitlines()

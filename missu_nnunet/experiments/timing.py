@@ -38,8 +38,8 @@ class Timing:
         validation_seconds: one iteration of an epoch's validation, with its batch.
         case_seconds: prediction of one case in the final validation, without resampling and export.
         iterations: training steps of an epoch.
-        validation_iterations: of an epoch.
-        epochs: of a training.
+        validation_iterations: validation iterations per epoch.
+        epochs: epochs of the whole training.
         checkpoint_bytes: size of a checkpoint.
     """
 
@@ -56,7 +56,7 @@ class Timing:
 
     @property
     def iteration_seconds(self) -> float:
-        """One training iteration: batches are made beside the steps, or in between."""
+        """Duration of one training iteration: batches are made beside the steps, or in between."""
         if self.workers:
             return max(self.step_seconds, self.batch_seconds)
         return self.step_seconds + self.batch_seconds
@@ -68,7 +68,7 @@ class Timing:
 
     @property
     def epoch_seconds(self) -> float:
-        """One epoch."""
+        """Duration of one epoch in seconds."""
         return self.iterations * self.iteration_seconds + self.validation_iterations * self.validation_seconds
 
 
@@ -155,7 +155,7 @@ def _forwards_per_case(trainer: Any) -> float:
 
 
 def read_timing(file: Path) -> Timing:
-    """What ``python -m missu_nnunet.experiments.timing`` has written."""
+    """Read the file that ``python -m missu_nnunet.experiments.timing`` has written."""
     return read_structure(file, Timing, "time the iterations again")
 
 

@@ -59,7 +59,7 @@ class LoggedCommand:
     Args:
         command: the name of one of nnU-Net's commands, or the path of another, and its arguments.
         log: what :func:`locked_log` gives.
-        variables: of the environment, besides this process's.
+        variables: environment variables, in addition to this process's.
     """
 
     def __init__(self, command: Sequence[str], log: IO[str], variables: Mapping[str, str]) -> None:

@@ -64,8 +64,8 @@ def check_names(content: Mapping[str, Any], source: str) -> None:
     """Refuse a plan or ``dataset.json`` that would have nnU-Net call something other than what belongs in its place.
 
     Args:
-        content: what the file holds.
-        source: what messages call it.
+        content: content of the file.
+        source: name of the file in messages.
 
     Raises:
         InputError: if it names anything but a network, or a part of one, of ``NETWORK_PACKAGES`` or a trusted package,

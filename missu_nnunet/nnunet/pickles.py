@@ -46,7 +46,7 @@ def check_pickle(content: bytes, name: str, is_allowed: Callable[[str], object])
 
     Args:
         content: the pickle.
-        name: what messages call the file.
+        name: name of the file in messages.
         is_allowed: says of a dotted name whether it may be imported.
 
     Raises:

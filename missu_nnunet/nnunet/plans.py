@@ -84,7 +84,7 @@ def find_configuration(plans: PlansManager, configuration: str, source: Path) ->
     """One configuration of the plans.
 
     Args:
-        plans: what nnU-Net makes of the file.
+        plans: the plans as nnU-Net has read them.
         configuration: e.g. ``3d_fullres``.
         source: the file, for the message.
 

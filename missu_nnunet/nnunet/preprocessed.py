@@ -18,7 +18,7 @@ def unlabelled_cases(folder: Path, cases: Iterable[str]) -> list[str]:
     The trainer needs them: an unlabelled case can be learnt from and cannot be validated on.
 
     Args:
-        folder: of a configuration, ``nnUNet_preprocessed/DATASET/PLANS_CONFIGURATION``.
+        folder: folder of a configuration, ``nnUNet_preprocessed/DATASET/PLANS_CONFIGURATION``.
         cases: their names, such as ``dataset.identifiers``.
     """
     return [case for case in cases if _is_unlabelled(load_pickle(str(folder / f"{case}.pkl"))["class_locations"])]

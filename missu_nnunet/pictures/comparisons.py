@@ -28,12 +28,12 @@ def save_comparison(
     Each plane goes through the slice that shows most of the reference, on the channel that shows it.
 
     Args:
-        title: of the picture.
+        title: title of the picture.
         channels: name → image; all on one grid.
         reference: the reference segmentation.
         prediction: the predicted segmentation.
         labels: the labels of each class or region.
-        scores: what the legend adds to a class's name.
+        scores: text that the legend adds to a class's name.
         output: the PNG to write.
     """
     truth, geometry = oriented_labels(reference)

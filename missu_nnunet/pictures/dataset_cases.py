@@ -34,9 +34,9 @@ def save_dataset_cases(
     is one of the usual orientation; the marks are those of each case's own header.
 
     Args:
-        cases: what to draw; the last one sets the orientation.
+        cases: the cases to draw; the last one sets the orientation.
         labels: the labels of each class or region; others are drawn grey.
-        title: of the picture.
+        title: title of the picture.
         output: the PNG to write.
     """
     usual = orientation_code(cases[-1].image)

@@ -33,8 +33,8 @@ def save_prediction(
     Args:
         case: its name.
         channels: name → image; all on one grid.
-        segmentation: on the images' grid.
-        uncertainty: likewise, 0 to 1.
+        segmentation: the segmentation, on the images' grid.
+        uncertainty: the uncertainty map, 0 to 1, on the images' grid.
         labels: the labels of each class or region.
         output: the PNG to write.
     """

@@ -62,7 +62,7 @@ def coloured(
         labels: likewise.
         palette: label → colour; others are not drawn.
         size: width and height in pixels.
-        marks: what the picture's sides show.
+        marks: letters of the directions at the picture's sides.
     """
     picture = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC).convert("RGB"), float)
     if labels is not None:

@@ -27,11 +27,11 @@ class View:
         channel: its name; empty where the case has one channel or no image.
         plane: "axial", "coronal", "sagittal", or of a 2D case "image".
         axis: the array axis that the plane cuts.
-        index: where, in what is shown of the image.
+        index: index of the slice in the part of the image that is shown.
         number: the slice's number in the file, from 1; None of a 2D case.
-        marks: what the sides show.
+        marks: letters of the directions at the picture's sides.
         background: the channel's slice, 0 to 255.
-        labels: what is to be seen on this channel.
+        labels: labels that are best seen on this channel.
         size: width and height in pixels.
     """
 
@@ -87,7 +87,7 @@ def views(
     Args:
         channels: name → grey values, (z, y, x).
         segmentation: labels, likewise, that the slices are chosen by.
-        geometry: of both.
+        geometry: geometry of both.
         labels: the labels to draw.
         side: pixels of the pictures' longer side.
         ignore: the ignore label, which is drawn on every channel.

@@ -32,7 +32,7 @@ def estimate_activation_bytes(
 
     Args:
         network: MISSU, or a U-Net of nnU-Net's.
-        patch_size: in voxels.
+        patch_size: patch size in voxels.
         batch_size: patches per step.
         bytes_per_element: 2 under AMP, 4 without.
     """

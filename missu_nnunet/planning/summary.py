@@ -23,13 +23,13 @@ class Summary:
     Attributes:
         plans_name: the plan's name.
         configuration: the configuration's name.
-        patch_size: in voxels.
+        patch_size: patch size in voxels.
         batch_size: patches per training step.
         stages: one dictionary per encoder stage: ``channels``, ``kernel_size``, ``stride`` and ``size`` (voxels).
         plan_stages: stages of the plan, of which those below the bottleneck gave way to the Transformer.
         transformer: the Transformer's keyword arguments.
         tokens: tokens that attention runs over.
-        parameters: of the inference network.
+        parameters: number of parameters of the inference network.
         macs: multiply-accumulate operations of one forward pass of one patch, at inference.
         training_bytes: estimated memory of a training step under AMP, see :mod:`missu_nnunet.planning.memory`.
     """

@@ -26,10 +26,10 @@ def segment(
 
     Args:
         logits: ``(classes, D, H, W)`` or ``(regions, D, H, W)`` at the plan's spacing.
-        properties: those of nnU-Net's preprocessing of this case.
-        plans: the model's.
-        configuration: the model's.
-        labels: the model's.
+        properties: properties of this case from nnU-Net's preprocessing.
+        plans: plans of the model.
+        configuration: configuration of the model.
+        labels: label manager of the model.
     """
     dtype = np.uint8 if len(labels.foreground_labels) < 255 else np.uint16
     found = np.zeros(properties["shape_after_cropping_and_before_resampling"], dtype)
@@ -57,9 +57,9 @@ def resample(
 
     Args:
         values: logits or probabilities.
-        properties: those of nnU-Net's preprocessing of this case.
-        plans: the model's.
-        configuration: the model's.
+        properties: properties of this case from nnU-Net's preprocessing.
+        plans: plans of the model.
+        configuration: configuration of the model.
     """
     image_spacing = [properties["spacing"][axis] for axis in plans.transpose_forward]
     shape = properties["shape_after_cropping_and_before_resampling"]

@@ -44,7 +44,7 @@ class CaseVolumes:
         windows: name → the image's values that are black and white.
         reference: labels.
         predictions: arm → labels.
-        geometry: where all of them lie.
+        geometry: geometry that all of them share.
     """
 
     channels: dict[str, Volume]
@@ -102,10 +102,10 @@ def read_case(results: Results, case: str, images: Sequence[Path], channel_names
     """A case's image, reference and predictions.
 
     Args:
-        results: which know its segmentations.
+        results: results that name the case's segmentations.
         case: its name.
         images: folders to look for its image in, as nnU-Net names it (case_0000.nii.gz).
-        channel_names: what the page calls the channels.
+        channel_names: names of the channels on the page.
 
     Raises:
         InputError: a file is unreadable, or the image's grid differs from the reference's.

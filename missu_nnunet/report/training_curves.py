@@ -35,7 +35,7 @@ class TrainingRun:
         source: the file that was read; None where there was none.
         curves: key of :data:`CURVES` → one value per epoch, NaN where an epoch has none.
         epoch_seconds: how long each epoch took; empty where that is not known.
-        checkpoint: what the checkpoint says about itself, without weights and states; empty without one.
+        checkpoint: the checkpoint's own description, without weights and states; empty without one.
         notes: sentences about what is missing.
     """
 

@@ -24,7 +24,7 @@ def viewer_case(title: str, volumes: CaseVolumes, labels: Mapping[str, Sequence[
     """A case for viewer.js: volumes as gzip in base64, meshes as Plotly's traces.
 
     Args:
-        title: what the list of cases calls it.
+        title: name of the case in the page's list.
         volumes: its voxels.
         labels: the labels of each class or region.
     """

@@ -17,7 +17,7 @@ class WarmupPolyLRScheduler(PolyLRScheduler):
         initial_lr: learning rate that the warm-up leads to.
         max_steps: epochs of the whole training.
         warmup_steps: epochs of the rise, or part of one.
-        iterations: of an epoch.
+        iterations: iterations per epoch.
     """
 
     def __init__(

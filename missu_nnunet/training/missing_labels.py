@@ -12,8 +12,8 @@ def cross_validation_splits(cases: Sequence[str], unlabelled: Collection[str]) -
     """nnU-Net's folds of the labelled cases; the unlabelled ones are in the training set of every fold.
 
     Args:
-        cases: all of them, of which at least two are labelled.
-        unlabelled: those that nobody labelled.
+        cases: all cases, of which at least two are labelled.
+        unlabelled: cases that nobody labelled.
     """
     labelled = sorted(case for case in cases if case not in unlabelled)
     splits = generate_crossval_split(labelled, seed=12345, n_splits=min(5, len(labelled)))
@@ -27,7 +27,7 @@ def balanced(cases: Sequence[str], unlabelled: Collection[str]) -> list[str]:
 
     Args:
         cases: the training cases, at least one of them labelled.
-        unlabelled: those that nobody labelled; others may be named too.
+        unlabelled: cases that nobody labelled; others may be named too.
     """
     labelled = [case for case in cases if case not in unlabelled]
     rest = [case for case in cases if case in unlabelled]

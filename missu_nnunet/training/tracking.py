@@ -37,7 +37,7 @@ def trackers(fold: Path, name: str) -> list[Tracker]:
 
     Args:
         fold: the fold's folder.
-        name: what the training is called there.
+        name: name of the training there.
 
     Raises:
         InputError: if a variable is neither 0 nor 1, or the library is not installed.

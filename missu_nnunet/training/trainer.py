@@ -97,7 +97,7 @@ class MISSUTrainer(nnUNetTrainer):
 
     @classmethod
     def _arch_kwargs(cls, configuration_manager: ConfigurationManager) -> dict[str, Any]:
-        """The network's keyword arguments: the plan's, and this trainer's word on the Transformer."""
+        """The network's keyword arguments: the plan's, and whether this trainer has a Transformer."""
         kwargs = missu_arch_kwargs(configuration_manager.network_arch_init_kwargs, configuration_manager.patch_size)
         return kwargs if cls.hyperparameters.transformer else kwargs | {"transformer": None}
 
@@ -206,7 +206,7 @@ class MISSUTrainer(nnUNetTrainer):
         return self.hyperparameters.teacher == "average" and self.label_manager.has_ignore_label
 
     def _unlabelled(self, cases: Sequence[str]) -> set[str]:
-        """Those of the cases that nobody labelled."""
+        """The cases that nobody labelled, among those given."""
         folder = Path(self.preprocessed_dataset_folder)
         return set(unlabelled_cases(folder, cases)) if self.label_manager.has_ignore_label else set()
 
@@ -453,8 +453,8 @@ def parameter_groups(network: nn.Module, transformer_lr: float) -> list[dict[str
     """An optimiser's parameter groups: the Transformer's, where there is one, learns at a share of the learning rate.
 
     Args:
-        network: with or without a :class:`TransformerBottleneck` somewhere in it.
-        transformer_lr: that share, see :class:`WarmupPolyLRScheduler`.
+        network: a network with or without a ``TransformerBottleneck`` in it.
+        transformer_lr: the Transformer's share, see ``WarmupPolyLRScheduler``.
     """
     bottlenecks = [module for module in network.modules() if isinstance(module, TransformerBottleneck)]
     transformer = {parameter: None for bottleneck in bottlenecks for parameter in bottleneck.parameters()}

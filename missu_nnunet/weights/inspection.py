@@ -44,9 +44,9 @@ class Inspection:
         fold: number of the fold, or ``all``.
         epochs: epochs done.
         best_ema_pseudo_dice: highest moving average of the validation's mean pseudo Dice.
-        last_epoch: what the last epoch logged (losses, pseudo Dice, learning rate), by the log's keys; ``None`` where
-            it was not finite.
-        parameters: of the inference network; shared ones count once.
+        last_epoch: values that the last epoch logged (losses, pseudo Dice, learning rate), by the log's keys; ``None``
+            where it was not finite.
+        parameters: number of parameters of the inference network; shared ones count once.
         bytes: size of the tensors in each part of the checkpoint.
         missu_version: version of missu-nnunet that wrote it.
         hyperparameters: MISSU's.

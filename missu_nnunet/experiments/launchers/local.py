@@ -77,8 +77,8 @@ def run_locally(
     kills the trainings that run.
 
     Args:
-        trainings: in the order in which to start them.
-        groups: as :func:`device_groups` gives them.
+        trainings: the trainings, in the order in which to start them.
+        groups: groups of GPUs, as ``device_groups`` gives them.
         resume: whether broken trainings go on from their checkpoint.
     """
     waiting = list(trainings)

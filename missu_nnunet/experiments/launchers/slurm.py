@@ -82,7 +82,7 @@ class TrainingJob:
         """Do what is left of the training; what became of it.
 
         Raises:
-            RuntimeError: it failed, or another process trains the fold.
+            RuntimeError: if the training failed, or another process trains the fold.
         """
         command = self.training.start()
         if command is None:
@@ -130,10 +130,10 @@ def require_slurm() -> None:
 
 
 def slurm_executor(experiment: Experiment, hours: float, sbatch: Mapping[str, str]) -> submitit.AutoExecutor:
-    """What submits to SLURM.
+    """The executor that submits jobs to SLURM.
 
     Args:
-        experiment: whose jobs; they use its number of GPUs.
+        experiment: the experiment whose jobs are submitted; they use its number of GPUs.
         hours: time limit of a job.
         sbatch: further options of ``sbatch`` by their long names, such as ``{"partition": "gpu"}``.
     """
@@ -154,10 +154,10 @@ def slurm_executor(experiment: Experiment, hours: float, sbatch: Mapping[str, st
 
 
 def wait_for(job: submitit.Job[Result]) -> Result:
-    """What a job returns.
+    """Wait for a job and return its result.
 
     Raises:
-        InputError: it failed, or was cancelled.
+        InputError: if the job failed or was cancelled.
     """
     from submitit.core.utils import FailedJobError
 
@@ -179,7 +179,7 @@ def submit(experiment: Experiment, executor: submitit.Executor, resume: bool = T
 
     Args:
         experiment: its record is where the jobs' IDs are kept.
-        executor: that of :func:`slurm_executor`.
+        executor: executor made by ``slurm_executor``.
         resume: whether broken trainings go on from their checkpoint.
     """
     jobs = read_jobs(experiment)

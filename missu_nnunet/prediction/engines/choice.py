@@ -12,14 +12,14 @@ from missu_nnunet.extras import require_extra
 
 AUTO = "auto"
 ENGINES = ("pytorch", "openvino", "openvino-bf16")
-"""By the names that ``missu predict --engine`` takes beside ``auto``."""
+"""The engines, by the names that ``missu predict --engine`` takes beside ``auto``."""
 
 
 def choose_engine(name: str, device: str) -> str:
     """One of ``ENGINES``: the one named, or for ``auto`` OpenVINO on a CPU where it is installed, else PyTorch.
 
     Args:
-        name: what the user asks for.
+        name: the engine that the user asks for.
         device: "cuda", "cpu" or "mps".
 
     Raises:
@@ -40,8 +40,8 @@ def network_on(engine: str, network: nn.Module, input_shape: Sequence[int], thre
     Args:
         engine: one of ``ENGINES``.
         network: any that nnU-Net predicts with.
-        input_shape: of a window, ``(B, C, D, H, W)`` or ``(B, C, H, W)``.
-        threads: of the CPU, for engines that have threads of their own.
+        input_shape: shape of a window, ``(B, C, D, H, W)`` or ``(B, C, H, W)``.
+        threads: number of CPU threads, for engines that have threads of their own.
 
     Raises:
         InputError: the engine is not installed, or the CPU lacks what it needs.

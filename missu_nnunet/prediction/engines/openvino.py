@@ -29,7 +29,7 @@ class OpenVINONetwork(nn.Module):
     Args:
         network: any whose output is one tensor.
         input_shape: the only shape that it will be given, ``(B, C, D, H, W)`` or ``(B, C, H, W)``.
-        threads: of the CPU.
+        threads: number of CPU threads.
         bfloat16: compute in bfloat16 instead of float32.
 
     Raises:
