@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def read_scores(file: Path) -> Scores:
-    """What :func:`write_scores` wrote; empty if there is no file."""
+    """What ``write_scores`` wrote; empty if there is no file."""
     scores: Scores = {}
     if file.exists():
         with file.open(newline="") as lines:

@@ -137,7 +137,7 @@ class _Run:
         return self._timed(self._step)
 
     def training_bytes(self) -> int:
-        """See :attr:`Cost.training_bytes`."""
+        """See ``Cost.training_bytes``."""
         _training_mode(self.network)
         if self.device.type != "cuda":
             return count_activation_bytes(self.network, self.batch)
@@ -285,7 +285,7 @@ def plan_networks(
     input_channels: int,
     num_classes: int,
 ) -> dict[str, Callable[[], nn.Module]]:
-    """What builds the networks of :func:`measure_plan`, by name.
+    """What builds the networks of ``measure_plan``, by name.
 
     Args:
         arch_kwargs: ``plan["architecture"]["arch_kwargs"]``.

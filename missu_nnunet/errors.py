@@ -42,7 +42,7 @@ def is_about_a_path(error: OSError) -> bool:
 def end_with(error: InputError | OSError) -> NoReturn:
     """End this process with the error's line on standard error and exit code 2.
 
-    An OSError is one about a path, see :func:`is_about_a_path`.
+    An OSError is one about a path, see ``is_about_a_path``.
     """
     text = _of_system(error) if isinstance(error, OSError) else str(error)
     words = (_shortened(word) for word in re.split("[\n ]", text))  # a library's reason may have several lines
@@ -62,7 +62,7 @@ def _shortened(word: str) -> str:
 
 
 def end_on_input_error() -> None:
-    """Make an :class:`InputError` that nobody catches end this process as it ends ``missu``: one line, exit code 2.
+    """Make an ``InputError`` that nobody catches end this process as it ends ``missu``: one line, exit code 2.
 
     For nnU-Net's commands, whose code is not ours. It stays an ordinary exception until then; all others, and all in
     an interactive session, are reported as before.

@@ -37,12 +37,12 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; it takes the name of `path` when the block ends well and vanishes otherwise.
+    """A path beside ``path`` to write to, which takes its name when the block ends well and vanishes otherwise.
 
     The file is readable to whom the user's umask allows, whatever the library that writes it thinks.
 
     Raises:
-        InputError: `path` cannot be written. An OSError of the block about something else remains what it is.
+        InputError: ``path`` cannot be written. An OSError of the block about something else remains what it is.
     """
     partial = path.with_name(PARTIAL + path.name)
     make_folder(path.parent)
@@ -72,10 +72,10 @@ def _usual_mode(path: Path) -> int:
 
 
 def write_bytes(content: bytes | memoryview, path: Path) -> None:
-    """Write `content`, whole or not at all, even if the machine loses power.
+    """Write ``content``, whole or not at all, even if the machine loses power.
 
     Raises:
-        InputError: see :func:`whole_file`.
+        InputError: see ``whole_file``.
     """
     with whole_file(path) as partial, partial.open("wb") as file:
         file.write(content)
@@ -84,10 +84,10 @@ def write_bytes(content: bytes | memoryview, path: Path) -> None:
 
 
 def write_json(content: Any, path: Path) -> None:
-    """Write `content` as JSON, whole or not at all; NaN is not JSON and must have become None before.
+    """Write ``content`` as JSON, whole or not at all; NaN is not JSON and must have become None before.
 
     Raises:
-        InputError: see :func:`whole_file`.
+        InputError: see ``whole_file``.
     """
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     with whole_file(path) as partial:
@@ -108,10 +108,10 @@ def csv_text(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def write_csv(rows: Sequence[Mapping[str, object]], path: Path) -> None:
-    """Write rows as :func:`csv_text` shapes them, whole or not at all.
+    """Write rows as ``csv_text`` shapes them, whole or not at all.
 
     Raises:
-        InputError: see :func:`whole_file`.
+        InputError: see ``whole_file``.
     """
     with whole_file(path) as partial:
         partial.write_bytes(csv_text(rows).encode(errors="backslashreplace"))

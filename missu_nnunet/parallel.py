@@ -27,10 +27,10 @@ def default_workers() -> int:
 def map_cases(
     function: Callable[[Case], Result], cases: Sequence[Case], workers: int, description: str
 ) -> list[Result | InputError]:
-    """`function` of every case, in the order of `cases`; a case whose input is bad yields its error instead.
+    """``function`` of every case, in the order of ``cases``; a case whose input is bad yields its error instead.
 
     Args:
-        function: picklable (a module's function, or a partial of one), unless `workers` is 1.
+        function: picklable (a module's function, or a partial of one), unless ``workers`` is 1.
         cases: picklable arguments.
         workers: processes; 1 runs in this process.
         description: stands left of the progress bar (on standard error, where it is a terminal).

@@ -41,7 +41,7 @@ def read_structure(path: Path, schema: type[Schema], remedy: str) -> Schema:
 
     Args:
         path: the file.
-        schema: a :class:`Structure`, a dataclass, or a type such as ``dict[str, str]``.
+        schema: a ``Structure``, a dataclass, or a type such as ``dict[str, str]``.
         remedy: advice of the message where the file cannot be read.
 
     Raises:
@@ -55,7 +55,7 @@ def as_structure(content: object, schema: type[Schema], name: str, remedy: str) 
 
     Args:
         content: content of the file.
-        schema: see :func:`read_structure`.
+        schema: see ``read_structure``.
         name: name of the file in the message.
         remedy: advice of the message.
 

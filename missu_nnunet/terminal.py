@@ -44,15 +44,15 @@ def print_json(content: Any) -> None:
 
 
 class LiteralTable(Table):
-    """A table whose cells may hold anything; made by :func:`table`."""
+    """A table whose cells may hold anything; made by ``table``."""
 
     def add_row(self, *cells: Any, style: Any = None, end_section: bool = False) -> None:
-        """Add a row; the cells are shown as :func:`literal` shows them."""
+        """Add a row; the cells are shown as ``literal`` shows them."""
         super().add_row(*map(literal, cells), style=style, end_section=end_section)
 
 
 def table(text_columns: Sequence[str], number_columns: Sequence[str] = (), *, header: bool = True) -> LiteralTable:
-    """An empty table, for :func:`show`.
+    """An empty table, for ``show``.
 
     Args:
         text_columns: headings of the columns at the left, which a narrow terminal folds.
@@ -86,7 +86,7 @@ def _least_width(table: Table) -> int:
 
 
 def progress_bar(*columns: ProgressColumn) -> Progress:
-    """A progress bar, seen where there is a terminal only; :class:`Words` are its columns of text."""
+    """A progress bar, seen where there is a terminal only; ``Words`` are its columns of text."""
     console = _live_console()
     return Progress(*columns, console=console, disable=not console.is_terminal)
 
@@ -104,7 +104,7 @@ class Words(ProgressColumn):
 
 
 def waiting(text: str) -> Status:
-    """A line that moves while something runs, seen where there is a terminal only; update it with :func:`literal`."""
+    """A line that moves while something runs, seen where there is a terminal only; update it with ``literal``."""
     return _live_console().status(literal(text))
 
 

@@ -133,14 +133,14 @@ def planned_arch_kwargs(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) 
     nnU-Net's residual presets.
 
     From ``FULL_WIDTH`` channels in the first stage on, the network is to stand beside nnU-Net's in a full training.
-    It keeps nnU-Net's widths, and its stages down to that of :func:`full_width_stage`; there stands a Transformer of
+    It keeps nnU-Net's widths, and its stages down to that of ``full_width_stage``; there stands a Transformer of
     the paper's width, or of the bottleneck's where that is wider, in the place of as many residual blocks as cost the
     same, where there are more than one. This trades resolution for width: the paper's 4096 tokens of 512 channels are
     more than a fifth of the operations of nnU-Net's network, a few hundred cost less than the decoder's second
     convolutions. So it has no more operations than nnU-Net's network of the same patch (in 2D below 128², up to a
     twentieth more).
 
-    Narrower plans are for small machines, and follow :func:`missu_arch_kwargs` with a bottleneck, where most parameters
+    Narrower plans are for small machines, and follow ``missu_arch_kwargs`` with a bottleneck, where most parameters
     are, at most one and a half times as wide as the stage before instead of twice.
 
     Design choices, see ``docs/benchmarks.md``.

@@ -52,7 +52,7 @@ class MISSUDecoder(UNetDecoder):
         return [layer(x) for layer, x in zip(reversed(self.seg_layers), features, strict=True)]
 
     def forward(self, skips: Sequence[Tensor]) -> Tensor | list[Tensor]:
-        """Encoder features, finest first → logits, see :meth:`segment`."""
+        """Encoder features, finest first → logits, see ``segment``."""
         return self.segment(self.features(skips))
 
 
@@ -73,7 +73,7 @@ class MISSU(AbstractDynamicNetworkArchitectures):
         n_conv_per_stage_decoder: convolutions of each decoder stage, deepest first.
         n_conv_per_stage: convolutions of each encoder stage (plain encoder).
         n_blocks_per_stage: residual blocks of each encoder stage (residual encoder).
-        transformer: keyword arguments of :class:`TransformerBottleneck` (``embedding_dim``, ``depth``, ``num_heads``,
+        transformer: keyword arguments of ``TransformerBottleneck`` (``embedding_dim``, ``depth``, ``num_heads``,
             ``mlp_dim``, ``dropout``); None leaves the bottleneck as the encoder made it.
         deep_supervision: return the logits of every decoder level, finest first, instead of the finest alone.
 
@@ -149,7 +149,7 @@ class MISSU(AbstractDynamicNetworkArchitectures):
 
     @classmethod
     def paper(cls, input_channels: int, num_classes: int, deep_supervision: bool = False) -> "MISSU":
-        """The network with the sizes of the authors' release, for 3D patches of 128³: see :func:`paper_arch_kwargs`."""
+        """The network with the sizes of the authors' release, for 3D patches of 128³: see ``paper_arch_kwargs``."""
         return cls(
             input_channels,
             num_classes=num_classes,

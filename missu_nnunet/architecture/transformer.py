@@ -44,7 +44,7 @@ def rotary_angles(grid: Sequence[int], head_dim: int, device: torch.device) -> T
 
 
 def grid_rotations(grid: Sequence[int], head_dim: int, device: torch.device) -> Tensor:
-    """Cosines and sines of :func:`rotary_angles`, ``(2, tokens, head_dim // 2)``, computed once per grid."""
+    """Cosines and sines of ``rotary_angles``, ``(2, tokens, head_dim // 2)``, computed once per grid."""
     if torch.compiler.is_compiling():  # the compiler folds them into its graph, and a cache would hold its stand-ins
         return _grid_rotations(grid, head_dim, device)
     return _cached_grid_rotations(tuple(grid), head_dim, device, torch.is_inference_mode_enabled())
@@ -62,7 +62,7 @@ def _cached_grid_rotations(grid: tuple[int, ...], head_dim: int, device: torch.d
 
 
 def rotate(x: Tensor, rotations: Tensor) -> Tensor:
-    """Rotate the channel pairs of ``x`` ``(B, heads, tokens, head_dim)`` by :func:`grid_rotations`."""
+    """Rotate the channel pairs of ``x`` ``(B, heads, tokens, head_dim)`` by ``grid_rotations``."""
     cos, sin = rotations.to(x.dtype)
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)

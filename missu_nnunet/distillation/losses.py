@@ -60,8 +60,8 @@ def level_weights(n_levels: int, decay: float) -> list[float]:
 class SelfDistillationLoss(nn.Module):
     """Segmentation loss + ``w_kd`` × distillation term + ``w_aux`` × auxiliary heads' loss.
 
-    The distillation term is the consistency with :attr:`posterior` where the trainer has put one there, and the
-    divergence of the skip connections' features where the network returns a :class:`TrainingOutput`.
+    The distillation term is the consistency with ``posterior`` where the trainer has put one there, and the
+    divergence of the skip connections' features where the network returns a ``TrainingOutput``.
 
     Args:
         segmentation_loss: nnU-Net's loss over the network's output and the target.

@@ -13,9 +13,9 @@ from missu_nnunet.distillation.losses import TrainingOutput
 class SkipDistillation(nn.Module):
     """MISSU with a teacher attached to each skip connection.
 
-    In training mode it returns a :class:`TrainingOutput`; in evaluation mode it is the network and nothing else. Its
+    In training mode it returns a ``TrainingOutput``; in evaluation mode it is the network and nothing else. Its
     ``state_dict`` is the network's alone, so that whoever saves or loads weights handles the inference network; the
-    teachers' is that of :attr:`fusion`.
+    teachers' is that of ``fusion``.
 
     Args:
         network: the inference network.
@@ -41,7 +41,7 @@ class SkipDistillation(nn.Module):
         return self.network.decoder
 
     def forward(self, x: Tensor) -> TrainingOutput | Tensor | list[Tensor]:
-        """Image ``(B, C, D, H, W)`` → :class:`TrainingOutput` in training, the network's logits in evaluation."""
+        """Image ``(B, C, D, H, W)`` → ``TrainingOutput`` in training, the network's logits in evaluation."""
         if not self.training:
             return self.network(x)
         encoded = self.network.encode(x)

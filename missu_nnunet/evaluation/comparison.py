@@ -70,7 +70,7 @@ def paired_statistics(
     """Compare two arms by one score per case.
 
     The test is Wilcoxon's (1945): equal pairs are left out, the p-value is exact up to 50 cases without ties and up to
-    13 with them, and asymptotic beyond (:func:`scipy.stats.wilcoxon`). The effect size is Kerby's (2014): the share of
+    13 with them, and asymptotic beyond (``scipy.stats.wilcoxon``). The effect size is Kerby's (2014): the share of
     the rank sum that favours the first arm, minus the share that favours the second; it belongs to the test, and one
     failed case does not rule it.
 
@@ -110,7 +110,7 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Bootstrap interval of the mean of paired differences, (N,), resampling cases; NaN for fewer than 2.
 
-    Bias-corrected and accelerated (Efron 1987; :func:`scipy.stats.bootstrap`): a few failed cases skew differences, and
+    Bias-corrected and accelerated (Efron 1987; ``scipy.stats.bootstrap``): a few failed cases skew differences, and
     for skewed ones of 6 to 20 cases it covers the mean 4 to 6 % more often than the percentile interval. Below 20 cases
     either is still too narrow, which is one reason why it alone declares nothing here. Where BCa is undefined, as for
     differences that are all the same, the percentile interval stands in.
@@ -152,7 +152,7 @@ class Comparison:
     Attributes:
         first: name of the first arm.
         second: name of the second arm.
-        scope: a class, or :data:`OVERALL`.
+        scope: a class, or ``OVERALL``.
         metric: its name.
         statistics: paired statistics of the cases with a value in both arms.
         dropped: cases left out because the score is undefined in one or both of the arms. In the mean of the classes a
@@ -298,7 +298,7 @@ def compare_arms(
         scores: metric → arm → (cases, classes); the same cases and classes in the same order in every arm.
         classes: the classes' names.
         level: the probability with which a table of arms that do not differ may declare any difference; intervals
-            cover 1 − `level`.
+            cover 1 − ``level``.
         resamples: number of resamples in each bootstrap.
 
     Raises:
@@ -408,7 +408,7 @@ def _common_means(arms: list[FloatArray]) -> FloatArray:
 
 
 def _undefined_alone(scores: FloatArray, other: FloatArray) -> int:
-    """Cases with a class that is undefined in `scores` and defined in `other`."""
+    """Cases with a class that is undefined in ``scores`` and defined in ``other``."""
     return int(np.count_nonzero((np.isnan(scores) & ~np.isnan(other)).any(axis=1)))
 
 
@@ -423,10 +423,10 @@ def _mean(values: FloatArray) -> float:
 
 
 def _smallest_p(cases: int) -> float:
-    """The smallest two-sided p-value of the Wilcoxon test: all of `cases` differences have one sign."""
+    """The smallest two-sided p-value of the Wilcoxon test: all of ``cases`` differences have one sign."""
     return 2.0 ** (1 - cases)
 
 
 def _cases_needed(level: float) -> int:
-    """The fewest cases whose smallest p-value is below `level`."""
+    """The fewest cases whose smallest p-value is below ``level``."""
     return math.floor(1 - math.log2(level)) + 1

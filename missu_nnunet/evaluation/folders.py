@@ -90,7 +90,7 @@ def evaluate_folders(
     chill: bool = False,
     workers: int = 1,
 ) -> Evaluation:
-    """Score every case of `references` by the prediction of the same file name.
+    """Score every case of ``references`` by the prediction of the same file name.
 
     Args:
         predictions: folder of segmentations.

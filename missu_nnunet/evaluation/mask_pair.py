@@ -20,7 +20,7 @@ class MaskPair:
     """A predicted and a reference mask on one grid; each method is a metric.
 
     What a metric leaves undefined (0/0, a distance to an empty mask) is NaN: what an empty mask *scores* is for the
-    protocol to say (:mod:`missu_nnunet.evaluation.protocols`).
+    protocol to say (``missu_nnunet.evaluation.protocols``).
 
     Args:
         prediction: the predicted mask, (D, H, W).
@@ -94,7 +94,7 @@ class MaskPair:
         return float(np.max(self._all_distances)) if self._all_distances.size else np.nan
 
     def nsd(self, tolerance: float) -> float:
-        """Normalised surface distance: the share of both borders' voxels within `tolerance` (mm) of the other border.
+        """Normalised surface distance: the share of both borders' voxels within ``tolerance`` (mm) of the other border.
 
         Border voxels count alike, as in MONAI's ``compute_surface_dice``; surface-distance weighs them by area.
         """

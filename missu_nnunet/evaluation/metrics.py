@@ -1,6 +1,6 @@
 """The metrics: a record of each, from which options, checks, tables and charts follow.
 
-A new one is a method of :class:`missu_nnunet.evaluation.mask_pair.MaskPair` and a record here.
+A new one is a method of ``missu_nnunet.evaluation.mask_pair.MaskPair`` and a record here.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class Protocol:
         one_empty: value of a metric where one of the two has it. Metrics not listed keep their own value, NaN (not
             scored) where that is undefined.
         needs_reference: leave a case unscored where the reference lacks the class.
-        outside_is_foreground: how borders are drawn (:class:`MaskPair`).
+        outside_is_foreground: how borders are drawn (``MaskPair``).
     """
 
     name: str
@@ -43,7 +43,7 @@ class Protocol:
     outside_is_foreground: bool = False
 
     def score(self, pair: MaskPair, metrics: Sequence[str], tolerance: float) -> dict[str, float]:
-        """The value of each metric for one class of one case; `tolerance` (mm) is that of "nsd"."""
+        """The value of each metric for one class of one case; ``tolerance`` (mm) is that of "nsd"."""
         if self.needs_reference and not pair.n_reference:
             return dict.fromkeys(metrics, math.nan)
         convention: Mapping[str, float] = {}

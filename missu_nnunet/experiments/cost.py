@@ -57,7 +57,7 @@ class ArmCost:
 def measure_arms(experiment: Experiment, devices: tuple[str, ...]) -> list[ArmCost | None]:
     """Time a few iterations of each arm with something left to train.
 
-    An arm whose iterations fail is None; the log of :func:`timing_log` tells more.
+    An arm whose iterations fail is None; the log of ``timing_log`` tells more.
 
     Args:
         experiment: the experiment whose arms are measured.

@@ -1,4 +1,4 @@
-"""What runs an experiment's trainings: the interface of each module of :mod:`missu_nnunet.experiments.launchers`."""
+"""What runs an experiment's trainings: the interface of each module of ``missu_nnunet.experiments.launchers``."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def find_launcher(name: str) -> type[Launcher]:
 
 
 def states_elsewhere(experiment: Experiment) -> dict[str, str]:
-    """The trainings that wait or run by any launcher, see :meth:`Launcher.states`."""
+    """The trainings that wait or run by any launcher, see ``Launcher.states``."""
     return {
         training: state
         for name in launcher_names()

@@ -1,6 +1,6 @@
 """A few timed iterations of nnU-Net's training, in a process and a results folder of their own.
 
-``python -m missu_nnunet.experiments.timing DATASET CONFIGURATION TRAINER PLANS GPUS FILE`` writes a :class:`Timing`.
+``python -m missu_nnunet.experiments.timing DATASET CONFIGURATION TRAINER PLANS GPUS FILE`` writes a ``Timing``.
 """
 
 from __future__ import annotations

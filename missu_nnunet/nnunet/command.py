@@ -58,7 +58,7 @@ class LoggedCommand:
 
     Args:
         command: the name of one of nnU-Net's commands, or the path of another, and its arguments.
-        log: what :func:`locked_log` gives.
+        log: what ``locked_log`` gives.
         variables: environment variables, in addition to this process's.
     """
 

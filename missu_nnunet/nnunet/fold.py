@@ -64,7 +64,7 @@ class Fold:
         return any(_is_whole(self.folder / name) for name in CHECKPOINTS)
 
     def checkpoints(self) -> list[Path]:
-        """The checkpoints that are there, whole or not, in the order of :data:`CHECKPOINTS`."""
+        """The checkpoints that are there, whole or not, in the order of ``CHECKPOINTS``."""
         return [file for name in CHECKPOINTS if (file := self.folder / name).is_file()]
 
     def set_broken_checkpoints_aside(self) -> list[Path]:
@@ -106,7 +106,7 @@ class Fold:
         return None
 
     def early_end(self) -> str | None:
-        """Why the latest training ended before its last epoch, as :func:`log.early_end` says it; None if it did not."""
+        """Why the latest training ended before its last epoch, as ``log.early_end`` says it; None if it did not."""
         for lines in self._latest_logs():
             if (found := early_end(lines)) or read_epochs(lines):
                 return found

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 EPOCH = "epoch"
-"""The key under which :func:`values_of_line` gives the number (from 0) of the epoch that a line starts."""
+"""The key under which ``values_of_line`` gives the number (from 0) of the epoch that a line starts."""
 
 EPOCH_SECONDS = "epoch_seconds"
 """The key of an ended epoch's duration in seconds."""
@@ -35,7 +35,7 @@ _PSEUDO_DICE_VALUE = re.compile(r"(?<!\w)(?:nan|\d[\d.e-]*)(?=[],)])")
 
 
 def values_of_line(line: str) -> dict[str, float]:
-    """What one line of the log says, by the keys of nnU-Net's logger, :data:`EPOCH` and :data:`EPOCH_SECONDS`."""
+    """What one line of the log says, by the keys of nnU-Net's logger, ``EPOCH`` and ``EPOCH_SECONDS``."""
     found = {key: match[1] for key, pattern in _PATTERNS.items() if (match := pattern.search(line))}
     values = {key: value for key, text in found.items() if (value := _number(text)) is not None}
     if "Pseudo dice" in line:

@@ -51,6 +51,6 @@ def difference_map(reference: Volume, prediction: Volume, ignore: int | None = N
 
 
 def difference_colours() -> dict[int, str]:
-    """The colours of :func:`difference_map`'s values."""
+    """The colours of ``difference_map``'s values."""
     missed, extra, confused = DIFFERENCES.values()
     return {_MISSED: missed, _EXTRA: extra, _CONFUSED: confused, _IGNORED: IGNORED}

@@ -62,12 +62,12 @@ class Geometry:
         return replace(self, start=start)
 
     def slice_number(self, axis: int, index: int) -> int:
-        """The number, from 1 and in the file's order, of the slice at `index` of what is shown."""
+        """The number, from 1 and in the file's order, of the slice at ``index`` of what is shown."""
         position = self.start[axis] + index
         return self.shape[axis] - position if self.reverse[axis] else position + 1
 
     def marks(self, axis: int) -> Marks | None:
-        """What the sides of a slice across `axis` show, drawn as :func:`missu_nnunet.pictures.slices.cut` does."""
+        """What the sides of a slice across ``axis`` show, drawn as ``missu_nnunet.pictures.slices.cut`` does."""
         if not self.ends:
             return None
         rows, columns = (end for other, end in enumerate(self.ends) if other != axis)
@@ -75,7 +75,7 @@ class Geometry:
         return Marks(_OPPOSITE[columns], columns, top, bottom)
 
     def plane_spacing(self, axis: int) -> tuple[float, ...]:
-        """The spacing (mm) of the rows and columns of a slice across `axis`."""
+        """The spacing (mm) of the rows and columns of a slice across ``axis``."""
         return tuple(step for other, step in enumerate(self.spacing) if other != axis)
 
 
@@ -113,7 +113,7 @@ def oriented(image: sitk.Image, taken_as: str | None = None) -> tuple[NDArray[An
 
 
 def oriented_labels(image: sitk.Image, taken_as: str | None = None) -> tuple[NDArray[np.uint8], Geometry]:
-    """The turned segmentation's labels, as :func:`oriented` turns images."""
+    """The turned segmentation's labels, as ``oriented`` turns images."""
     array, geometry = oriented(image, taken_as)
     return np.nan_to_num(array).astype(np.uint8), geometry
 

@@ -46,7 +46,7 @@ def cut(volume: NDArray[Any], axis: int, index: int) -> NDArray[Any]:
 
 
 def size_in_pixels(plane: NDArray[Any], spacing: Sequence[float], side: int) -> tuple[int, int]:
-    """Width and height of a slice whose longer side takes `side` pixels; `spacing` is that of rows and columns."""
+    """Width and height of a slice whose longer side takes ``side`` pixels; ``spacing`` is that of rows and columns."""
     height, width = plane.shape[0] * spacing[0], plane.shape[1] * spacing[1]
     scale = side / max(height, width)
     return max(round(width * scale), 1), max(round(height * scale), 1)

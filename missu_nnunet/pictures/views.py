@@ -56,7 +56,7 @@ class View:
         return coloured(self.background, None, {}, self.size, self.marks)
 
     def segmentation(self, volume: Volume, palette: Mapping[int, str]) -> Image.Image:
-        """The channel with the view's labels of a segmentation, (z, y, x); `palette` is label → colour."""
+        """The channel with the view's labels of a segmentation, (z, y, x); ``palette`` is label → colour."""
         shown = {label: colour for label, colour in palette.items() if label in self.labels}
         return coloured(self.background, self.cut(volume), shown, self.size, self.marks)
 

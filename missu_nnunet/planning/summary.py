@@ -31,7 +31,7 @@ class Summary:
         tokens: tokens that attention runs over.
         parameters: number of parameters of the inference network.
         macs: multiply-accumulate operations of one forward pass of one patch, at inference.
-        training_bytes: estimated memory of a training step under AMP, see :mod:`missu_nnunet.planning.memory`.
+        training_bytes: estimated memory of a training step under AMP, see ``missu_nnunet.planning.memory``.
     """
 
     plans_name: str

@@ -55,7 +55,7 @@ class CaseVolumes:
 
 
 def choose_cases(results: Results, wanted: Sequence[str]) -> list[ShownCase]:
-    """Worst, median and best by the first metric's mean over classes and arms; where the arms differ most; `wanted`.
+    """Worst, median and best by the first metric's mean over classes and arms; where the arms differ most; ``wanted``.
 
     Raises:
         InputError: a wanted case is not there.

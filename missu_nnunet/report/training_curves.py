@@ -33,7 +33,7 @@ class TrainingRun:
     Attributes:
         fold: its folder's name, "fold_0".
         source: the file that was read; None where there was none.
-        curves: key of :data:`CURVES` → one value per epoch, NaN where an epoch has none.
+        curves: key of ``CURVES`` → one value per epoch, NaN where an epoch has none.
         epoch_seconds: how long each epoch took; empty where that is not known.
         checkpoint: the checkpoint's own description, without weights and states; empty without one.
         notes: sentences about what is missing.

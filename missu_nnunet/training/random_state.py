@@ -42,7 +42,7 @@ def random_state() -> dict[str, Any]:
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
-    """Set every generator to a state of :func:`random_state`; CUDA's only on as many devices as it was taken on."""
+    """Set every generator to a state of ``random_state``; CUDA's only on as many devices as it was taken on."""
     random.setstate(state["python"])
     numpy_state = state["numpy"]["state"]
     key = np.array(numpy_state["key"], dtype=np.uint32)

@@ -58,7 +58,7 @@ class MISSUTrainer(nnUNetTrainer):
     Where the dataset has an ignore label, the network's moving average teaches it: it labels the patches of a batch,
     and the network must give the same labels where boxes of the patches were exchanged. Teachers exist in this class
     only: what it saves as ``network_weights``, and what nnU-Net builds to predict, is the inference network. Variants
-    change :attr:`hyperparameters` and nothing else.
+    change ``hyperparameters`` and nothing else.
     """
 
     hyperparameters = Hyperparameters()
@@ -322,7 +322,7 @@ class MISSUTrainer(nnUNetTrainer):
         """nnU-Net's; warns of classes that are not learned, and ends the training where that was asked for.
 
         Raises:
-            EarlyEnd: if the training is to end here, see :meth:`run_training`.
+            EarlyEnd: if the training is to end here, see ``run_training``.
             SystemExit: after a SIGTERM.
         """
         super().on_epoch_end()

@@ -1,4 +1,4 @@
-"""`missu compare` as a user runs it."""
+"""``missu compare`` as a user runs it."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ CASES = [f"case_{index}" for index in range(8)]
 
 
 def write(folder, case, length):
-    """A bar of `length` voxels that starts at a fixed place."""
+    """A bar of ``length`` voxels that starts at a fixed place."""
     folder.mkdir(exist_ok=True)
     labels = np.zeros((3, 8, 40), np.uint8)
     labels[1, 2:6, 2 : 2 + length] = 1

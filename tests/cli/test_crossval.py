@@ -1,4 +1,4 @@
-"""`missu crossval`, as far as it trains nothing; tests/integration has the trainings."""
+"""``missu crossval``, as far as it trains nothing; tests/integration has the trainings."""
 
 import json
 import os

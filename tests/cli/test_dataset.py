@@ -1,4 +1,4 @@
-"""`missu dataset …` as a user runs it."""
+"""``missu dataset …`` as a user runs it."""
 
 import json
 import os
@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 @pytest.fixture
 def missu(tmp_path):
-    """Run the command in an empty folder with nnU-Net's variables set; `before` is Python run first."""
+    """Run the command in an empty folder with nnU-Net's variables set; ``before`` is Python run first."""
 
     def run(*arguments, before="", **variables):
         folders = {name: name for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}

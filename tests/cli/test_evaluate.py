@@ -1,4 +1,4 @@
-"""`missu evaluate` as a user runs it."""
+"""``missu evaluate`` as a user runs it."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""`missu report` as a user runs it."""
+"""``missu report`` as a user runs it."""
 
 from pathlib import Path
 

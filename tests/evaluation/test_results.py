@@ -18,7 +18,7 @@ LABELS = {"background": 0, "head": 1, "tail": 2}
 
 
 def write_cases(folder: Path, cases: str, seed: int, wrong: float = 0.0) -> None:
-    """A segmentation per letter; the share `wrong` of its voxels is background instead."""
+    """A segmentation per letter; the share ``wrong`` of its voxels is background instead."""
     folder.mkdir(parents=True, exist_ok=True)
     for case in cases:
         labels = np.random.default_rng(ord(case)).integers(0, 3, (4, 6, 6), np.uint8)

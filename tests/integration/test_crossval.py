@@ -1,4 +1,4 @@
-"""`missu crossval`, killed at any moment and run again; with real trainings, as everything in this folder."""
+"""``missu crossval``, killed at any moment and run again; with real trainings, as everything in this folder."""
 
 import os
 import random
@@ -23,7 +23,7 @@ MARK = "MISSU_TEST_MARK"
 
 
 def crossval(*arguments: str, **variables: str) -> subprocess.Popen[str]:
-    """`missu crossval` on the CPU, in a process group of its own."""
+    """``missu crossval`` on the CPU, in a process group of its own."""
     command = [SCRIPTS / "missu", "crossval", "903", "3d_fullres", "--gpus-per-job", "0", "--plans", PLANS, *arguments]
     return subprocess.Popen(
         [str(part) for part in command],

@@ -1,4 +1,4 @@
-"""`missu crossval --launcher slurm` on a real SLURM, and its jobs in submitit's local executor."""
+"""``missu crossval --launcher slurm`` on a real SLURM, and its jobs in submitit's local executor."""
 
 import os
 import subprocess

@@ -15,7 +15,7 @@ SAGITTAL = Marks(left="A", right="P", top="S", bottom="I")
 
 
 def stored_as(code: str) -> tuple[np.ndarray, sitk.Image]:
-    """A volume (z, y, x) in LPS, and the same as a file whose axes point to `code`."""
+    """A volume (z, y, x) in LPS, and the same as a file whose axes point to ``code``."""
     volume = np.random.default_rng(0).integers(0, 200, (3, 4, 5), np.uint8)
     image = sitk.GetImageFromArray(volume)
     image.SetSpacing((1.0, 2.0, 3.0))

@@ -65,7 +65,7 @@ def test_whatever_else_a_log_holds_is_left_out(model: Path) -> None:
 
 
 def test_a_parameter_under_several_names_counts_once(model: Path) -> None:
-    """As `missu inspect` and `missu info` count."""
+    """As ``missu inspect`` and ``missu info`` count."""
     file = model / "fold_0" / "checkpoint_final.pth"
     checkpoint = torch.load(file, weights_only=False)
     weights = torch.zeros(3, 4)

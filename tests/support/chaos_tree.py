@@ -33,7 +33,7 @@ class Truth:
 
 
 def make_truth(rng, shape=(6, 10, 12), step=2.0, tilt=0.0, spacing=(0.7, 0.75), ct=False) -> Truth:
-    """A volume with random values and organs; `tilt` (radians) turns it about the x axis."""
+    """A volume with random values and organs; ``tilt`` (radians) turns it about the x axis."""
     axis_x = np.array([1.0, 0, 0])
     axis_y = np.array([0, np.cos(tilt), np.sin(tilt)])
     normal = np.cross(axis_x, axis_y)

@@ -12,7 +12,7 @@ TRAINER = "MISSUTrainer_4epochs_3iters"
 PLANS = "nnUNetMISSUPlansCPU"
 
 Missu = Callable[..., subprocess.CompletedProcess[str]]
-"""What the fixture `missu` of tests/cli gives."""
+"""What the fixture ``missu`` of tests/cli gives."""
 
 
 def start(command: str | Path, *arguments: object) -> subprocess.Popen[str]:

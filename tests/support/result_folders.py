@@ -29,7 +29,7 @@ def write_image(array: np.ndarray, file: Path) -> None:
 
 
 def segmentation(length: int, shape: tuple[int, ...] = (10, 12, 40)) -> np.ndarray:
-    """A bar of `length` voxels along the last axis: its first half is head, the rest tail."""
+    """A bar of ``length`` voxels along the last axis: its first half is head, the rest tail."""
     labels = np.zeros(shape, np.uint8)
     inner = tuple(slice(3, size - 3) for size in shape[:-1])
     labels[(*inner, slice(2, 12))] = 1
@@ -64,7 +64,7 @@ def write_model(
     shape: tuple[int, ...] = (10, 12, 40),
     ending: str = ".nii.gz",
 ) -> Path:
-    """A model of two folds; its predictions end `short_by` voxels, and some more in later cases, before the references.
+    """A model of two folds, whose predictions end ``short_by`` voxels before the references, more in later cases.
 
     Fold 0 has a checkpoint, fold 1 a training log only.
     """

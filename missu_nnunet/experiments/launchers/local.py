@@ -44,7 +44,7 @@ LAUNCHER = LocalLauncher
 
 
 def device_groups(gpus: int | None) -> list[tuple[str, ...]]:
-    """The GPUs that trainings of `gpus` GPUs each may use at once, a group for each; an empty group is the CPU.
+    """The GPUs that trainings of ``gpus`` GPUs each may use at once, a group for each; an empty group is the CPU.
 
     Args:
         gpus: 0 is the CPU; None is one GPU, or the CPU of a machine without GPU.

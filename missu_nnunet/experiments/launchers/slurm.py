@@ -234,5 +234,5 @@ def read_jobs(experiment: Experiment) -> dict[str, str]:
 
 
 def write_jobs(experiment: Experiment, jobs: dict[str, str]) -> None:
-    """Keep what :func:`read_jobs` reads."""
+    """Keep what ``read_jobs`` reads."""
     write_json(jobs, experiment.folder / "jobs.json")
