@@ -108,7 +108,7 @@ def network_of(configuration: dict[str, Any], channels: int, classes: int) -> Pl
     import torch
     from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
-    from missu_nnunet.benchmark import inference_size
+    from missu_nnunet.network_costs import inference_size
 
     architecture = configuration["architecture"]
     patch_size = [int(size) for size in configuration["patch_size"]]

@@ -37,7 +37,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from unet_plans import unet_plan
 
 from missu_nnunet.architecture.configuration import planned_arch_kwargs
-from missu_nnunet.benchmark import TAUGHT, Cost, measure, plan_networks, ratio
+from missu_nnunet.network_costs import TAUGHT, Cost, measure, plan_networks, ratio
 
 REFERENCE = "PlainConvUNet"
 STOCK = "nnUNetv2_predict"

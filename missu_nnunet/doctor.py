@@ -5,12 +5,14 @@ import importlib.metadata
 import io
 import os
 import platform
-import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from missu_nnunet import __version__
 from missu_nnunet.nnunet.folders import Variable, folder_if_set
@@ -64,14 +66,20 @@ def _version(distribution: str) -> str | None:
 
 
 def _nnunet_version() -> Finding:
-    remedy = "pip install 'nnunetv2>=2.8,<3'"
+    allowed = _allowed("nnunetv2")
+    remedy = f"pip install 'nnunetv2{allowed}'"
     version = _version("nnunetv2")
     if version is None:
         return Finding("nnU-Net", "fault", "not installed", remedy)
-    release = re.match(r"2\.(\d+)", version)
-    if release is None or int(release[1]) < 8:
-        return Finding("nnU-Net", "fault", f"{version}, expected >=2.8,<3", remedy)
+    if not allowed.contains(version, prereleases=True):
+        return Finding("nnU-Net", "fault", f"{version}, expected {allowed}", remedy)
     return Finding("nnU-Net", "ok", version)
+
+
+def _allowed(distribution: str) -> SpecifierSet:
+    """The versions of a distribution that missu-nnunet requires, as its setup.cfg says."""
+    requirements = map(Requirement, importlib.metadata.requires("missu-nnunet") or [])
+    return next(found.specifier for found in requirements if found.name == distribution)
 
 
 def _torch_version() -> Finding:

@@ -122,7 +122,7 @@ SIGNATURES = [
     (
         get_network_from_plans,
         "arch_class_name arch_kwargs arch_kwargs_req_import input_channels output_channels allow_init deep_supervision",
-        "trainer.py, planners.py, summary.py, benchmark.py",
+        "trainer.py, planners.py, summary.py, network_costs.py",
     ),
 ]
 

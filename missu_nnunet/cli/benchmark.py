@@ -13,7 +13,7 @@ from missu_nnunet.errors import InputError
 from missu_nnunet.terminal import print_json, say, show, table, waiting
 
 if TYPE_CHECKING:
-    from missu_nnunet.benchmark import Cost
+    from missu_nnunet.network_costs import Cost
 
 
 def benchmark(
@@ -27,7 +27,7 @@ def benchmark(
     """Time MISSU and the plan's own U-Net side by side: forward pass, training step, memory."""
     import torch
 
-    from missu_nnunet.benchmark import measure_plan
+    from missu_nnunet.network_costs import measure_plan
 
     try:
         torch.empty(0, device=device)
@@ -43,7 +43,7 @@ def benchmark(
 
 def _show(costs: list[Cost]) -> None:
     """A column for each network: so the table fits into 80 characters."""
-    from missu_nnunet.benchmark import ratio
+    from missu_nnunet.network_costs import ratio
 
     first = costs[0]
     measured = table(("",), [cost.name for cost in costs])

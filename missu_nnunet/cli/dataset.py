@@ -18,7 +18,7 @@ from missu_nnunet.terminal import print_json, say, show, table
 from missu_nnunet.text import counted
 
 if TYPE_CHECKING:
-    from missu_nnunet.datasets.conversion import Plan
+    from missu_nnunet.datasets.conversion import PlannedFolder
     from missu_nnunet.datasets.verify import Finding
     from missu_nnunet.nnunet.dataset import RawDataset
 
@@ -89,12 +89,12 @@ def chaos(
     if (task is None) == (modality is None):
         raise InputError("chaos: expected either --task 1 to 5 or --modality ct, t1dual or t2spir")
     if task is not None:
-        variant, default_id = TASKS[task], 50 + task
+        variant = TASKS[task]
     elif modality in MODALITIES:
-        variant, default_id = MODALITIES[modality], 56 + list(MODALITIES).index(modality)
+        variant = MODALITIES[modality]
     else:
         raise InputError(f"--modality {modality}: unknown, expected one of {', '.join(MODALITIES)}")
-    dataset_id = dataset_id or default_id
+    dataset_id = dataset_id or variant.dataset_id
     _write_dataset(plan_chaos(source, variant, dataset_id), dataset_id, dry_run, workers)
 
 
@@ -300,7 +300,7 @@ def _show_findings(dataset: str, findings: list[Finding]) -> None:
 
 
 def _write_dataset(
-    plan: Plan,
+    plan: PlannedFolder,
     dataset_id: int,
     dry_run: bool,
     workers: int | None,
@@ -320,7 +320,7 @@ def _write_dataset(
 
 
 def _write(
-    plan: Plan, parent: Path, dry_run: bool, workers: int | None, check: Callable[[Path], None] | None = None
+    plan: PlannedFolder, parent: Path, dry_run: bool, workers: int | None, check: Callable[[Path], None] | None = None
 ) -> None:
     """Print or execute a plan, and say what became of the source files."""
     from missu_nnunet.datasets.conversion import edited, execute
@@ -338,7 +338,7 @@ def _write(
         say(f"skipped {count}: {reason}")
 
 
-def _print_plan(plan: Plan, parent: Path) -> None:
+def _print_plan(plan: PlannedFolder, parent: Path) -> None:
     for conversion in plan.conversions:
         for target in conversion.targets:
             say(f"write {parent / plan.name / target}")
@@ -354,5 +354,5 @@ def _print_plan(plan: Plan, parent: Path) -> None:
     )
 
 
-def _count_sources(plan: Plan) -> int:
+def _count_sources(plan: PlannedFolder) -> int:
     return len({source for conversion in plan.conversions for source in conversion.sources})

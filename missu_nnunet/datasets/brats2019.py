@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from missu_nnunet.datasets.conversion import Conversion, Plan, copy_nifti, files_below, leftovers
+from missu_nnunet.datasets.conversion import Conversion, PlannedFolder, copy_nifti, files_below, leftovers
 from missu_nnunet.datasets.images import grid_difference, read_header, read_image
 from missu_nnunet.datasets.splits import stratified_splits
 from missu_nnunet.errors import InputError
@@ -25,7 +25,7 @@ TO_NNUNET = {0: 0, 2: 1, 1: 2, 4: 3}
 TO_BRATS = {ours: theirs for theirs, ours in TO_NNUNET.items()}
 
 
-def plan_brats2019(source: Path, dataset_id: int, validation: Path | None = None, link: bool = False) -> Plan:
+def plan_brats2019(source: Path, dataset_id: int, validation: Path | None = None, link: bool = False) -> PlannedFolder:
     """Plan the dataset: four channels per case, labels 1–3 with regions WT, TC and ET, splits stratified by grade.
 
     Args:
@@ -74,7 +74,7 @@ def plan_brats2019(source: Path, dataset_id: int, validation: Path | None = None
     skipped = leftovers(
         files, conversions, lambda _: "not one of <ID>_{flair,t1,t1ce,t2,seg}.nii.gz, or there twice", errors
     )
-    return Plan(
+    return PlannedFolder(
         name=f"Dataset{dataset_id:03d}_BraTS2019",
         conversions=tuple(conversions),
         skipped=skipped | {table: "its rows are in cases.csv" for table in tables},
@@ -84,7 +84,7 @@ def plan_brats2019(source: Path, dataset_id: int, validation: Path | None = None
     )
 
 
-def plan_submission(predictions: Path, name: str) -> Plan:
+def plan_submission(predictions: Path, name: str) -> PlannedFolder:
     """Plan a folder `name` of predictions with the organisers' labels 1, 2 and 4.
 
     Raises:
@@ -98,7 +98,9 @@ def plan_submission(predictions: Path, name: str) -> Plan:
     )
     if not conversions:
         raise InputError(f"{predictions}: found no .nii.gz file, expected nnU-Net's predictions")
-    return Plan(name, conversions, leftovers(files, conversions, lambda _: "not a prediction"), is_submission=True)
+    return PlannedFolder(
+        name, conversions, leftovers(files, conversions, lambda _: "not a prediction"), is_submission=True
+    )
 
 
 def _below(folder: Path, name: str) -> Path:

@@ -11,20 +11,19 @@ What goes wrong when it is done by habit, and is done from the headers here:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from PIL import Image
-from pydicom.errors import InvalidDicomError
 
-from missu_nnunet.datasets.conversion import Conversion, Plan, files_below, leftovers
+from missu_nnunet.datasets.conversion import Conversion, PlannedFolder, files_below, leftovers
+from missu_nnunet.datasets.dicom_series import Series, file_order, on_grid, read_series, read_volume
 from missu_nnunet.datasets.images import grid_difference, read_image
 from missu_nnunet.datasets.splits import stratified_splits
 from missu_nnunet.errors import InputError
@@ -48,6 +47,7 @@ class Variant:
     """What one of the challenge's tasks, or one modality by itself, is made of.
 
     Attributes:
+        dataset_id: the dataset's ID in nnU-Net, unless the user gives another.
         name: of the dataset.
         sequences: of CT, T1DUAL and T2SPIR.
         organs: how many of :data:`ORGANS` are labels.
@@ -56,6 +56,7 @@ class Variant:
             case, and the other sequences have one.
     """
 
+    dataset_id: int
     name: str
     sequences: tuple[str, ...]
     organs: int
@@ -64,96 +65,17 @@ class Variant:
 
 
 TASKS = {
-    1: Variant("CHAOSTask1", ("CT", "T1DUAL", "T2SPIR"), 1, ("CT or MR",), phases_apart=True),
-    2: Variant("CHAOSTask2", ("CT",), 1, ("CT",)),
-    3: Variant("CHAOSTask3", ("T1DUAL", "T2SPIR"), 1, ("MR",), phases_apart=True),
-    4: Variant("CHAOSTask4", ("CT", "T1DUAL", "T2SPIR"), 4, ("CT or MR",), phases_apart=True),
-    5: Variant("CHAOSTask5", ("T1DUAL", "T2SPIR"), 4, ("MR",), phases_apart=True),
+    1: Variant(51, "CHAOSTask1", ("CT", "T1DUAL", "T2SPIR"), 1, ("CT or MR",), phases_apart=True),
+    2: Variant(52, "CHAOSTask2", ("CT",), 1, ("CT",)),
+    3: Variant(53, "CHAOSTask3", ("T1DUAL", "T2SPIR"), 1, ("MR",), phases_apart=True),
+    4: Variant(54, "CHAOSTask4", ("CT", "T1DUAL", "T2SPIR"), 4, ("CT or MR",), phases_apart=True),
+    5: Variant(55, "CHAOSTask5", ("T1DUAL", "T2SPIR"), 4, ("MR",), phases_apart=True),
 }
 MODALITIES = {
-    "ct": Variant("CHAOSCT", ("CT",), 1, ("CT",)),
-    "t1dual": Variant("CHAOST1DUAL", ("T1DUAL",), 4, ("T1 in-phase", "T1 out-phase")),
-    "t2spir": Variant("CHAOST2SPIR", ("T2SPIR",), 4, ("T2-SPIR",)),
+    "ct": Variant(56, "CHAOSCT", ("CT",), 1, ("CT",)),
+    "t1dual": Variant(57, "CHAOST1DUAL", ("T1DUAL",), 4, ("T1 in-phase", "T1 out-phase")),
+    "t2spir": Variant(58, "CHAOST2SPIR", ("T2SPIR",), 4, ("T2-SPIR",)),
 }
-
-
-@dataclass(frozen=True)
-class Series:
-    """The geometry of a folder of slices.
-
-    Attributes:
-        files: the slices, by ascending position along the normal of their plane.
-        order: for each of them its place in the order of file names.
-        grid: an image without content that has the volume's size, spacing (mm), origin (mm, LPS) and direction.
-    """
-
-    files: tuple[Path, ...]
-    order: tuple[int, ...]
-    grid: sitk.Image
-
-
-def read_series(files: Sequence[Path]) -> Series:
-    """Read the slices' headers and put them in order.
-
-    Args:
-        files: all slices of a series.
-
-    Raises:
-        InputError: a file is not DICOM, slices differ in size, orientation or pixel spacing, belong to several series,
-            share a position, are missing, or are sheared.
-    """
-    files = sorted(files, key=_file_order)
-    if len(files) < 2:
-        raise InputError(f"{files[0]}: the only slice of its folder, expected a series: unpack the download again")
-    headers = [_read_header(file) for file in files]
-    _refuse_mixed_series(files, headers)
-    first = headers[0]
-    rows = np.array(first.ImageOrientationPatient, dtype=float).reshape(2, 3)
-    axis_x = rows[0] / np.linalg.norm(rows[0])
-    axis_y = rows[1] - (rows[1] @ axis_x) * axis_x  # headers round: make the directions exactly orthogonal
-    axis_y /= np.linalg.norm(axis_y)
-    normal = np.cross(axis_x, axis_y)
-
-    origins = np.array([header.ImagePositionPatient for header in headers], dtype=float)
-    order = np.argsort(origins @ normal, kind="stable")
-    origins, positions = origins[order], (origins @ normal)[order]
-    steps = np.diff(positions)
-    step = (positions[-1] - positions[0]) / (len(files) - 1)
-    usual = float(np.median(steps))
-    for index, found in enumerate(steps):
-        pair = f"{files[order[index]]} and {files[order[index + 1]].name}"
-        if found < 0.01:
-            raise InputError(
-                f"{pair}: two slices at one position, expected one series per folder: remove the other one"
-            )
-        if abs(found - usual) > 0.25 * usual:  # headers round
-            raise InputError(
-                f"{pair}: {found:.2f} mm apart where the other slices are {usual:.2f} mm apart: a slice is missing or "
-                "does not belong here; unpack the download again"
-            )
-    pixel_height, pixel_width = (float(value) for value in first.PixelSpacing)
-    drift = origins[-1] - origins[0] - (positions[-1] - positions[0]) * normal
-    if np.linalg.norm(drift) > 0.5 * min(pixel_height, pixel_width):
-        raise InputError(
-            f"{files[0].parent}: the slices shift by {np.linalg.norm(drift):.2f} mm within their plane (a tilted "
-            "gantry), expected a stack at right angles, as nnU-Net needs: resample the series first"
-        )
-
-    grid = sitk.Image(int(first.Columns), int(first.Rows), len(files), sitk.sitkUInt8)
-    grid.SetSpacing((pixel_width, pixel_height, float(step)))
-    grid.SetOrigin(origins[0].tolist())
-    grid.SetDirection(np.column_stack([axis_x, axis_y, normal]).ravel().tolist())
-    return Series(tuple(files[index] for index in order), tuple(int(index) for index in order), grid)
-
-
-def read_volume(series: Series) -> sitk.Image:
-    """The series' values after rescale slope and intercept (CT: HU); 16-bit integers where that loses nothing."""
-    slices = [sitk.GetArrayFromImage(read_image(file)).squeeze(0) for file in series.files]
-    volume = np.stack(slices).astype(np.float32)
-    whole = np.rint(volume)
-    if np.array_equal(whole, volume) and whole.min() >= -32768 and whole.max() <= 32767:
-        volume = whole.astype(np.int16)
-    return _on_grid(volume, series)
 
 
 def read_masks(files: Sequence[Path], series: Series, modality: str, organs: int) -> sitk.Image:
@@ -168,7 +90,7 @@ def read_masks(files: Sequence[Path], series: Series, modality: str, organs: int
     Raises:
         InputError: the number of masks, their size or their values are not what they should be.
     """
-    files = sorted(files, key=_file_order)
+    files = sorted(files, key=file_order)
     _refuse_other_count(series.files[0].parent, files, series.files)
     columns, rows, _ = series.grid.GetSize()
     label_of = np.array([_label(grey, modality) for grey in range(256)])
@@ -182,10 +104,10 @@ def read_masks(files: Sequence[Path], series: Series, modality: str, organs: int
             )
         labels[place] = label_of[grey]
     labels[labels > organs] = 0
-    return _on_grid(labels, series)
+    return on_grid(labels, series)
 
 
-def plan_chaos(source: Path, variant: Variant, dataset_id: int) -> Plan:
+def plan_chaos(source: Path, variant: Variant, dataset_id: int) -> PlannedFolder:
     """Plan the dataset of a task or a modality.
 
     Args:
@@ -242,7 +164,7 @@ def plan_chaos(source: Path, variant: Variant, dataset_id: int) -> Plan:
     if folds := stratified_splits({patient: patient[:2] for patient in cases}, cases):
         documents["splits_final.json"] = folds
     files = files_below(training) + (files_below(test) if test else [])
-    return Plan(
+    return PlannedFolder(
         name=f"Dataset{dataset_id:03d}_{variant.name}",
         conversions=tuple(conversions),
         skipped=leftovers(files, conversions, partial(_reason, sequences=variant.sequences), errors),
@@ -252,7 +174,7 @@ def plan_chaos(source: Path, variant: Variant, dataset_id: int) -> Plan:
     )
 
 
-def plan_submission(predictions: Path, source: Path, name: str) -> Plan:
+def plan_submission(predictions: Path, source: Path, name: str) -> PlannedFolder:
     """Plan a folder `name` of PNG stacks: CT/<id>/Results, MR/<id>/<sequence>/Results, as the organisers' template has.
 
     Slices are img000.png and so on in the order of the DICOM files' names. Of the two phases of T1-DUAL, where they are
@@ -298,7 +220,7 @@ def plan_submission(predictions: Path, source: Path, name: str) -> Plan:
         conversions,
         lambda file: "the in-phase prediction is submitted" if "_OutPhase.nii" in file.name else "not a prediction",
     )
-    return Plan(name, tuple(conversions), skipped, is_submission=True)
+    return PlannedFolder(name, tuple(conversions), skipped, is_submission=True)
 
 
 @dataclass(frozen=True)
@@ -329,16 +251,11 @@ class _Scan:
         return _files(folder / "InPhase" if self.sequence == "T1DUAL" else folder, ".dcm")
 
 
-def _file_order(file: Path) -> list[int | str]:
-    """Numbers in names compare as numbers, as in the organisers' natural sort."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", file.name)]
-
-
 def _files(folder: Path, suffix: str) -> tuple[Path, ...]:
     if not folder.is_dir():
         return ()
     found = (file for file in folder.iterdir() if file.suffix.lower() == suffix and not file.name.startswith("."))
-    return tuple(sorted(found, key=_file_order))
+    return tuple(sorted(found, key=file_order))
 
 
 def _set_folder(source: Path, name: str) -> Path | None:
@@ -352,7 +269,7 @@ def _set_folder(source: Path, name: str) -> Path | None:
 def _scans(folder: Path, sequences: tuple[str, ...]) -> Iterator[_Scan]:
     for modality in ("CT", "MR"):
         patients = [path for path in (folder / modality).glob("*") if path.is_dir() and path.name.isdigit()]
-        for patient in sorted(patients, key=_file_order):
+        for patient in sorted(patients, key=file_order):
             for sequence in sequences:
                 if (sequence == "CT") == (modality == "CT"):
                     where = patient if modality == "CT" else patient / sequence
@@ -442,37 +359,6 @@ def _write_masks(prediction: Path, slices: tuple[Path, ...], modality: str, targ
         Image.fromarray(grey[labels[place].astype(int)]).save(targets[index], format="PNG")
 
 
-def _read_header(file: Path) -> pydicom.Dataset:
-    try:
-        header = pydicom.dcmread(file, stop_before_pixels=True)
-    except (InvalidDicomError, OSError) as error:
-        raise InputError(f"{file}: not a readable DICOM file ({error}): unpack the download again") from error
-    for tag in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"):
-        if header.get(tag) is None:
-            raise InputError(f"{file}: no {tag} in its header, expected a slice of a CT or MR series")
-    return header
-
-
-def _refuse_mixed_series(files: Sequence[Path], headers: Sequence[pydicom.Dataset]) -> None:
-    checks: dict[str, Callable[[pydicom.Dataset], Any]] = {
-        "size": lambda header: (header.Rows, header.Columns),
-        "orientation": lambda header: np.round(np.array(header.ImageOrientationPatient, float), 3).tolist(),
-        "pixel spacing": lambda header: np.round(np.array(header.PixelSpacing, float), 4).tolist(),
-    }
-    for name, value_of in checks.items():
-        expected = value_of(headers[0])
-        for file, header in zip(files, headers, strict=True):
-            if value_of(header) != expected:
-                raise InputError(
-                    f"{file}: {name} {value_of(header)}, expected {expected} as in {files[0].name}: slices of several "
-                    "series lie in this folder; keep one"
-                )
-    uids = {header.get("SeriesInstanceUID") for header in headers}
-    # Anonymisers may give every file a UID of its own; several files of each of several series are another thing.
-    if 1 < len(uids) < len(files):
-        raise InputError(f"{files[0].parent}: slices of {len(uids)} series (by their UID), expected one: keep one")
-
-
 def _refuse_other_count(folder: Path, masks: Sequence[Path], slices: Sequence[Path]) -> None:
     if len(masks) != len(slices):
         raise InputError(
@@ -501,12 +387,6 @@ def _read_grey(file: Path, shape: tuple[int, int]) -> NDArray[np.uint8]:
             f"{file}: {grey.shape[1]}×{grey.shape[0]} pixels, expected {shape[1]}×{shape[0]} as its slice has"
         )
     return grey
-
-
-def _on_grid(array: np.ndarray, series: Series) -> sitk.Image:
-    image = sitk.GetImageFromArray(array)
-    image.CopyInformation(series.grid)
-    return image
 
 
 def _reason(file: Path, sequences: tuple[str, ...]) -> str:

@@ -1,8 +1,8 @@
 """What the converters share: a plan of files to write, its execution, and an account of every source file.
 
-A converter looks at the download and returns a :class:`Plan`; nothing is written until :func:`execute`. A dataset takes
-shape in a hidden folder beside its final place and is renamed when all of it is there, so that nnU-Net never sees half
-of one; what an interrupted conversion has finished stays in the hidden folder, and the next run takes it up.
+A converter looks at the download and returns a :class:`PlannedFolder`; nothing is written until :func:`execute`. A
+dataset takes shape in a hidden folder beside its final place and is renamed when all of it is there, so that nnU-Net
+never sees half of one; what an interrupted conversion has finished stays there, and the next run takes it up.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Conversion:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """All that a conversion would write.
+class PlannedFolder:
+    """A folder that a conversion would make, and all that it would write into it.
 
     Attributes:
         name: of the folder to make.
@@ -106,7 +106,7 @@ def leftovers(
     return skipped
 
 
-def execute(plan: Plan, parent: Path, workers: int, check: Callable[[Path], None] | None = None) -> Path:
+def execute(plan: PlannedFolder, parent: Path, workers: int, check: Callable[[Path], None] | None = None) -> Path:
     """Write what the plan says into `parent` and return the folder made.
 
     Run again, it writes only what is missing or older than its sources, and leaves alone what :func:`edited` names.
@@ -163,7 +163,7 @@ def execute(plan: Plan, parent: Path, workers: int, check: Callable[[Path], None
     return final
 
 
-def edited(plan: Plan, parent: Path) -> list[str]:
+def edited(plan: PlannedFolder, parent: Path) -> list[str]:
     """Those of the plan's documents and tables in a finished folder that somebody changed after they were written."""
     folder = parent / plan.name
     digests = _recorded_digests(folder / ACCOUNT)
@@ -235,7 +235,7 @@ def _convert_case(conversion: Conversion, folder: Path) -> None:
         raise InputError(str(error).strip().splitlines()[-1]) from error
 
 
-def _refuse_foreign_files(plan: Plan, folder: Path) -> None:
+def _refuse_foreign_files(plan: PlannedFolder, folder: Path) -> None:
     planned = {folder / target for conversion in plan.conversions for target in conversion.targets}
     planned |= {folder / name for name in (*plan.documents, *plan.tables, ACCOUNT)}
     if not folder.is_dir():
@@ -252,7 +252,7 @@ def _refuse_foreign_files(plan: Plan, folder: Path) -> None:
         )
 
 
-def _account(plan: Plan, failed: Mapping[str, str], digests: Mapping[str, str]) -> list[dict[str, str]]:
+def _account(plan: PlannedFolder, failed: Mapping[str, str], digests: Mapping[str, str]) -> list[dict[str, str]]:
     """One row per source file, and one per document or table with the digest of what was written."""
 
     def name(source: Path) -> str:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StrictStr, StringConstraints
 
-from missu_nnunet.datasets.conversion import Conversion, Plan, copy_nifti, files_below, leftovers
+from missu_nnunet.datasets.conversion import Conversion, PlannedFolder, copy_nifti, files_below, leftovers
 from missu_nnunet.datasets.images import read_header
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL, read_json
@@ -126,7 +126,7 @@ def task_number(source: Path) -> int:
     return int(match[1])
 
 
-def plan_msd(source: Path, dataset_id: int, link: bool = False, base: Path = Path()) -> Plan:
+def plan_msd(source: Path, dataset_id: int, link: bool = False, base: Path = Path()) -> PlannedFolder:
     """Plan what nnUNetv2_convert_MSD_dataset writes: 4D images split into channels, the rest as it is.
 
     Args:
@@ -168,7 +168,7 @@ def plan_msd(source: Path, dataset_id: int, link: bool = False, base: Path = Pat
         errors[source / "imagesTr"] = f"{source / 'imagesTr'}: no .nii.gz image, expected the training images"
     skipped = leftovers(files, conversions, lambda _: "not an image or segmentation of the task", errors)
     skipped[source / "dataset.json"] = "rewritten for nnU-Net"
-    return Plan(
+    return PlannedFolder(
         name=f"Dataset{dataset_id:03d}_{source.resolve().name.partition('_')[2]}",
         conversions=tuple(conversions),
         skipped=skipped,

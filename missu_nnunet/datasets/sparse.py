@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.graph import route_through_array
 
-from missu_nnunet.datasets.conversion import Plan
+from missu_nnunet.datasets.conversion import PlannedFolder
 from missu_nnunet.datasets.images import find_reader, read_labels
 from missu_nnunet.datasets.label_maps import LabelMap, case_conversion, description_with_ignore, ignore_label
 from missu_nnunet.datasets.splits import labelled_splits, read_patients, splits_files, with_unlabelled
@@ -72,7 +72,7 @@ def keep_slices(slices: Labels, ignore: int, every: int, rng: np.random.Generato
     return kept
 
 
-def plan_sparse(dataset: RawDataset, parent: Path, name: str, sparsity: Sparsity, link: bool) -> Plan:
+def plan_sparse(dataset: RawDataset, parent: Path, name: str, sparsity: Sparsity, link: bool) -> PlannedFolder:
     """Plan a copy of a dataset with fewer labels.
 
     Args:
@@ -111,7 +111,7 @@ def plan_sparse(dataset: RawDataset, parent: Path, name: str, sparsity: Sparsity
     if patients.is_file():
         with patients.open(newline="", encoding="utf-8") as file:
             tables[patients.name] = list(csv.DictReader(file))
-    return Plan(name, tuple(conversions), skipped={}, documents=documents, tables=tables)
+    return PlannedFolder(name, tuple(conversions), skipped={}, documents=documents, tables=tables)
 
 
 def _thinned(

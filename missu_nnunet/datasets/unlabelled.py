@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
-from missu_nnunet.datasets.conversion import Plan, execute
+from missu_nnunet.datasets.conversion import PlannedFolder, execute
 from missu_nnunet.datasets.images import find_reader, read_channels, read_labels, read_voxels
 from missu_nnunet.datasets.inputs import find_cases
 from missu_nnunet.datasets.label_maps import LabelMap, case_conversion, description_with_ignore, ignore_label
@@ -43,7 +43,7 @@ def find_unlabelled(dataset: RawDataset, cases: Iterable[str], workers: int) -> 
     return [case for case, labels in _labels(dataset, cases, workers).items() if labels == {dataset.ignore}]
 
 
-def plan_unlabelled(dataset: RawDataset, inputs: Sequence[Path], link: bool, workers: int) -> Plan:
+def plan_unlabelled(dataset: RawDataset, inputs: Sequence[Path], link: bool, workers: int) -> PlannedFolder:
     """Plan to add images to a dataset's training cases, with label maps that are all *ignore*.
 
     Args:
@@ -93,10 +93,10 @@ def plan_unlabelled(dataset: RawDataset, inputs: Sequence[Path], link: bool, wor
         "made_splits": account["made_splits"] or SPLITS_FILE in documents,
     }
     missing = [one for one in conversions if not all((dataset.folder / target).exists() for target in one.targets)]
-    return Plan(dataset.name, tuple(missing), skipped={}, documents=documents)
+    return PlannedFolder(dataset.name, tuple(missing), skipped={}, documents=documents)
 
 
-def add(plan: Plan, dataset: RawDataset, workers: int) -> None:
+def add(plan: PlannedFolder, dataset: RawDataset, workers: int) -> None:
     """Add the cases that the plan says; interrupted, it goes on where it stopped when it is called again.
 
     Raises:

@@ -20,7 +20,7 @@ from missu_nnunet.nnunet.dataset import RawDataset, read_dataset
 from missu_nnunet.nnunet.folders import Model, model_folder
 from missu_nnunet.nnunet.summary import references_of
 
-Arm = dict[str, Scores]
+CaseScores = dict[str, Scores]
 """case → its scores"""
 
 
@@ -45,7 +45,7 @@ class Results:
     tolerance: float
     classes: tuple[str, ...]
     folders: dict[str, Path]
-    arms: dict[str, Arm]
+    arms: dict[str, CaseScores]
     files: dict[str, dict[str, tuple[Path, Path]]]
     labels: dict[str, tuple[int, ...]]
     ignore: int | None

@@ -18,7 +18,7 @@ from speed import (
     unets,
 )
 
-from missu_nnunet.benchmark import inference_size
+from missu_nnunet.network_costs import inference_size
 
 
 @pytest.mark.parametrize(("patch", "features"), PATCHES)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from random_plans import plain_arch_kwargs
 
-from missu_nnunet.benchmark import Cost, measure, plan_networks, ratio
+from missu_nnunet.network_costs import Cost, measure, plan_networks, ratio
 
 SECONDS = st.lists(st.floats(1e-3, 10), min_size=2, max_size=9)
 

@@ -1,0 +1,142 @@
+"""A folder of DICOM slices as one volume, placed by each slice's own position.
+
+The distance of slices is that of their positions; SliceThickness is another thing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import SimpleITK as sitk
+from pydicom.errors import InvalidDicomError
+
+from missu_nnunet.datasets.images import read_image
+from missu_nnunet.errors import InputError
+
+
+@dataclass(frozen=True)
+class Series:
+    """The geometry of a folder of slices.
+
+    Attributes:
+        files: the slices, by ascending position along the normal of their plane.
+        order: for each of them its place in the order of file names.
+        grid: an image without content that has the volume's size, spacing (mm), origin (mm, LPS) and direction.
+    """
+
+    files: tuple[Path, ...]
+    order: tuple[int, ...]
+    grid: sitk.Image
+
+
+def read_series(files: Sequence[Path]) -> Series:
+    """Read the slices' headers and put them in order.
+
+    Args:
+        files: all slices of a series.
+
+    Raises:
+        InputError: a file is not DICOM, slices differ in size, orientation or pixel spacing, belong to several series,
+            share a position, are missing, or are sheared.
+    """
+    files = sorted(files, key=file_order)
+    if len(files) < 2:
+        raise InputError(f"{files[0]}: the only slice of its folder, expected a series: unpack the download again")
+    headers = [_read_header(file) for file in files]
+    _refuse_mixed_series(files, headers)
+    first = headers[0]
+    rows = np.array(first.ImageOrientationPatient, dtype=float).reshape(2, 3)
+    axis_x = rows[0] / np.linalg.norm(rows[0])
+    axis_y = rows[1] - (rows[1] @ axis_x) * axis_x  # headers round: make the directions exactly orthogonal
+    axis_y /= np.linalg.norm(axis_y)
+    normal = np.cross(axis_x, axis_y)
+
+    origins = np.array([header.ImagePositionPatient for header in headers], dtype=float)
+    order = np.argsort(origins @ normal, kind="stable")
+    origins, positions = origins[order], (origins @ normal)[order]
+    steps = np.diff(positions)
+    step = (positions[-1] - positions[0]) / (len(files) - 1)
+    usual = float(np.median(steps))
+    for index, found in enumerate(steps):
+        pair = f"{files[order[index]]} and {files[order[index + 1]].name}"
+        if found < 0.01:
+            raise InputError(
+                f"{pair}: two slices at one position, expected one series per folder: remove the other one"
+            )
+        if abs(found - usual) > 0.25 * usual:  # headers round
+            raise InputError(
+                f"{pair}: {found:.2f} mm apart where the other slices are {usual:.2f} mm apart: a slice is missing or "
+                "does not belong here; unpack the download again"
+            )
+    pixel_height, pixel_width = (float(value) for value in first.PixelSpacing)
+    drift = origins[-1] - origins[0] - (positions[-1] - positions[0]) * normal
+    if np.linalg.norm(drift) > 0.5 * min(pixel_height, pixel_width):
+        raise InputError(
+            f"{files[0].parent}: the slices shift by {np.linalg.norm(drift):.2f} mm within their plane (a tilted "
+            "gantry), expected a stack at right angles, as nnU-Net needs: resample the series first"
+        )
+
+    grid = sitk.Image(int(first.Columns), int(first.Rows), len(files), sitk.sitkUInt8)
+    grid.SetSpacing((pixel_width, pixel_height, float(step)))
+    grid.SetOrigin(origins[0].tolist())
+    grid.SetDirection(np.column_stack([axis_x, axis_y, normal]).ravel().tolist())
+    return Series(tuple(files[index] for index in order), tuple(int(index) for index in order), grid)
+
+
+def read_volume(series: Series) -> sitk.Image:
+    """The series' values after rescale slope and intercept (CT: HU); 16-bit integers where that loses nothing."""
+    slices = [sitk.GetArrayFromImage(read_image(file)).squeeze(0) for file in series.files]
+    volume = np.stack(slices).astype(np.float32)
+    whole = np.rint(volume)
+    if np.array_equal(whole, volume) and whole.min() >= -32768 and whole.max() <= 32767:
+        volume = whole.astype(np.int16)
+    return on_grid(volume, series)
+
+
+def file_order(file: Path) -> list[int | str]:
+    """Numbers in names compare as numbers, as in the organisers' natural sort."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", file.name)]
+
+
+def on_grid(array: np.ndarray, series: Series) -> sitk.Image:
+    """The voxels ``(D, H, W)`` of an array, in the places of the series' voxels."""
+    image = sitk.GetImageFromArray(array)
+    image.CopyInformation(series.grid)
+    return image
+
+
+def _read_header(file: Path) -> pydicom.Dataset:
+    try:
+        header = pydicom.dcmread(file, stop_before_pixels=True)
+    except (InvalidDicomError, OSError) as error:
+        raise InputError(f"{file}: not a readable DICOM file ({error}): unpack the download again") from error
+    for tag in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"):
+        if header.get(tag) is None:
+            raise InputError(f"{file}: no {tag} in its header, expected a slice of a CT or MR series")
+    return header
+
+
+def _refuse_mixed_series(files: Sequence[Path], headers: Sequence[pydicom.Dataset]) -> None:
+    checks: dict[str, Callable[[pydicom.Dataset], Any]] = {
+        "size": lambda header: (header.Rows, header.Columns),
+        "orientation": lambda header: np.round(np.array(header.ImageOrientationPatient, float), 3).tolist(),
+        "pixel spacing": lambda header: np.round(np.array(header.PixelSpacing, float), 4).tolist(),
+    }
+    for name, value_of in checks.items():
+        expected = value_of(headers[0])
+        for file, header in zip(files, headers, strict=True):
+            if value_of(header) != expected:
+                raise InputError(
+                    f"{file}: {name} {value_of(header)}, expected {expected} as in {files[0].name}: slices of several "
+                    "series lie in this folder; keep one"
+                )
+    uids = {header.get("SeriesInstanceUID") for header in headers}
+    # Anonymisers may give every file a UID of its own; several files of each of several series are another thing.
+    if 1 < len(uids) < len(files):
+        raise InputError(f"{files[0].parent}: slices of {len(uids)} series (by their UID), expected one: keep one")
