@@ -97,7 +97,7 @@ async function showCase() {
   const remarks = [];
   if (!content.channels.length) remarks.push("The image was not found: segmentations are drawn on black.");
   if (content.cropped) remarks.push("Cropped to what was segmented.");
-  if (content.step > 1) remarks.push(`Every ${content.step}th voxel of each axis is shown.`);
+  if (content.step > 1) remarks.push(`One voxel in ${content.step} along each axis is shown.`);
   viewerElements.status.textContent = remarks.join(" ");
   drawPlanes();
   drawSurfaces();

@@ -53,6 +53,29 @@ class PicturedCase:
     has_image: bool
 
 
+@dataclass(frozen=True)
+class _Content:
+    """What the page shows.
+
+    Attributes:
+        results: the scores.
+        comparisons: of several arms.
+        trainings: arm → its folds' trainings.
+        charts: section → its charts.
+        images: folders in which the cases' images were looked for.
+        pictured: the chosen cases with their pictures.
+        viewer: the same cases for the viewer.
+    """
+
+    results: Results
+    comparisons: Comparisons | None
+    trainings: dict[str, list[TrainingRun]]
+    charts: dict[str, list[Chart]]
+    images: Sequence[Path]
+    pictured: list[PicturedCase]
+    viewer: list[dict[str, Any]]
+
+
 def write_report(
     results: Results,
     output: Path,
@@ -81,6 +104,26 @@ def write_report(
         InputError: a case is unknown, an image unreadable or on another grid, or the file cannot be written.
     """
     check_output(output)
+    content = _gather(results, level, images, cases)
+    page = _fill_template(content, command)
+    try:
+        with whole_file(output) as partial:
+            partial.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written ({error.strerror or error}); choose another place") from error
+    if paper:
+        write_tables(results, content.comparisons, paper)
+        write_charts([chart for group in content.charts.values() for chart in group], paper)
+    return [case.shown.name for case in content.pictured if not case.has_image]
+
+
+def check_output(output: Path) -> None:
+    """Raise an :class:`InputError` for a name that no page should have, before hours of scoring."""
+    if output.is_dir() or output.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"{output}: expected the name of an HTML file to write, such as report.html")
+
+
+def _gather(results: Results, level: float, images: Sequence[Path], cases: Sequence[str]) -> _Content:
     comparisons = compare_arms(results.scores, results.classes, level) if len(results.arms) > 1 else None
     trainings = {arm: read_training(folder) for arm, folder in results.folders.items()}
     charts = {
@@ -94,34 +137,11 @@ def write_report(
     }
     images = images or image_folders(results)
     pictured, viewer = _pictures(results, images, cases)
-    page = _fill_template(results, comparisons, trainings, charts, pictured, viewer, images, command)
-    try:
-        with whole_file(output) as partial:
-            partial.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{output}: cannot be written ({error.strerror or error}); choose another place") from error
-    if paper:
-        write_tables(results, comparisons, paper)
-        write_charts([chart for group in charts.values() for chart in group], paper)
-    return [case.shown.name for case in pictured if not case.has_image]
+    return _Content(results, comparisons, trainings, charts, images, pictured, viewer)
 
 
-def check_output(output: Path) -> None:
-    """Raise an :class:`InputError` for a name that no page should have, before hours of scoring."""
-    if output.is_dir() or output.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"{output}: expected the name of an HTML file to write, such as report.html")
-
-
-def _fill_template(
-    results: Results,
-    comparisons: Comparisons | None,
-    trainings: dict[str, list[TrainingRun]],
-    charts: dict[str, list[Chart]],
-    pictured: list[PicturedCase],
-    viewer: list[dict[str, Any]],
-    images: Sequence[Path],
-    command: str,
-) -> str:
+def _fill_template(content: _Content, command: str) -> str:
+    results, charts = content.results, content.charts
     arms = list(results.arms)
     datasets = dict.fromkeys(name for folder in results.folders.values() if (name := dataset_name(folder)))
     resources = files("missu_nnunet.report")
@@ -147,11 +167,11 @@ def _fill_template(
         charts=charts,
         class_colours=class_colours(results.labels) | ({} if results.ignore is None else {"ignored": IGNORED}),
         command=command,
-        comparisons=comparisons,
+        comparisons=content.comparisons,
         created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         dataset=", ".join(datasets),
         differences=DIFFERENCES,
-        facts={arm: arm_facts(folder, trainings[arm]) for arm, folder in results.folders.items()},
+        facts={arm: arm_facts(folder, content.trainings[arm]) for arm, folder in results.folders.items()},
         figures_json=_json(
             {
                 f"{group}-{index}": chart.figure.to_dict()
@@ -159,20 +179,20 @@ def _fill_template(
                 for index, chart in enumerate(found)
             }
         ),
-        headlines=_headlines(comparisons),
-        images=[str(folder) for folder in images],
+        headlines=_headlines(content.comparisons),
+        images=[str(folder) for folder in content.images],
         overall=OVERALL,
-        pictured=pictured,
+        pictured=content.pictured,
         plotly=Markup(get_plotlyjs()),
         results=results,
         script=Markup((resources / "page.js").read_text(encoding="utf-8")),
         style=Markup((resources / "page.css").read_text(encoding="utf-8")),
         summary=results.summary(),
-        trainings=trainings,
+        trainings=content.trainings,
         versions=versions(),
         viewer_json=_json(
             {
-                "cases": viewer,
+                "cases": content.viewer,
                 "colours": label_colours(results.labels, results.ignore),
                 "differences": difference_colours(),
                 "ignore": results.ignore,
