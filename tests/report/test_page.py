@@ -211,19 +211,18 @@ def test_links_pictures_headings_and_landmarks(watched: Watched) -> None:
 def test_dark_light_and_paper(browser: Any, file: Path) -> None:
     shown = Watched(browser, file, color_scheme="dark")
     page = shown.page
-    colours = (
-        "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.querySelector('.plot text')).fill]"
-    )
+    fill = "getComputedStyle(document.querySelector('.plot text')).fill"
+    colours = f"[getComputedStyle(document.body).backgroundColor, {fill}]"
     dark = page.evaluate(colours)
     assert contrast(*dark) > 7
     page.emulate_media(color_scheme="light")
-    page.wait_for_timeout(500)
+    shown.until(f"{fill} !== {json.dumps(dark[1])}")
     light = page.evaluate(colours)
     assert contrast(*light) > 7
     assert luminance(dark[0]) < 0.05 < 0.8 < luminance(light[0])
     page.emulate_media(color_scheme="dark", media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    page.wait_for_timeout(500)
+    shown.until(f"{fill} === 'rgb(0, 0, 0)'")
     assert page.evaluate(colours)[0] == "rgb(255, 255, 255)"
     assert contrast(*page.evaluate(colours)) > 7
     assert not page.locator("nav").is_visible()
@@ -240,10 +239,9 @@ def test_a_telephone(browser: Any, file: Path) -> None:
     shown = Watched(browser, file, has_touch=True, is_mobile=True)
     for width in (390, 800):
         shown.page.set_viewport_size({"width": width, "height": 800})
-        shown.page.wait_for_timeout(500)
-        assert shown.page.evaluate("document.documentElement.scrollWidth") <= width
+        shown.until(f"document.documentElement.scrollWidth <= {width}")
         if width == 390:
-            assert shown.page.locator(".scroll.more-right").count() > 3
+            shown.until("document.querySelectorAll('.scroll.more-right').length > 3")
     assert shown.page.locator(".modebar-btn").count() == 0
     assert shown.faults == []
     shown.context.close()
