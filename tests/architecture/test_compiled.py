@@ -18,6 +18,7 @@ STRIDES = {2: [[1, 1], [2, 2]], 3: [[1, 1, 1], [2, 2, 2]]}
 @torch._inductor.config.patch(compile_threads=1)  # no pool of processes for two small graphs
 def test_inductor_gives_eagers_output_from_one_graph(dim: int) -> None:
     kwargs = missu_arch_kwargs(plain_arch_kwargs(STRIDES[dim], residual=True), (8,) * dim)
+    kwargs["n_blocks_per_stage"] = [1, 1]
     kwargs["transformer"]["depth"] = 1
     torch.manual_seed(0)
     network = MISSU(1, num_classes=2, **kwargs)
