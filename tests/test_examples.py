@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 import SimpleITK as sitk
 import torch
 
@@ -35,8 +34,3 @@ def test_an_array_is_segmented_as_nnunets_command_segments_its_image(
     predictor.predict_from_files_sequential([[str(image)]], [str(tmp_path / "expected")])
     expected = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "expected.nii.gz")))
     np.testing.assert_array_equal(np.load(tmp_path / "found.npy"), expected)
-
-
-@pytest.mark.parametrize("example", sorted(file.name for file in EXAMPLES.glob("*.py")))
-def test_an_example_says_how_it_is_called(example: str) -> None:
-    assert "usage:" in run(example, "--help")
