@@ -63,7 +63,7 @@ class Demo:
         seed: Seed of the phantoms.
 
     Raises:
-        InputError: ``folder`` holds something else, or a demo of another seed or version.
+        InputError: if ``folder`` holds something else, or a demo of another seed or version.
     """
 
     def __init__(self, folder: Path, seed: int) -> None:
@@ -134,7 +134,7 @@ class Demo:
         """nnU-Net's commands in their order.
 
         Raises:
-            InputError: nnU-Net's commands are not beside the Python that runs this.
+            InputError: if nnU-Net's commands are not beside the Python that runs this.
         """
         preprocessed = self.folder / "nnUNet_preprocessed" / _DATASET
         planned = ("-d", _DATASET_ID, "-c", _CONFIGURATION)

@@ -42,7 +42,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     The file is readable to whom the user's umask allows, whatever the library that writes it thinks.
 
     Raises:
-        InputError: ``path`` cannot be written. An OSError of the block about something else remains what it is.
+        InputError: if ``path`` cannot be written. An OSError of the block about something else remains what it is.
     """
     partial = path.with_name(PARTIAL + path.name)
     make_folder(path.parent)

@@ -36,7 +36,7 @@ def map_cases(
         description: stands left of the progress bar (on standard error, where it is a terminal).
 
     Raises:
-        InputError: a process was killed, which is mostly for want of memory.
+        InputError: if a process was killed, which is mostly for want of memory.
     """
     results: dict[int, Result | InputError] = {}
     with progress_bar(

@@ -45,7 +45,7 @@ def read_structure(path: Path, schema: type[Schema], remedy: str) -> Schema:
         remedy: advice of the message where the file cannot be read.
 
     Raises:
-        InputError: it is missing, cannot be read, is not JSON, or holds something else.
+        InputError: if it is missing, cannot be read, is not JSON, or holds something else.
     """
     return as_structure(load_json(read_text(path, remedy), str(path), remedy), schema, str(path), remedy)
 
@@ -55,7 +55,7 @@ def as_structure(content: object, schema: type[Schema], name: str, remedy: str) 
 
     Args:
         content: content of the file.
-        schema: see ``read_structure``.
+        schema: expected form, as for ``read_structure``.
         name: name of the file in the message.
         remedy: advice of the message.
 

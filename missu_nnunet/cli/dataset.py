@@ -1,4 +1,4 @@
-"""`missu dataset …`: from an organiser's download to nnU-Net's raw dataset, and from predictions to a submission."""
+"""``missu dataset …``: from an organiser's download to nnU-Net's raw dataset, and from predictions to a submission."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def parse_scoring(protocol: str, metrics: str | None) -> tuple[Protocol, list[st
     """The options --protocol and --metrics; no metrics stand for the protocol's own.
 
     Raises:
-        InputError: one of them is unknown.
+        InputError: if one of them is unknown.
     """
     from missu_nnunet.evaluation.protocols import PROTOCOLS
 
@@ -100,7 +100,7 @@ def parse_dataset(dataset: str | None) -> RawDataset | None:
     """The option --dataset.
 
     Raises:
-        InputError: there is no such dataset, or its dataset.json cannot be used.
+        InputError: if there is no such dataset, or its dataset.json cannot be used.
     """
     from missu_nnunet.nnunet.dataset import find_dataset, read_dataset
 
@@ -111,7 +111,7 @@ def check_level(level: float) -> None:
     """The option --level.
 
     Raises:
-        InputError: it is no probability.
+        InputError: if it is no probability.
     """
     if not 0 < level < 1:
         raise InputError(f"--level {level:g}: expected a probability between 0 and 1, such as 0.05")

@@ -13,7 +13,7 @@ def check_streams(as_json: bool, csv: Path | None) -> None:
     """Refuse to print JSON and CSV in one stream.
 
     Raises:
-        InputError: both are asked for.
+        InputError: if both are asked for.
     """
     if as_json and str(csv) == "-":
         raise InputError("--json and --csv -: both print to standard output; give --csv a file")
@@ -23,7 +23,7 @@ def write_rows(rows: Sequence[Mapping[str, object]], file: Path) -> None:
     """Write rows as CSV to a file, or to standard output if it is called ``-``.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: if the file cannot be written.
     """
     from missu_nnunet.files import csv_text, write_csv
 

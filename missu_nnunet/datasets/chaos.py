@@ -44,14 +44,14 @@ UNKNOWN = 255
 
 @dataclass(frozen=True)
 class Variant:
-    """What one of the challenge's tasks, or one modality by itself, is made of.
+    """The contents of one of the challenge's tasks, or of one modality by itself.
 
     Attributes:
         dataset_id: the dataset's ID in nnU-Net, unless the user gives another.
-        name: of the dataset.
-        sequences: of CT, T1DUAL and T2SPIR.
-        organs: how many of :data:`ORGANS` are labels.
-        channels: of nnU-Net's dataset.json. "CT" makes nnU-Net normalise Hounsfield units.
+        name: name of the dataset.
+        sequences: those of CT, T1DUAL and T2SPIR that belong to it.
+        organs: how many of ``ORGANS`` are labels.
+        channels: channels in nnU-Net's dataset.json. "CT" makes nnU-Net normalise Hounsfield units.
         phases_apart: whether the two phases of T1-DUAL are cases of their own: nnU-Net wants the same channels in every
             case, and the other sequences have one.
     """
@@ -79,16 +79,16 @@ MODALITIES = {
 
 
 def read_masks(files: Sequence[Path], series: Series, modality: str, organs: int) -> sitk.Image:
-    """The labels of a series: 1 liver, 2 right kidney, 3 left kidney, 4 spleen, the first `organs` of them.
+    """The labels of a series: 1 liver, 2 right kidney, 3 left kidney, 4 spleen, the first ``organs`` of them.
 
     Args:
         files: the PNG masks. In the order of their names they belong to the slices in the order of theirs.
         series: the slices.
-        modality: "CT", where every value but 0 is liver, or "MR", where :data:`ORGANS` tells.
+        modality: "CT", where every value but 0 is liver, or "MR", where ``ORGANS`` tells.
         organs: 1–4.
 
     Raises:
-        InputError: the number of masks, their size or their values are not what they should be.
+        InputError: if the number of masks, their size or their values are not what they should be.
     """
     files = sorted(files, key=file_order)
     _refuse_other_count(series.files[0].parent, files, series.files)
@@ -112,11 +112,11 @@ def plan_chaos(source: Path, variant: Variant, dataset_id: int) -> PlannedFolder
 
     Args:
         source: the folder that holds Train_Sets and Test_Sets, or one of these.
-        variant: one of :data:`TASKS` or :data:`MODALITIES`.
+        variant: one of ``TASKS`` or ``MODALITIES``.
         dataset_id: 1–999.
 
     Raises:
-        InputError: there is no training set.
+        InputError: if there is no training set.
     """
     training, test = _set_folder(source, "Train_Sets"), _set_folder(source, "Test_Sets")
     if training is None:
@@ -175,18 +175,18 @@ def plan_chaos(source: Path, variant: Variant, dataset_id: int) -> PlannedFolder
 
 
 def plan_submission(predictions: Path, source: Path, name: str) -> PlannedFolder:
-    """Plan a folder `name` of PNG stacks: CT/<id>/Results, MR/<id>/<sequence>/Results, as the organisers' template has.
+    """Plan a folder of PNG stacks: CT/<id>/Results, MR/<id>/<sequence>/Results, as in the organisers' template.
 
     Slices are img000.png and so on in the order of the DICOM files' names. Of the two phases of T1-DUAL, where they are
     cases of their own, the in-phase prediction is taken: the organisers drew their masks on it.
 
     Args:
-        predictions: nnU-Net's predictions, named as :func:`plan_chaos` names cases.
+        predictions: nnU-Net's predictions, named as ``plan_chaos`` names cases.
         source: the folder that holds Test_Sets (or Train_Sets), for the DICOM slices.
-        name: of the folder to make.
+        name: name of the folder to make.
 
     Raises:
-        InputError: there is no prediction, or its scan is not in `source`.
+        InputError: if there is no prediction, or its scan is not in ``source``.
     """
     scans: dict[str, _Scan] = {}
     for folder in (_set_folder(source, "Train_Sets"), _set_folder(source, "Test_Sets")):
@@ -225,7 +225,7 @@ def plan_submission(predictions: Path, source: Path, name: str) -> PlannedFolder
 
 @dataclass(frozen=True)
 class _Scan:
-    """One sequence of one patient: `folder` holds DICOM_anon and, in the training set, Ground."""
+    """One sequence of one patient: ``folder`` holds DICOM_anon and, in the training set, Ground."""
 
     modality: str
     number: int
@@ -259,7 +259,7 @@ def _files(folder: Path, suffix: str) -> tuple[Path, ...]:
 
 
 def _set_folder(source: Path, name: str) -> Path | None:
-    """The set's folder: `source`, or in it, or a level below (archives unpack to CHAOS_Train_Sets/Train_Sets)."""
+    """The set's folder: ``source``, or in it, or a level below (archives unpack to CHAOS_Train_Sets/Train_Sets)."""
     if not source.is_dir():
         raise InputError(f"{source}: no such folder; give the folder that the download was unpacked to")
     candidates = [source] if source.resolve().name == name else [source / name, *sorted(source.glob(f"*/{name}"))]
@@ -280,7 +280,7 @@ def _plan_scan(scan: _Scan, where: str, variant: Variant) -> Conversion:
     """The conversion of a scan.
 
     Raises:
-        InputError: files are missing.
+        InputError: if files are missing.
     """
     slices = scan.slices()
     if not slices:

@@ -26,7 +26,7 @@ class Series:
 
     Attributes:
         files: the slices, by ascending position along the normal of their plane.
-        order: for each of them its place in the order of file names.
+        order: the place of each file in the order of file names.
         grid: an image without content that has the volume's size, spacing (mm), origin (mm, LPS) and direction.
     """
 
@@ -42,8 +42,8 @@ def read_series(files: Sequence[Path]) -> Series:
         files: all slices of a series.
 
     Raises:
-        InputError: a file is not DICOM, slices differ in size, orientation or pixel spacing, belong to several series,
-            share a position, are missing, or are sheared.
+        InputError: if a file is not DICOM, slices differ in size, orientation or pixel spacing, belong to several
+            series, share a position, are missing, or are sheared.
     """
     files = sorted(files, key=file_order)
     if len(files) < 2:

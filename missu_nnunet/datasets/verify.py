@@ -70,7 +70,7 @@ def verify(dataset: RawDataset, patient_pattern: str | None = None, workers: int
         workers: processes.
 
     Raises:
-        InputError: the dataset has no cases, or its splits or patients cannot be read.
+        InputError: if the dataset has no cases, or its splits or patients cannot be read.
     """
     training = training_cases(dataset)
     # A name may stand in both.
@@ -100,10 +100,10 @@ def verify(dataset: RawDataset, patient_pattern: str | None = None, workers: int
 
 
 def save_pictures(dataset: RawDataset, findings: Sequence[Finding], folder: Path, limit: int = 5) -> list[Path]:
-    """A picture of each case of the visible findings, `limit` of each, above one of a case without findings.
+    """A picture of each case of the visible findings, ``limit`` of each, above one of a case without findings.
 
     Images are drawn as nnU-Net sees them, which does not turn them, with the marks of their own headers
-    (:func:`missu_nnunet.pictures.dataset_cases.save_dataset_cases`).
+    (``missu_nnunet.pictures.dataset_cases.save_dataset_cases``).
     """
     training, test = training_cases(dataset), test_set(dataset)
     titles: dict[str, list[str]] = {}

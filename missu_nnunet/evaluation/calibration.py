@@ -26,7 +26,7 @@ class Reliability:
     Attributes:
         confidence: mean probability of the predicted class in each bin.
         accuracy: share of voxels in each bin that have this class.
-        share: of all voxels.
+        share: share of all voxels.
     """
 
     confidence: NDArray[np.float64]
@@ -45,7 +45,7 @@ def negative_log_likelihood(logits: NDArray[np.float32], targets: NDArray[np.int
     Args:
         logits: ``(N, C)``, of N voxels.
         targets: ``(N,)``, each voxel's class; or of regions ``(N, C)``, 1 where a voxel belongs to the region.
-        temperature: what the logits are divided by.
+        temperature: number by which the logits are divided.
     """
     scaled = logits / np.float32(temperature)
     if targets.ndim == 1:
@@ -58,8 +58,8 @@ def fit_temperature(logits: NDArray[np.float32], targets: NDArray[np.integer]) -
     """The temperature of the highest likelihood; above 1 where the model is too sure of itself.
 
     Args:
-        logits: see :func:`negative_log_likelihood`.
-        targets: likewise.
+        logits: logits, as for ``negative_log_likelihood``.
+        targets: targets, as for ``negative_log_likelihood``.
     """
     # In the logarithm, so that halving and doubling weigh the same; the likelihood has one optimum.
     found = minimize_scalar(
@@ -75,9 +75,9 @@ def reliability(logits: NDArray[np.float32], targets: NDArray[np.integer], tempe
     """Confidence and accuracy by bins of the confidence; of regions each decides for itself.
 
     Args:
-        logits: see :func:`negative_log_likelihood`.
-        targets: likewise.
-        temperature: likewise.
+        logits: logits, as for ``negative_log_likelihood``.
+        targets: targets, as for ``negative_log_likelihood``.
+        temperature: number by which the logits are divided.
     """
     scaled = logits / np.float32(temperature)
     if targets.ndim == 1:

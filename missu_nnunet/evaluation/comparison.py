@@ -302,7 +302,7 @@ def compare_arms(
         resamples: number of resamples in each bootstrap.
 
     Raises:
-        ValueError: fewer than two arms, or arrays of different shapes.
+        ValueError: if there are fewer than two arms, or arrays have different shapes.
     """
     _check_shapes(scores, len(classes))
     scopes = {name: [index] for index, name in enumerate(classes)}

@@ -93,8 +93,8 @@ def evaluate_folders(
     """Score every case of ``references`` by the prediction of the same file name.
 
     Args:
-        predictions: folder of segmentations.
-        references: folder of segmentations.
+        predictions: folder of the predicted segmentations.
+        references: folder of the reference segmentations.
         protocol: conventions and, without a dataset, classes. The protocol nnunet then takes the labels it finds.
         dataset: the dataset whose classes, regions and ignore label are used.
         metrics: names of the metrics to compute; the protocol's own when empty.
@@ -103,7 +103,7 @@ def evaluate_folders(
         workers: processes.
 
     Raises:
-        InputError: a case is missing, a label is unknown, or prediction and reference lie on different grids.
+        InputError: if a case is missing, a label is unknown, or prediction and reference lie on different grids.
     """
     names = _pair_names(predictions, references, dataset.file_ending if dataset else None, chill)
     if dataset:

@@ -32,7 +32,7 @@ class MaskPair:
         valid: voxels that count, (D, H, W); all when not given. Where nnU-Net's ignore label stands, none does.
 
     Raises:
-        ValueError: when the arrays' shapes or the number of spacings differ.
+        ValueError: if the arrays' shapes or the number of spacings differ.
     """
 
     def __init__(

@@ -29,7 +29,7 @@ class Results:
     """The scores of several arms on the same cases.
 
     Attributes:
-        protocol: by whose conventions.
+        protocol: name of the protocol whose conventions were followed.
         metrics: the metrics' names.
         tolerance: mm, that of the metric "nsd".
         classes: the names of the classes or regions scored.
@@ -57,7 +57,7 @@ class Results:
 
     @cached_property
     def scores(self) -> dict[str, dict[str, FloatArray]]:
-        """metric → arm → (cases, classes), as :func:`missu_nnunet.evaluation.comparison.compare_arms` takes them."""
+        """metric → arm → (cases, classes), as ``missu_nnunet.evaluation.comparison.compare_arms`` takes them."""
 
         def value(scores: Scores, class_: str, metric: str) -> float:
             # Without a dataset.json, a fold knows the classes of its own references only.
@@ -108,14 +108,14 @@ def gather_results(
         protocol: conventions and, without a dataset, classes.
         references: folder of reference segmentations; by default the one that the summary.json beside an arm's
             segmentations names.
-        dataset: whose classes, regions and ignore label to use; by default those of the dataset.json that nnU-Net puts
+        dataset: dataset whose classes, regions and ignore label are used; by default the dataset.json that nnU-Net puts
             into the folders of models and of predictions.
-        metrics: what to compute; the protocol's own when empty.
-        tolerance: of the metric "nsd", mm.
+        metrics: names of the metrics to compute; the protocol's own when empty.
+        tolerance: tolerance of the metric "nsd" in mm.
         workers: processes.
 
     Raises:
-        InputError: a folder holds no segmentations, its references or classes are not known, or the arms' cases differ.
+        InputError: if a folder holds no segmentations, its references or classes are unknown, or arms' cases differ.
     """
     names = arm_names(folders)
     dataset = dataset or _common_dataset(folders)
@@ -174,7 +174,7 @@ def arm_names(folders: Sequence[Path]) -> list[str]:
     """Short names that tell the folders apart: trainers, models (``Trainer__Plans__configuration``), last parts, paths.
 
     Raises:
-        InputError: a folder is given twice.
+        InputError: if a folder is given twice.
     """
     resolved = [folder.resolve() for folder in folders]
     for folder in folders:

@@ -93,7 +93,7 @@ def read_experiments(dataset: str | None = None) -> list[Experiment]:
     """The latest experiment of each configuration of the dataset (a name or an ID), or of all datasets.
 
     Raises:
-        InputError: there is none, or a record cannot be read.
+        InputError: if there is none, or a record cannot be read.
     """
     results = nnunet_folder("nnUNet_results")
     folders = sorted(results.glob("Dataset*")) if dataset is None else dataset_folders(results, dataset)
@@ -128,7 +128,7 @@ def define_experiment(
         gpus: GPUs of each training; 0 trains on the CPU.
 
     Raises:
-        InputError: something is missing, or unknown to nnU-Net.
+        InputError: if something is missing, or unknown to nnU-Net.
     """
     for variable in VARIABLES:
         nnunet_folder(variable)

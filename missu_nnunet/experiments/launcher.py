@@ -53,7 +53,7 @@ class Launcher(ABC):
         gpus: GPUs of each training; 0 trains on the CPU.
 
     Raises:
-        InputError: the launcher cannot be used here, or not so.
+        InputError: if the launcher cannot be used here, or not so.
     """
 
     gpus: int
@@ -96,7 +96,7 @@ def find_launcher(name: str) -> type[Launcher]:
     """The launcher of this name.
 
     Raises:
-        InputError: there is none.
+        InputError: if there is none.
     """
     if name not in launcher_names():
         raise InputError(f"--launcher {name}: unknown, expected one of {', '.join(launcher_names())}")

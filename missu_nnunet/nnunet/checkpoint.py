@@ -67,7 +67,7 @@ def read_checkpoint(file: Path | IO[bytes], name: str) -> dict[str, Any]:
 
     Args:
         file: path or opened file.
-        name: what messages call it.
+        name: name of the file in messages.
 
     Raises:
         InputError: if it is missing or broken, would run code, or is not a checkpoint of nnU-Net.
@@ -84,7 +84,7 @@ def read_checkpoint(file: Path | IO[bytes], name: str) -> dict[str, Any]:
 
 
 def read_pretrained(file: Path) -> dict[str, Any]:
-    """Read the weights that nnssl, nnU-Net's self-supervised pre-training, saved, as :func:`read_checkpoint` does.
+    """Read the weights that nnssl, nnU-Net's self-supervised pre-training, saved, as ``read_checkpoint`` does.
 
     Raises:
         InputError: if the file is missing or broken, would run code, or is not a checkpoint of nnssl.

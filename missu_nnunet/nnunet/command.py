@@ -26,7 +26,7 @@ def nnunet_command(name: str) -> str:
     """The path of a command, such as ``nnUNetv2_train``, beside this Python, not whichever is first on the PATH.
 
     Raises:
-        InputError: it is not there.
+        InputError: if it is not there.
     """
     folder = Path(sys.executable).parent
     command = shutil.which(name, path=str(folder))
@@ -41,7 +41,7 @@ def require_posix() -> None:
     """Make sure that commands can be run from here.
 
     Raises:
-        InputError: this is neither Linux nor macOS.
+        InputError: if this is neither Linux nor macOS.
     """
     if os.name != "posix":
         raise InputError(
@@ -58,7 +58,7 @@ class LoggedCommand:
 
     Args:
         command: the name of one of nnU-Net's commands, or the path of another, and its arguments.
-        log: what ``locked_log`` gives.
+        log: the open log, from ``locked_log``.
         variables: environment variables, in addition to this process's.
     """
 
@@ -128,7 +128,7 @@ def locked_log(path: Path) -> Iterator[IO[str]]:
 
     Raises:
         BusyError: another process has the lock and keeps it.
-        InputError: this is neither Linux nor macOS.
+        InputError: if this is neither Linux nor macOS.
     """
     require_posix()
     path.parent.mkdir(parents=True, exist_ok=True)

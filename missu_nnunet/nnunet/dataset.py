@@ -19,7 +19,7 @@ def find_dataset(dataset: str) -> Path:
     """The folder of a dataset, given as a folder, a dataset.json, or a name or an ID in nnUNet_raw ("43").
 
     Raises:
-        InputError: there is no such dataset, or several have the ID.
+        InputError: if there is no such dataset, or several have the ID.
     """
     path = Path(dataset)
     if path.name == "dataset.json":
@@ -137,7 +137,7 @@ def read_dataset(folder: Path) -> RawDataset:
     """Read the dataset.json of a dataset's folder.
 
     Raises:
-        InputError: it is not JSON, or lacks what nnU-Net needs.
+        InputError: if it is not JSON, or lacks what nnU-Net needs.
     """
     path = folder / "dataset.json"
     content = read_structure(path, DatasetJson, _REMEDY)
@@ -162,7 +162,7 @@ def check_dataset_json(content: object, name: str) -> None:
         name: what the message calls it.
 
     Raises:
-        InputError: it lacks something, or holds it in another form than nnU-Net's.
+        InputError: if it lacks something, or holds it in another form than nnU-Net's.
     """
     as_structure(content, DatasetJson, name, _REMEDY)
 

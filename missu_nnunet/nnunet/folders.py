@@ -26,7 +26,7 @@ def nnunet_folder(variable: Variable) -> Path:
     """The folder that an environment variable names; whether it exists is not looked at.
 
     Raises:
-        InputError: the variable is not set.
+        InputError: if the variable is not set.
     """
     folder = folder_if_set(variable)
     if folder is None:
@@ -77,7 +77,7 @@ class Model:
             dataset: the dataset's full name, such as ``Dataset004_Hippocampus``.
 
         Raises:
-            InputError: nnUNet_results is not set.
+            InputError: if nnUNet_results is not set.
         """
         return nnunet_folder("nnUNet_results") / dataset / str(self)
 

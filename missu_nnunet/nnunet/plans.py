@@ -89,7 +89,7 @@ def find_configuration(plans: PlansManager, configuration: str, source: Path) ->
         source: the file, for the message.
 
     Raises:
-        InputError: the plans have no such configuration, or are not as nnU-Net writes them.
+        InputError: if the plans have no such configuration, or are not as nnU-Net writes them.
     """
     available = sorted(as_structure(plans.plans, Plans, str(source), _REMEDY).configurations)
     if configuration not in available:

@@ -26,7 +26,7 @@ def read_splits(file: Path) -> Splits:
     """Read a file of splits.
 
     Raises:
-        InputError: it is not one of nnU-Net's.
+        InputError: if it is not one of nnU-Net's.
     """
     remedy = 'not nnU-Net\'s splits, a list of {"train": […], "val": […]}: correct it, or delete it and it is made anew'
     return [fold.model_dump() for fold in read_structure(file, list[_Split], remedy)]
@@ -49,7 +49,7 @@ def ensure_splits(preprocessed: Path, data_identifier: str) -> Splits:
         data_identifier: the folder in it that holds the cases of one configuration.
 
     Raises:
-        InputError: there is a file of splits that is not one of nnU-Net's.
+        InputError: if there is a file of splits that is not one of nnU-Net's.
     """
     from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 

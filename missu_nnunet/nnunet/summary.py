@@ -67,7 +67,7 @@ def references_of(segmentations: Path) -> Path:
     """The folder of references that the ``summary.json`` beside segmentations names.
 
     Raises:
-        InputError: there is none, or it names no references that are there.
+        InputError: if there is none, or it names no references that are there.
     """
     path = segmentations / "summary.json"
     if not path.exists():
@@ -89,7 +89,7 @@ def dice_of_cases(summary: Path, labels: Mapping[str, int]) -> dict[str, dict[st
         labels: each label's name and value.
 
     Raises:
-        InputError: the file is not there, or not one of nnU-Net's with scores of these labels.
+        InputError: if the file is not there, or not one of nnU-Net's with scores of these labels.
     """
     remedy = "score the segmentations again with nnUNetv2_evaluate_folder"
     cases = read_structure(summary, _Scores, remedy).metric_per_case

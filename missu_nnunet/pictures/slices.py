@@ -59,7 +59,7 @@ def coloured(
 
     Args:
         grey: (rows, columns).
-        labels: likewise.
+        labels: labels of the same slice.
         palette: label → colour; others are not drawn.
         size: width and height in pixels.
         marks: letters of the directions at the picture's sides.

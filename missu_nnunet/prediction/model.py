@@ -41,14 +41,14 @@ def load_model(
         folds: their numbers, or "all"; every fold with a checkpoint when empty.
         checkpoint: the file's name.
         device: "cuda", "cpu" or "mps".
-        engine: what runs the network, see :func:`missu_nnunet.prediction.engines.choice.choose_engine`.
+        engine: engine that runs the network, see ``missu_nnunet.prediction.engines.choice.choose_engine``.
         tta: mirror, as the training allows.
-        step: of the sliding window, as a share of the patch.
-        uncertainty: see :class:`ObservedPredictor`; calibrated where the model is.
-        on_window: likewise.
+        step: step of the sliding window, as a share of the patch.
+        uncertainty: whether to keep the posterior, see ``ObservedPredictor``; calibrated where the model is.
+        on_window: function that is called after each window, see ``ObservedPredictor``.
 
     Raises:
-        InputError: the folder is none of a model, a fold or checkpoint is missing, broken or would run code, the model
+        InputError: if the folder is not a model's, a fold or checkpoint is missing, broken or would run code, the model
             is the second stage of a cascade, the device is not there, or the engine cannot run the network.
     """
     for name in ("plans.json", "dataset.json"):
@@ -111,8 +111,8 @@ def check_ensemble(predictors: Sequence[ObservedPredictor], models: Sequence[Pat
     """Make sure that several models take the same images and give the same classes.
 
     Args:
-        predictors: loaded.
-        models: what messages call them.
+        predictors: the loaded models.
+        models: names of the models in messages.
 
     Raises:
         InputError: if they do not.

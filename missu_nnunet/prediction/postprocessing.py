@@ -27,7 +27,7 @@ class Postprocessing:
 
     Attributes:
         source: the file that says so.
-        arguments: of nnU-Net's function, for each of its calls.
+        arguments: arguments of nnU-Net's function, for each of its calls.
     """
 
     source: Path

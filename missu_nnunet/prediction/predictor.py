@@ -22,11 +22,11 @@ from missu_nnunet.prediction.segmentation import resample
 class ObservedPredictor(nnUNetPredictor):
     """Predicts what nnU-Net predicts, bit for bit, and reports each window.
 
-    With `uncertainty` it also keeps the mean posterior of all members of the ensemble: every fold and every mirroring.
+    With ``uncertainty`` it also keeps the mean posterior of all the ensemble's members: every fold and every mirroring.
     nnU-Net itself averages logits, which cannot tell members that disagree from members that are unsure.
 
     Attributes:
-        temperature: what the members' logits are divided by for that posterior; the segmentation is as without.
+        temperature: number by which the members' logits are divided for that posterior; segmentations ignore it.
         on_window: called with the share of the case that is done, 0 to 1.
     """
 
@@ -44,13 +44,13 @@ class ObservedPredictor(nnUNetPredictor):
         self._posterior_of_folds = torch.empty(0)
 
     def predict_logits_from_preprocessed_data(self, data: Tensor) -> Tensor:
-        """As nnU-Net's; the case's mean posterior is then that of :meth:`posterior`."""
+        """As nnU-Net's; the case's mean posterior is then that of ``posterior``."""
         self._windows_done = 0
         self._posterior_of_folds = torch.zeros(())
         return super().predict_logits_from_preprocessed_data(data)
 
     def predict_sliding_window_return_logits(self, input_image: Tensor) -> Tensor:
-        """One fold; as nnU-Net's."""
+        """Predict with one fold, as nnU-Net does."""
         logits = super().predict_sliding_window_return_logits(input_image)
         if self.uncertainty:
             # nnU-Net pads small images and cuts the padding off again: so must we.
@@ -79,7 +79,7 @@ class ObservedPredictor(nnUNetPredictor):
         """nnU-Net's weighted mean of the windows, bit for bit, without its copies of all logits.
 
         Raises:
-            RuntimeError: logits exceed half precision, as nnU-Net raises it.
+            RuntimeError: if logits exceed half precision, as nnU-Net raises it.
         """
         gaussian = compute_gaussian(
             tuple(self.configuration_manager.patch_size), sigma_scale=1 / 8, value_scaling_factor=10, device=data.device
@@ -134,7 +134,7 @@ class ObservedPredictor(nnUNetPredictor):
         Of the classes one at a time is resampled: all of them need many times the memory.
 
         Args:
-            properties: those of nnU-Net's preprocessing of this case.
+            properties: properties of this case from nnU-Net's preprocessing.
         """
         plans = self.plans_manager
         posterior = (self._posterior_of_folds / len(self.list_of_parameters)).numpy()

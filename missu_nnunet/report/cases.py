@@ -58,7 +58,7 @@ def choose_cases(results: Results, wanted: Sequence[str]) -> list[ShownCase]:
     """Worst, median and best by the first metric's mean over classes and arms; where the arms differ most; ``wanted``.
 
     Raises:
-        InputError: a wanted case is not there.
+        InputError: if a wanted case is not there.
     """
     metric = results.metrics[0]
     names = results.cases
@@ -108,7 +108,7 @@ def read_case(results: Results, case: str, images: Sequence[Path], channel_names
         channel_names: names of the channels on the page.
 
     Raises:
-        InputError: a file is unreadable, or the image's grid differs from the reference's.
+        InputError: if a file is unreadable, or the image's grid differs from the reference's.
     """
     reference_file = next(iter(results.files.values()))[case][1]
     reference_image = read_image(reference_file)

@@ -89,19 +89,19 @@ def write_report(
     """Write the page: one HTML file that needs nothing else.
 
     Args:
-        results: of one arm or several.
+        results: results of one arm or several.
         output: the file.
-        level: of the comparisons, see :func:`missu_nnunet.evaluation.comparison.compare_arms`.
+        level: significance level of the comparisons, see ``missu_nnunet.evaluation.comparison.compare_arms``.
         images: folders of the cases' images; where the dataset keeps them in nnUNet_raw when empty.
-        cases: to show in addition to those chosen by score.
-        command: that the page says it was made with.
-        paper: folder for the tables and charts as files (:mod:`missu_nnunet.report.paper`).
+        cases: names of cases to show in addition to those chosen by score.
+        command: command line that the page names as its origin.
+        paper: folder for the tables and charts as files (``missu_nnunet.report.paper``).
 
     Returns:
         The cases shown whose images were not found.
 
     Raises:
-        InputError: a case is unknown, an image unreadable or on another grid, or the file cannot be written.
+        InputError: if a case is unknown, an image unreadable or on another grid, or the file cannot be written.
     """
     check_output(output)
     content = _gather(results, level, images, cases)
@@ -118,7 +118,7 @@ def write_report(
 
 
 def check_output(output: Path) -> None:
-    """Raise an :class:`InputError` for a name that no page should have, before hours of scoring."""
+    """Raise an ``InputError`` for a name that no page should have, before hours of scoring."""
     if output.is_dir() or output.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"{output}: expected the name of an HTML file to write, such as report.html")
 

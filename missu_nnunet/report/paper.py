@@ -42,7 +42,7 @@ def write_tables(results: Results, comparisons: Comparisons | None, folder: Path
     which needs the package booktabs.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: if the folder cannot be written.
     """
     make_folder(folder)
     scores = [
@@ -133,7 +133,7 @@ def write_charts(charts: Sequence[Chart], folder: Path) -> list[Path]:
     """Write each chart as PDF and as SVG, named by its title.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: if the folder cannot be written.
     """
     make_folder(folder)
     written = []

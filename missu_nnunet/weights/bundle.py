@@ -31,8 +31,8 @@ def export_bundle(source: Path, out: Path, card: str) -> str:
 
     Args:
         source: a checkpoint, or a trained model's folder, whose finished folds are then all used.
-        out: folder to write.
-        card: what its ``README.md`` says, if anything.
+        out: the folder to write.
+        card: text of its ``README.md``, if any.
 
     Returns:
         One line on what was written.

@@ -40,8 +40,8 @@ class Calibration:
     """A model's temperature and what it changes, on the validation that it was fitted on.
 
     Attributes:
-        temperature: what logits are divided by.
-        folds: whose validation it is.
+        temperature: number by which logits are divided.
+        folds: folds whose validation cases were used.
         cases: how many cases that were.
         voxels: drawn from them.
         likelihoods: mean negative log-likelihood before and after.

@@ -29,7 +29,7 @@ class TrainedNetwork:
     """The inference network of a checkpoint, and what goes with it.
 
     Attributes:
-        network: with its weights, in evaluation mode.
+        network: the network with its weights, in evaluation mode.
         checkpoint: all that the file holds.
         plans_manager: its plans.
         configuration_manager: its configuration.

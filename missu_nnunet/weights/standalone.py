@@ -37,9 +37,9 @@ class Model:
     """A trained model: its networks and all that surrounds them.
 
     Args:
-        folder: where ``model.json`` and the networks are.
+        folder: folder of ``model.json`` and the networks.
         mirroring: average over mirrored images, as the model was validated; without it is faster and a little worse.
-        step: of the sliding window, as a share of the patch.
+        step: step of the sliding window, as a share of the patch.
     """
 
     def __init__(self, folder: Path, mirroring: bool = True, step: float = 0.5) -> None:
@@ -57,7 +57,7 @@ class Model:
 
         Args:
             image: ``(C, Z, Y, X)``, intensities as they are in the files.
-            spacing: in mm, of Z, Y and X.
+            spacing: spacing along Z, Y and X in mm.
         """
         forward, backward = self.settings["transpose_forward"], self.settings["transpose_backward"]
         image = image.astype(np.float32).transpose(0, *(axis + 1 for axis in forward))
@@ -135,7 +135,7 @@ def normalize(channel: Array, settings: dict[str, Any], inside: Array) -> Array:
     Args:
         channel: ``(Z, Y, X)``.
         settings: nnU-Net's scheme and its numbers.
-        inside: what is not empty.
+        inside: mask of the voxels that are not empty.
     """
     scheme = settings["scheme"]
     if scheme == "ZScoreNormalization":
@@ -160,7 +160,7 @@ def resample(
     """An image or logits ``(C, Z, Y, X)`` on a grid of another shape; thick slices are resampled one by one.
 
     Args:
-        image: what to resample.
+        image: the image to resample.
         shape: the new ``(Z, Y, X)``.
         spacing: before, in mm.
         target: after, in mm.

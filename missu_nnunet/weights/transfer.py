@@ -40,14 +40,14 @@ _DECODER_LEVEL = re.compile(r"(?P<part>decoder\.(?:stages|transpconvs|seg_layers
 
 @dataclass(frozen=True)
 class Transfer:
-    """What became of the weights.
+    """A report of which weights were kept, changed and started anew.
 
     Attributes:
-        input_channels: of the checkpoint and of the network.
+        input_channels: input channels of the checkpoint and of the network.
         dropped: modules of the checkpoint that have no place in the network.
         new: modules of the network that keep their initialisation.
         kept_classes: classes or regions whose outputs are the checkpoint's.
-        new_classes: those whose outputs start anew.
+        new_classes: classes whose outputs start anew.
     """
 
     input_channels: tuple[int, int]
@@ -117,7 +117,7 @@ class _Source:
     checkpoint: dict[str, Any]
 
     def outputs(self, regions: bool) -> dict[str, int]:
-        """Its :func:`class_outputs`; empty where they are not regions, or classes, as wanted, or not known."""
+        """Its ``class_outputs``; empty where they are not regions, or classes, as wanted, or not known."""
         if "init_args" not in self.checkpoint:
             return {}
         init_args = self.checkpoint["init_args"]
@@ -171,7 +171,7 @@ def load_fitted(
     Args:
         network: newly initialised.
         weights: the state dict of the other.
-        old_outputs: the other's :func:`class_outputs`; empty where they mean something else than the network's.
+        old_outputs: the other's ``class_outputs``; empty where they mean something else than the network's.
         outputs: the network's.
 
     Raises:

@@ -20,8 +20,8 @@ def model_folder(model: Path, configuration: str | None = None) -> Iterator[Path
     """A trained model's folder: ``model`` itself, or a temporary one for a zip, whose members are checked first.
 
     Args:
-        model: folder or zip.
-        configuration: which of a zip's models, if it holds several.
+        model: a model's folder or zip.
+        configuration: configuration of the model to take from a zip that holds several.
 
     Raises:
         InputError: if the zip is damaged, holds what would run code, or not one such model.

@@ -1,4 +1,4 @@
-"""What `missu predict` does beside predicting, against what nnU-Net does in steps of their own."""
+"""What ``missu predict`` does beside predicting, against what nnU-Net does in steps of their own."""
 
 import json
 import os

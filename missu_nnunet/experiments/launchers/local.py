@@ -50,7 +50,7 @@ def device_groups(gpus: int | None) -> list[tuple[str, ...]]:
         gpus: 0 is the CPU; None is one GPU, or the CPU of a machine without GPU.
 
     Raises:
-        InputError: fewer GPUs than that are here.
+        InputError: if fewer GPUs than that are here.
     """
     if gpus == 0:
         return [()]

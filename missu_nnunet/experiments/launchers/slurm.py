@@ -105,7 +105,7 @@ def accumulation_job(experiment: Experiment) -> None:
     """Accumulate the arms that are finished.
 
     Raises:
-        RuntimeError: not all arms are.
+        RuntimeError: if not all arms could be accumulated.
     """
     failed = []
     for event in accumulate(experiment):
@@ -120,7 +120,7 @@ def require_slurm() -> None:
     """Make sure that jobs can be submitted.
 
     Raises:
-        InputError: there is no SLURM here.
+        InputError: if there is no SLURM here.
     """
     if shutil.which("sbatch") is None or shutil.which("srun") is None:
         raise InputError(

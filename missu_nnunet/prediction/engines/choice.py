@@ -23,7 +23,7 @@ def choose_engine(name: str, device: str) -> str:
         device: "cuda", "cpu" or "mps".
 
     Raises:
-        InputError: no such engine, or not for this device.
+        InputError: if there is no such engine, or none for this device.
     """
     if name not in (AUTO, *ENGINES):
         raise InputError(f"--engine {name}: no such engine, expected one of {', '.join((AUTO, *ENGINES))}")
@@ -44,7 +44,7 @@ def network_on(engine: str, network: nn.Module, input_shape: Sequence[int], thre
         threads: number of CPU threads, for engines that have threads of their own.
 
     Raises:
-        InputError: the engine is not installed, or the CPU lacks what it needs.
+        InputError: if the engine is not installed, or the CPU lacks what it needs.
     """
     if engine == "pytorch":
         return network

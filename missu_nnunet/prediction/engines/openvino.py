@@ -33,7 +33,7 @@ class OpenVINONetwork(nn.Module):
         bfloat16: compute in bfloat16 instead of float32.
 
     Raises:
-        InputError: the CPU does not compute in bfloat16.
+        InputError: if the CPU does not compute in bfloat16.
     """
 
     def __init__(self, network: nn.Module, input_shape: Sequence[int], threads: int, *, bfloat16: bool = False) -> None:
