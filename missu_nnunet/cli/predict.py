@@ -74,8 +74,8 @@ def predict(
         raise InputError(f"{output}: a file, expected a folder to write to; choose another place")
     from rich.progress import BarColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    from missu_nnunet.datasets.images import model_reader
     from missu_nnunet.datasets.inputs import find_cases
+    from missu_nnunet.datasets.readers import model_reader
     from missu_nnunet.nnunet.dataset import read_dataset
     from missu_nnunet.prediction.cases import Wanted, predict_cases
     from missu_nnunet.prediction.engines.choice import choose_engine

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from missu_nnunet.datasets.images import check_whole
+from missu_nnunet.datasets.headers import check_whole
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL, read_json, whole_file, write_csv, write_json
 from missu_nnunet.parallel import map_cases

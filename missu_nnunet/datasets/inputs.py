@@ -8,7 +8,8 @@ from pathlib import Path
 
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
-from missu_nnunet.datasets.images import FILE_ENDINGS, count_channels, grid_difference, read_header
+from missu_nnunet.datasets.images import FILE_ENDINGS, grid_difference, read_header
+from missu_nnunet.datasets.readers import count_channels
 from missu_nnunet.errors import InputError
 from missu_nnunet.nnunet.dataset import RawDataset
 

@@ -13,7 +13,7 @@ from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 from numpy.typing import NDArray
 
 from missu_nnunet.datasets.conversion import Conversion, place
-from missu_nnunet.datasets.images import Properties, write_labels
+from missu_nnunet.datasets.readers import Properties, write_labels
 from missu_nnunet.files import read_json
 from missu_nnunet.nnunet.dataset import RawDataset
 

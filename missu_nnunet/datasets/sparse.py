@@ -20,8 +20,8 @@ from scipy import ndimage
 from skimage.graph import route_through_array
 
 from missu_nnunet.datasets.conversion import PlannedFolder
-from missu_nnunet.datasets.images import find_reader, read_labels
 from missu_nnunet.datasets.label_maps import LabelMap, case_conversion, description_with_ignore, ignore_label
+from missu_nnunet.datasets.readers import find_reader, read_labels
 from missu_nnunet.datasets.splits import labelled_splits, read_patients, splits_files, with_unlabelled
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import read_json

@@ -18,9 +18,10 @@ import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from missu_nnunet.datasets.conversion import PlannedFolder, execute
-from missu_nnunet.datasets.images import find_reader, read_channels, read_labels, read_voxels
+from missu_nnunet.datasets.images import read_voxels
 from missu_nnunet.datasets.inputs import find_cases
 from missu_nnunet.datasets.label_maps import LabelMap, case_conversion, description_with_ignore, ignore_label
+from missu_nnunet.datasets.readers import find_reader, read_channels, read_labels
 from missu_nnunet.datasets.splits import labelled_splits, read_patients, splits_files, with_unlabelled
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL, read_json, write_json

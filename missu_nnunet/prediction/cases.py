@@ -19,8 +19,10 @@ from nnunetv2.ensembling.ensemble import merge_files
 from nnunetv2.inference.export_prediction import export_prediction_from_logits
 from numpy.typing import NDArray
 
-from missu_nnunet.datasets.images import FILE_ENDINGS, check_whole, read_image
+from missu_nnunet.datasets.headers import check_whole
+from missu_nnunet.datasets.images import FILE_ENDINGS
 from missu_nnunet.datasets.inputs import Cases
+from missu_nnunet.datasets.readers import read_volume
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL, write_csv, write_json
 from missu_nnunet.nnunet.dataset import RawDataset
@@ -169,9 +171,10 @@ def _predict_case(
     try:
         _export(predictors, logits, all_properties, beside / case, wanted.probabilities)
         name = f"{case}{dataset.file_ending}"
+        reader = first.plans_manager.image_reader_writer_class()
         if wanted.postprocessing:
-            wanted.postprocessing.apply(beside / name, first.plans_manager.image_reader_writer_class())
-        segmentation = sitk.ReadImage(str(beside / name))
+            wanted.postprocessing.apply(beside / name, reader)
+        segmentation = read_volume(reader, beside / name)
         moves = []
         uncertainty = None
         if first.uncertainty:
@@ -183,7 +186,7 @@ def _predict_case(
             sitk.WriteImage(uncertainty, str(beside / f"uncertainty{ending}"), True)
             moves.append((f"uncertainty{ending}", output / "uncertainty" / f"{case}{ending}"))
         if wanted.overlays:
-            channels = {name: read_image(file) for name, file in zip(dataset.channels, files, strict=False)}
+            channels = {name: read_volume(reader, file) for name, file in zip(dataset.channels, files, strict=False)}
             save_prediction(case, channels, segmentation, uncertainty, dataset.regions, beside / "overlay.png")
             moves.append(("overlay.png", output / "overlays" / f"{case}.png"))
         others = [file.name for file in beside.glob(f"{glob.escape(case)}*") if file.name != name]

@@ -1,0 +1,193 @@
+"""What an image file claims of itself, checked before a library believes it.
+
+The libraries that read images set aside as much memory as a header says, fill with zeros what the file lacks, follow a
+header to other files, or crash.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import zlib
+from collections.abc import Sequence
+from io import IOBase
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+
+from missu_nnunet.errors import InputError
+
+_REMEDY = "replace the file by an intact one"
+_DAMAGED = (OSError, EOFError, ValueError, OverflowError, zlib.error, HeaderDataError, WrapStructError)
+_DEFLATE = 1032  # no gzip file unpacks to more than this many times its size
+_GIPL_BYTES = {7: 1, 8: 1, 15: 2, 16: 2, 31: 4, 32: 4, 64: 4, 65: 8}  # of a voxel, by the header's code
+
+
+def check_header(path: Path) -> None:
+    """Look at a file, and at its header where the format is NIfTI, NRRD, MetaImage or GIPL.
+
+    Raises:
+        InputError: the file is missing, empty, or none that can be read from its start to its end (a folder, a pipe, a
+            device); its header is damaged, or claims more than the file or this machine's memory can hold.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    if not path.is_file():
+        raise InputError(f"{path}: a folder, pipe or device, expected an image file")
+    try:
+        if path.stat().st_size == 0:
+            raise ValueError("0 bytes")
+        if is_nifti(path):
+            _check_nifti(path)
+        elif path.name.endswith(".nrrd"):
+            _check_nrrd(path)
+        elif path.name.endswith(".mha"):
+            _check_metaimage(path)
+        elif path.name.endswith(".gipl"):
+            _check_gipl(path)
+    except _DAMAGED as error:
+        raise InputError(f"{path}: not a readable image ({_first_line(error)}): {_REMEDY}") from error
+
+
+def is_nifti(path: Path) -> bool:
+    """Whether the file is called a NIfTI file."""
+    return path.name.endswith((".nii", ".nii.gz"))
+
+
+def nifti_voxels(path: Path) -> np.ndarray:
+    """Voxels of a NIfTI file in SimpleITK's order, as nibabel reads them.
+
+    SimpleITK says nothing of two faults: it turns NaN into 0, and fills with 0 what a file that was cut short lacks.
+
+    Raises:
+        InputError: as for :func:`check_header`, or the file was cut short.
+    """
+    check_header(path)
+    try:
+        with _unpacked(path) as stream:
+            return np.asarray(_nifti_class(stream).from_stream(stream).dataobj).T
+    except (*_DAMAGED, MemoryError) as error:
+        raise InputError(f"{path}: damaged or cut short ({_first_line(error)}): {_REMEDY}") from error
+
+
+def check_whole(path: Path) -> None:
+    """:func:`check_header`, and of a NIfTI file its voxels; of the other formats their readers say what is missing.
+
+    Raises:
+        InputError: the file is not whole.
+    """
+    if is_nifti(path):
+        nifti_voxels(path)
+    else:
+        check_header(path)
+
+
+def _unpacked(path: Path) -> IOBase:
+    """The file's content, unpacked if it is packed, whatever its name says: SimpleITK does so too."""
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path) if packed else path.open("rb")
+
+
+def _nifti_class(stream: IOBase) -> type[nibabel.Nifti1Image]:
+    """NIfTI-1 or NIfTI-2, by the header's magic string."""
+    start = stream.read(348)
+    stream.seek(0)
+    if start[344:348] == b"n+1\0":
+        return nibabel.Nifti1Image
+    if start[4:8] == b"n+2\0":
+        return nibabel.Nifti2Image
+    raise ValueError("no NIfTI header")
+
+
+def _check_nifti(path: Path) -> None:
+    with _unpacked(path) as stream:
+        header = _nifti_class(stream).header_class.from_fileobj(stream, check=False)
+    dimensions = int(header["dim"][0])
+    if not 1 <= dimensions <= 7:
+        raise ValueError(f"{dimensions} dimensions")
+    code = int(header["datatype"])
+    if code not in nibabel.nifti1.data_type_codes.dtype or (dtype := header.get_data_dtype()).kind not in "iuf":
+        raise ValueError(f"voxels of datatype {code}, expected numbers")
+    size = [int(length) for length in header["dim"][1 : 1 + dimensions]]
+    spacing = [float(step) for step in header["pixdim"][1 : 1 + dimensions]]
+    for length, step in zip(size, spacing[:3], strict=False):
+        if not (math.isfinite(step) and (step > 0 or length == 1)):
+            raise ValueError(f"a spacing of {step:g} mm")
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if math.isfinite(slope) and slope and not math.isfinite(intercept):
+        raise ValueError(f"scl_inter is {intercept:g}")
+    offset = float(header["vox_offset"])
+    if not 0 <= offset < math.inf:
+        raise ValueError(f"vox_offset is {offset:g}")
+    file_size = path.stat().st_size
+    with path.open("rb") as file:
+        limit = file_size * _DEFLATE if file.read(2) == b"\x1f\x8b" else file_size
+    _check_size(size, dtype.itemsize, limit - int(offset))
+
+
+def _check_nrrd(path: Path) -> None:
+    with path.open("rb") as file:
+        text = file.read(1 << 16).replace(b"\r\n", b"\n").partition(b"\n\n")[0].decode("ascii", "replace")
+    if not text.startswith("NRRD"):
+        raise ValueError("no NRRD header")
+    fields = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line and not line.startswith("#"))
+    if "data file" in fields or "datafile" in fields:
+        raise ValueError("its voxels lie in another file")
+    _check_size(_whole_numbers(fields.get("sizes", "")), 1)
+
+
+def _check_metaimage(path: Path) -> None:
+    fields = {}
+    with path.open("rb") as file:
+        for line in file.read(1 << 16).split(b"\n"):
+            name, _, value = line.decode("ascii", "replace").partition("=")
+            fields[name.strip()] = value.strip()
+            if name.strip() == "ElementDataFile":
+                break
+    if fields.get("ElementDataFile") != "LOCAL":
+        raise ValueError("its voxels lie in another file, or nowhere")
+    size = _whole_numbers(fields.get("DimSize", ""))
+    if fields.get("NDims") != str(len(size)):
+        raise ValueError(f"NDims is {fields.get('NDims')}, and DimSize has {len(size)} numbers")
+    _check_size(size, 1)
+
+
+def _check_gipl(path: Path) -> None:
+    with path.open("rb") as file:
+        header = np.frombuffer(file.read(10), ">u2")
+    if len(header) < 5 or int(header[4]) not in _GIPL_BYTES:
+        raise ValueError("no GIPL header of numbers")
+    _check_size([int(length) or 1 for length in header[:4]], _GIPL_BYTES[int(header[4])], path.stat().st_size - 256)
+
+
+def _check_size(size: Sequence[int], voxel: int, limit: float = math.inf) -> None:
+    """Whether a volume fits into this machine's memory, as nnU-Net's 32-bit floats, and into its file.
+
+    Args:
+        size: of the axes, in voxels.
+        voxel: bytes.
+        limit: bytes that the file can hold at most.
+    """
+    shape = "×".join(map(str, size))
+    if not 1 <= len(size) <= 7 or min(size) < 1:
+        raise ValueError(f"a size of {shape or 'nothing'} voxels")
+    voxels = math.prod(size)
+    if voxels * voxel > limit:
+        raise ValueError(f"{shape} voxels in its header, more than the file holds: cut short?")
+    if hasattr(os, "sysconf"):
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        if 4 * voxels > memory:
+            raise ValueError(f"{shape} voxels, {4 * voxels / 1e9:.0f} GB as nnU-Net reads them, of {memory / 1e9:.0f}")
+
+
+def _whole_numbers(text: str) -> list[int]:
+    return [int(word) for word in text.split()]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,142 @@
+"""Images and label maps through a dataset's own reader, one of nnU-Net's, as training and prediction will see them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import SimpleITK as sitk
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from nnunetv2.imageio.reader_writer_registry import LIST_OF_IO_CLASSES, determine_reader_writer_from_dataset_json
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO, SimpleITKIOWithReorient
+from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
+from numpy.typing import NDArray
+
+from missu_nnunet.datasets.headers import check_whole
+from missu_nnunet.datasets.images import read_header, read_image
+from missu_nnunet.errors import InputError
+from missu_nnunet.files import read_json
+from missu_nnunet.nnunet.dataset import RawDataset
+
+Properties = dict[str, Any]
+"""What nnU-Net's readers tell of an image beside its voxels: the spacing (mm, z, y, x), and what writing needs."""
+
+Read = TypeVar("Read")
+
+
+def find_reader(dataset: RawDataset, example: Path) -> BaseReaderWriter:
+    """The reader, and writer, that nnU-Net chooses for a dataset, one of whose images is the example.
+
+    Raises:
+        InputError: none of nnU-Net's readers reads the image.
+    """
+    description = {"file_ending": dataset.file_ending}
+    if dataset.reader is not None:
+        description["overwrite_image_reader_writer"] = dataset.reader
+    check_whole(example)
+    choose = partial(determine_reader_writer_from_dataset_json, description, str(example), verbose=False)
+    reader: type[BaseReaderWriter] = _quietly(example, "nnU-Net", choose)
+    return reader()
+
+
+def model_reader(model: Path) -> BaseReaderWriter:
+    """The reader that the plans in a trained model's folder name.
+
+    Raises:
+        InputError: there are no plans, or they name none of nnU-Net's readers.
+    """
+    path = model / "plans.json"
+    name = read_json(path, "give a trained model's folder, Trainer__Plans__configuration in nnUNet_results").get(
+        "image_reader_writer"
+    )
+    found = {reader.__name__: reader for reader in (*LIST_OF_IO_CLASSES, SimpleITKIOWithReorient)}.get(name)
+    if found is None:
+        raise InputError(f"{path}: image_reader_writer is {name!r}, expected one of nnU-Net's readers; plan again")
+    return found()
+
+
+def count_channels(reader: BaseReaderWriter, file: Path) -> int:
+    """How many channels the reader finds in a file.
+
+    Raises:
+        InputError: the reader refuses the file.
+    """
+    if isinstance(reader, SimpleITKIO):  # the header tells
+        header = read_header(file)
+        return int(header.GetSize()[3]) if header.GetDimension() == 4 else 1
+    return len(read_channels(reader, [file])[0])
+
+
+def read_channels(reader: BaseReaderWriter, files: Sequence[Path]) -> tuple[NDArray[np.float32], Properties]:
+    """A case's image as nnU-Net reads it, ``(C, Z, Y, X)``.
+
+    Raises:
+        InputError: a file is damaged, or the reader refuses the files.
+    """
+    for file in files:
+        _check(reader, file)
+    return _quietly(files[0], _name(reader), lambda: reader.read_images([str(file) for file in files]))
+
+
+def read_labels(reader: BaseReaderWriter, file: Path) -> tuple[NDArray[np.float32], Properties]:
+    """A label map as nnU-Net reads it, ``(Z, Y, X)``.
+
+    Raises:
+        InputError: the file is damaged, the reader refuses it, or it holds more than one channel.
+    """
+    _check(reader, file)
+    labels, properties = _quietly(file, _name(reader), lambda: reader.read_seg(str(file)))
+    if len(labels) != 1:
+        raise InputError(f"{file}: {len(labels)} channels, expected a label map, which has one number per voxel")
+    return labels[0], properties
+
+
+def read_volume(reader: BaseReaderWriter, file: Path) -> sitk.Image:
+    """An image with its geometry; that of a TIFF volume, of which SimpleITK sees the first page alone, by the reader.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    if not isinstance(reader, Tiff3DIO):
+        return read_image(file)
+    values, properties = read_labels(reader, file)
+    image = sitk.GetImageFromArray(values)
+    image.SetSpacing([float(step) for step in properties["spacing"][::-1]])
+    return image
+
+
+def write_labels(reader: BaseReaderWriter, labels: np.ndarray, properties: Properties, file: Path) -> None:
+    """Write a label map ``(Z, Y, X)`` with the properties of an image or label map on its grid.
+
+    Raises:
+        InputError: the reader's class cannot write it.
+    """
+    _quietly(file, _name(reader), lambda: reader.write_seg(labels, str(file), properties))
+
+
+def _check(reader: BaseReaderWriter, file: Path) -> None:
+    """Refuse what the reader would read without a word."""
+    check_whole(file)
+    if isinstance(reader, SimpleITKIO):
+        read_header(file)
+
+
+def _name(reader: BaseReaderWriter) -> str:
+    return f"nnU-Net's {type(reader).__name__}"
+
+
+def _quietly(file: Path, name: str, read: Callable[[], Read]) -> Read:
+    """What `read` gives; nnU-Net's readers print what they find, and raise whatever they like."""
+    output = io.StringIO()
+    try:
+        with redirect_stdout(output), redirect_stderr(output):
+            return read()
+    except Exception as error:
+        said = [line for line in (*str(error).splitlines(), *output.getvalue().splitlines()) if line.strip()]
+        reason = said[0].strip() if said else type(error).__name__
+        raise InputError(f"{file}: refused by {name} ({reason}): replace or convert the file") from error
