@@ -9,10 +9,12 @@ from __future__ import annotations
 import gzip
 import math
 import os
+import struct
 import zlib
 from collections.abc import Sequence
 from io import IOBase
 from pathlib import Path
+from typing import Literal
 
 import nibabel
 import numpy as np
@@ -22,13 +24,13 @@ from nibabel.wrapstruct import WrapStructError
 from missu_nnunet.errors import InputError
 
 _REMEDY = "replace the file by an intact one"
-_DAMAGED = (OSError, EOFError, ValueError, OverflowError, zlib.error, HeaderDataError, WrapStructError)
+_DAMAGED = (OSError, EOFError, ValueError, struct.error, OverflowError, zlib.error, HeaderDataError, WrapStructError)
 _DEFLATE = 1032  # no gzip file unpacks to more than this many times its size
 _GIPL_BYTES = {7: 1, 8: 1, 15: 2, 16: 2, 31: 4, 32: 4, 64: 4, 65: 8}  # of a voxel, by the header's code
 
 
 def check_header(path: Path) -> None:
-    """Look at a file, and at its header where the format is NIfTI, NRRD, MetaImage or GIPL.
+    """Look at a file, and at its header where the format is NIfTI, NRRD, MetaImage, GIPL or TIFF.
 
     Raises:
         InputError: the file is missing, empty, or none that can be read from its start to its end (a folder, a pipe, a
@@ -49,6 +51,8 @@ def check_header(path: Path) -> None:
             _check_metaimage(path)
         elif path.name.endswith(".gipl"):
             _check_gipl(path)
+        elif path.name.endswith((".tif", ".tiff")):
+            _check_tiff(path)
     except _DAMAGED as error:
         raise InputError(f"{path}: not a readable image ({_first_line(error)}): {_REMEDY}") from error
 
@@ -84,6 +88,42 @@ def check_whole(path: Path) -> None:
         nifti_voxels(path)
     else:
         check_header(path)
+
+
+def nifti_disagreement(path: Path) -> str | None:
+    """How the two places that a NIfTI header gives its voxels, qform and sform, differ; None where they agree.
+
+    They may differ by a voxel: both are rounded, and a qform cannot shear.
+
+    Raises:
+        InputError: as for :func:`check_header`.
+    """
+    check_header(path)
+    with _unpacked(path) as stream:
+        header = _nifti_class(stream).header_class.from_fileobj(stream, check=False)
+    try:
+        return _disagreement(header)
+    except _DAMAGED as error:
+        raise InputError(f"{path}: no place in space ({_first_line(error)}): {_REMEDY}") from error
+
+
+def _disagreement(header: nibabel.Nifti1Header) -> str | None:
+    size, spacing = np.array(header.get_data_shape()[:3]), np.array(header.get_zooms()[:3], float)
+    if len(size) < 3 or header["sform_code"] == 0:
+        return None
+    sform = header.get_sform()
+    lengths = np.linalg.norm(sform[:3, :3], axis=0)
+    if not np.allclose(lengths, spacing, rtol=0.01):
+        return f"voxels of {_numbers(spacing)} mm by its pixdim and {_numbers(lengths)} mm by its sform"
+    if header["qform_code"] == 0:
+        return None
+    corners = nibabel.affines.apply_affine(np.eye(4), list(np.ndindex(2, 2, 2))) * (size - 1)
+    there = nibabel.affines.apply_affine(header.get_qform(), corners)
+    distance = np.linalg.norm(there - nibabel.affines.apply_affine(sform, corners), axis=1).max()
+    if distance <= spacing.max():
+        return None
+    codes = ("".join(nibabel.aff2axcodes(affine)) for affine in (header.get_qform(), sform))
+    return f"places up to {distance:.4g} mm apart by its qform ({next(codes)}) and its sform ({next(codes)})"
 
 
 def _unpacked(path: Path) -> IOBase:
@@ -165,6 +205,28 @@ def _check_gipl(path: Path) -> None:
     _check_size([int(length) or 1 for length in header[:4]], _GIPL_BYTES[int(header[4])], path.stat().st_size - 256)
 
 
+def _check_tiff(path: Path) -> None:
+    """Walk along the pages; tifffile takes very long over a damaged list of tags."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        order, version, offset = struct.unpack("<2sHI", file.read(8))
+        if order not in (b"II", b"MM"):
+            raise ValueError("no TIFF header")
+        byte_order: Literal["little", "big"] = "little" if order == b"II" else "big"
+        if version not in (42, 42 << 8):  # BigTIFF
+            return
+        offset = int.from_bytes(offset.to_bytes(4, "little"), byte_order)
+        seen: set[int] = set()
+        while offset:
+            file.seek(offset)
+            tags = int.from_bytes(file.read(2), byte_order)
+            if offset in seen or not tags or offset + 2 + 12 * tags > size:
+                raise ValueError("a damaged list of pages")
+            seen.add(offset)
+            file.seek(12 * tags, os.SEEK_CUR)
+            offset = int.from_bytes(file.read(4), byte_order)
+
+
 def _check_size(size: Sequence[int], voxel: int, limit: float = math.inf) -> None:
     """Whether a volume fits into this machine's memory, as nnU-Net's 32-bit floats, and into its file.
 
@@ -191,3 +253,7 @@ def _whole_numbers(text: str) -> list[int]:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _numbers(values: np.ndarray) -> str:
+    return "×".join(f"{value:.3g}" for value in values)

@@ -26,6 +26,9 @@ from missu_nnunet.nnunet.dataset import RawDataset
 Properties = dict[str, Any]
 """What nnU-Net's readers tell of an image beside its voxels: the spacing (mm, z, y, x), and what writing needs."""
 
+IMAGE_ENDINGS = tuple(sorted({ending for reader in LIST_OF_IO_CLASSES for ending in reader.supported_file_endings}))
+"""The file endings that nnU-Net's readers take."""
+
 Read = TypeVar("Read")
 
 

@@ -7,6 +7,7 @@ whose headers put them elsewhere, and knows nothing of patients.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -16,9 +17,12 @@ from typing import Literal
 
 import numpy as np
 import SimpleITK as sitk
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from scipy.ndimage import center_of_mass
 
-from missu_nnunet.datasets.images import grid_difference, read_header, read_image, read_voxels
+from missu_nnunet.datasets.headers import is_nifti, nifti_disagreement, nifti_voxels
+from missu_nnunet.datasets.images import FILE_ENDINGS, grid_difference, read_header, read_image, read_voxels
+from missu_nnunet.datasets.readers import IMAGE_ENDINGS, find_reader, read_channels, read_labels
 from missu_nnunet.datasets.splits import read_patients, splits_of
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import whole_file
@@ -77,8 +81,9 @@ def verify(dataset: RawDataset, patient_pattern: str | None = None, workers: int
     test = {f"imagesTs/{case}" if case in training else case: files for case, files in test_set(dataset).items()}
     if not training:
         raise InputError(f"{dataset.folder}: found no training case, expected imagesTr/CASE_0000{dataset.file_ending}")
-    jobs = [_Job(case, images, label, dataset) for case, (images, label) in training.items()]
-    jobs += [_Job(case, images, None, dataset) for case, images in test.items()]
+    reader = _reader(dataset, [images[0] for images, _ in training.values()])
+    jobs = [_Job(case, images, label, dataset, reader) for case, (images, label) in training.items()]
+    jobs += [_Job(case, images, None, dataset, reader) for case, images in test.items()]
     facts = {}
     for job, result in zip(jobs, map_cases(_read_case, jobs, workers, "verifying"), strict=True):
         facts[job.case] = (
@@ -89,7 +94,9 @@ def verify(dataset: RawDataset, patient_pattern: str | None = None, workers: int
     unlabelled = [case for case in training if facts[case].labels == {dataset.ignore}]
     return [
         *_merge(finding for one in facts.values() for finding in one.findings),
+        *_uncounted(dataset),
         *_label_values(dataset, facts, list(training)),
+        *_empty(facts, [case for case in training if facts[case].labels and case not in unlabelled], dataset.ignore),
         *_orientations(facts),
         *_mirrored(facts),
         *_duplicates(facts, folds, set(test)),
@@ -110,7 +117,7 @@ def save_pictures(dataset: RawDataset, findings: Sequence[Finding], folder: Path
     for finding in findings:
         for case in finding.cases[:limit] if finding.visible else ():
             titles.setdefault(case, []).append(f"{finding.check}: {finding.message}")
-    suspicious = {case for finding in findings if finding.visible for case in finding.cases}
+    suspicious = {case for finding in findings for case in finding.cases}
     typical = next((case for case in training if case not in suspicious), None)
     pictures = []
     for case, title in titles.items():
@@ -132,6 +139,7 @@ class _Job:
     images: list[Path]
     label: Path | None
     dataset: RawDataset
+    reader: BaseReaderWriter
 
 
 def _read_case(job: _Job) -> _Facts:
@@ -140,10 +148,10 @@ def _read_case(job: _Job) -> _Facts:
     def find(level: Literal["error", "warning"], check: str, message: str, visible: bool = True) -> None:
         findings.append(Finding(level, check, (job.case,), message, visible))
 
-    hashes, channels = [], [read_header(path) for path in job.images]
-    for number, (path, image) in enumerate(zip(job.images, channels, strict=True)):
-        values = read_voxels(path)
-        where = f"channel {number}" if len(channels) > 1 else "the image"
+    hashes = []
+    for number, path in enumerate(job.images):
+        values = _voxels(job.reader, path)
+        where = f"channel {number}" if len(job.images) > 1 else "the image"
         if not np.isfinite(values).all():
             find(
                 "error",
@@ -155,20 +163,30 @@ def _read_case(job: _Job) -> _Facts:
         else:
             content = np.ascontiguousarray(values, np.float32)
             hashes.append(hashlib.sha1(f"{content.shape}".encode() + content.tobytes()).hexdigest())
-        if difference := grid_difference(channels[0], image):
+    for path in filter(is_nifti, (*job.images, *([job.label] if job.label else []))):
+        if difference := nifti_disagreement(path):
+            find("warning", "header", f"{difference}: programs differ on where its voxels lie; correct the header")
+    image, _ = read_channels(job.reader, job.images)
+    names = job.dataset.channels
+    if len(image) != len(names):
+        find(
+            "error",
+            "channels",
+            f"nnU-Net reads {len(image)} channels, but dataset.json has {len(names)} ({_join(names)}): export the "
+            "images anew, each channel as a volume of its own",
+            visible=False,
+        )
+    in_space = job.dataset.file_ending in FILE_ENDINGS
+    grids = [read_header(path) for path in job.images] if in_space else []
+    for grid in grids:
+        if difference := grid_difference(grids[0], grid):
             find("error", "grid", f"channels differ in {difference}: resample them to one grid")
-    orientation = orientation_code(channels[0])
+    orientation = orientation_code(grids[0]) if grids else None
     if job.label is None:
         return _Facts(tuple(findings), orientation, tuple(hashes))
 
-    label_image = read_image(job.label)
-    segmentation = sitk.GetArrayFromImage(label_image)
-    if difference := grid_difference(channels[0], label_image):
-        find(
-            "error",
-            "grid",
-            f"image and label differ in {difference}: nnU-Net pairs voxels by index; resample the label",
-        )
+    segmentation, _ = read_labels(job.reader, job.label)
+    sides: dict[int, float] = {}
     found = np.unique(segmentation)
     if unknown := [value for value in found.tolist() if value not in job.dataset.labels]:
         expected = ", ".join(map(str, sorted(job.dataset.labels)))
@@ -178,16 +196,29 @@ def _read_case(job: _Job) -> _Facts:
             f"label {', '.join(f'{value:g}' for value in unknown[:5])}, but dataset.json has {expected}",
         )
     labels = frozenset(int(value) for value in found if np.isfinite(value))
-    return _Facts(
-        tuple(findings),
-        orientation,
-        tuple(hashes),
-        labels,
-        _sides(segmentation, label_image, labels - {0, job.dataset.ignore}),
-    )
+    if grids:
+        label_image = read_image(job.label)
+        sides = _sides(label_image, labels - {0, job.dataset.ignore})
+        difference = grid_difference(grids[0], label_image)
+    else:
+        shapes = image.shape[1:], segmentation.shape
+        difference = None if shapes[0] == shapes[1] else f"shape {shapes[0]} and {shapes[1]}"
+    if difference and len(image) == len(names):
+        find(
+            "error",
+            "grid",
+            f"image and label differ in {difference}: nnU-Net pairs voxels by index; resample the label",
+        )
+    return _Facts(tuple(findings), orientation, tuple(hashes), labels, sides)
 
 
-def _sides(segmentation: np.ndarray, image: sitk.Image, labels: Iterable[int]) -> dict[int, float]:
+def _voxels(reader: BaseReaderWriter, path: Path) -> np.ndarray:
+    """A file's voxels; of NIfTI files as they lie there, since SimpleITK reads NaN as 0."""
+    return nifti_voxels(path) if is_nifti(path) else read_channels(reader, [path])[0]
+
+
+def _sides(image: sitk.Image, labels: Iterable[int]) -> dict[int, float]:
+    segmentation = sitk.GetArrayFromImage(image)
     if segmentation.ndim != 3:
         return {}
     middle = image.TransformContinuousIndexToPhysicalPoint([(size - 1) / 2 for size in image.GetSize()])
@@ -221,6 +252,42 @@ def _label_values(dataset: RawDataset, facts: Mapping[str, _Facts], training: Se
         if not present & set(labels):
             findings.append(Finding("warning", "labels", (), f"{name} (label {_join(labels)}) is in no case at all"))
     return findings
+
+
+def _reader(dataset: RawDataset, images: Sequence[Path]) -> BaseReaderWriter:
+    """The dataset's reader, by its first image that can be read."""
+    for image in images[:-1]:
+        try:
+            return find_reader(dataset, image)
+        except InputError:
+            continue
+    return find_reader(dataset, images[-1])
+
+
+def _uncounted(dataset: RawDataset) -> list[Finding]:
+    """Images that nnU-Net passes over for their names."""
+    if dataset.listed is not None:
+        return []
+    ending, findings = dataset.file_ending, []
+    for name, expected in (("imagesTr", f"_0000{ending}"), ("labelsTr", ending), ("imagesTs", f"_0000{ending}")):
+        folder = dataset.folder / name
+        for file in sorted(folder.iterdir()) if folder.is_dir() else []:
+            counted = file.name.endswith(ending) and (
+                name == "labelsTr" or re.search(r"_\d{4}$", file.name[: -len(ending)])
+            )
+            if not counted and file.name[0] != "." and file.name.lower().endswith(IMAGE_ENDINGS):
+                message = f"{name}/{file.name} is not counted: nnU-Net wants names that end in {expected}; rename it"
+                findings.append(Finding("error", "files", (file.name,), message))
+    return findings
+
+
+def _empty(facts: Mapping[str, _Facts], labelled: Sequence[str], ignore: int | None) -> list[Finding]:
+    """Label maps without a class, where that is the exception."""
+    empty = tuple(case for case in labelled if facts[case].labels <= {0, ignore})
+    if not empty or 2 * len(empty) >= len(labelled):
+        return []
+    message = f"nothing but background, where {len(labelled) - len(empty)} other cases have classes: was it labelled?"
+    return [Finding("warning", "labels", empty, message, visible=True)]
 
 
 def _orientations(facts: Mapping[str, _Facts]) -> list[Finding]:

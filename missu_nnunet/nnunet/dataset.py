@@ -179,15 +179,14 @@ def training_cases(dataset: RawDataset) -> dict[str, tuple[list[Path], Path]]:
             )
             for case, files in dataset.listed.items()
         }
-    cases = {path.name.removesuffix(ending) for path in _images(folder / "labelsTr", ending)}
-    cases |= set(_by_case(folder / "imagesTr", ending))
-    names = range(len(dataset.channels))
+    labelled = {path.name.removesuffix(ending) for path in _images(folder / "labelsTr", ending)}
+    images = _by_case(folder / "imagesTr", ending)  # one file may hold several channels: a photograph's colours
     return {
         case: (
-            [folder / "imagesTr" / f"{case}_{channel:04d}{ending}" for channel in names],
+            images.get(case, [folder / "imagesTr" / f"{case}_0000{ending}"]),
             folder / "labelsTr" / f"{case}{ending}",
         )
-        for case in sorted(cases)
+        for case in sorted(labelled | images.keys())
     }
 
 

@@ -1,8 +1,10 @@
 """One sound dataset, and what is said of it when a single thing goes wrong."""
 
 import json
+import re
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -216,6 +218,120 @@ def test_scribbles_are_labels(folder):
         label[:, :, ::3] = 3
         write(path, label)
     assert findings(folder) == []
+
+
+def move(path: Path, change):
+    """Change a NIfTI file's qform alone."""
+    image = nibabel.load(path)
+    voxels, qform = np.asarray(image.dataobj), image.affine.copy()
+    change(qform)
+    image = nibabel.Nifti1Image(voxels, image.affine)
+    image.set_sform(image.affine, 1)
+    image.set_qform(qform, 1)
+    nibabel.save(image, path)
+
+
+def flip(affine):
+    affine[0] *= -1
+
+
+def shift(affine):
+    affine[2, 3] += 30
+
+
+@pytest.mark.parametrize("part", ["imagesTr/p3_0000.nii.gz", "labelsTr/p3.nii.gz"])
+@pytest.mark.parametrize(("change", "message"), [(flip, "by its qform .* and its sform"), (shift, "up to 30 mm")])
+def test_a_header_that_gives_two_places(folder, part, change, message):
+    move(folder / part, change)
+    assert re.search(message, only(findings(folder), "warning", "header", ("p3",)))
+
+
+def test_a_header_of_two_spacings(folder):
+    image = nibabel.load(folder / "imagesTr" / "p3_0000.nii.gz")
+    voxels, affine = np.asarray(image.dataobj), image.affine
+    image = nibabel.Nifti1Image(voxels, affine)
+    image.set_qform(None, 0)
+    image.header["pixdim"][3] = 5
+    nibabel.save(image, folder / "imagesTr" / "p3_0000.nii.gz")
+    found = [one for one in findings(folder) if one.check == "header"]
+    assert "1×1×5 mm by its pixdim and 1×1×2 mm by its sform" in only(found, "warning", "header", ("p3",))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("imagesTr/p3_0000.nii.gz", "imagesTr/p3_0000.NII.GZ"),
+        ("imagesTr/p3_0000.nii.gz", "imagesTr/p3.nii.gz"),
+        ("imagesTr/p3_0000.nii.gz", "imagesTr/p3_0000.nrrd"),
+        ("labelsTr/p3.nii.gz", "labelsTr/p3.Nii.gz"),
+        ("imagesTs/t0_0000.nii.gz", "imagesTs/t0.nii.gz"),
+    ],
+)
+def test_names_that_nnunet_passes_over(folder, old, new):
+    (folder / old).rename(folder / new)
+    name = new.rpartition("/")[2]
+    found = [one for one in findings(folder) if one.cases == (name,)]
+    assert f"{new} is not counted: nnU-Net wants names that end in" in only(found, "error", "files", (name,))
+
+
+def leading_axis(folder):
+    image = nibabel.load(folder / "imagesTr" / "p3_0000.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj)[None], image.affine), image.get_filename())
+
+
+def colours(name):
+    def change(folder):
+        voxels = np.zeros(SHAPE[::-1], [("R", "u1"), ("G", "u1"), ("B", "u1")])
+        nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), folder / name)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "check", "message"),
+    [
+        (leading_axis, "channels", "nnU-Net reads 6 channels, but dataset.json has 1 (CT)"),
+        (colours("imagesTr/p3_0000.nii.gz"), "files", "voxels of datatype 128, expected numbers"),
+        (colours("labelsTr/p3.nii.gz"), "files", "voxels of datatype 128, expected numbers"),
+    ],
+)
+def test_what_nnunet_stops_at(folder, tmp_path, change, check, message):
+    change(folder)
+    found = findings(folder)
+    assert message in only([one for one in found if one.check == check], "error", check, ("p3",))
+    save_pictures(read_dataset(folder), found, tmp_path / "pictures")
+
+
+def test_the_first_image_is_damaged(folder):
+    (folder / "imagesTr" / "p0_0000.nii.gz").write_bytes(b"")
+    assert "0 bytes" in only(findings(folder), "error", "files", ("p0",))
+
+
+def test_one_empty_label_map(folder):
+    write(folder / "labelsTr" / "p3.nii.gz", np.zeros(SHAPE, np.uint8))
+    assert "nothing but background, where 9 other cases" in only(findings(folder), "warning", "labels", ("p3",))
+
+
+@pytest.mark.parametrize("colours", [False, True])
+def test_photographs(tmp_path, colours):
+    """A photograph's colours are one file; a label map that is a photograph too is none."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "Dataset008_Photographs"
+    for case in range(6):
+        label = np.zeros((20, 24), np.uint8)
+        label[4:9, 5:20] = 1
+        images = {"imagesTr": rng.integers(0, 255, (20, 24, 3)), "labelsTr": label[..., None].repeat(3, 2)}
+        for part, name in (("imagesTr", f"p{case}_0000.png"), ("labelsTr", f"p{case}.png")):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            vector = part == "imagesTr" or (colours and case == 3)
+            array = images[part].astype(np.uint8) if vector else label
+            sitk.WriteImage(sitk.GetImageFromArray(array, isVector=vector), str(folder / part / name))
+    describe(folder, channel_names={"0": "R", "1": "G", "2": "B"}, labels={"background": 0, "x": 1}, file_ending=".png")
+    found = findings(folder)
+    if colours:
+        assert "p3.png: 3 channels, expected a label map" in only(found, "error", "files", ("p3",))
+    else:
+        assert found == []
 
 
 def test_missing_files(folder):
