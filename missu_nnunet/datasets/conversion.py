@@ -7,9 +7,7 @@ never sees half of one; what an interrupted conversion has finished stays there,
 
 from __future__ import annotations
 
-import csv
 import gzip
-import hashlib
 import json
 import os
 import shutil
@@ -22,14 +20,11 @@ from typing import Any
 
 from missu_nnunet.datasets.headers import check_whole
 from missu_nnunet.errors import InputError
-from missu_nnunet.files import PARTIAL, read_json, whole_file, write_csv, write_json
+from missu_nnunet.files import PARTIAL, csv_text, read_json, whole_file, write_csv, write_json
 from missu_nnunet.parallel import map_cases
 
 ACCOUNT = "conversion.csv"
 """The name of the account of source files, in the dataset's folder."""
-
-WRITTEN = "written"
-"""The account's status of a file that no source was converted to, such as dataset.json."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +126,6 @@ def execute(plan: PlannedFolder, parent: Path, workers: int, check: Callable[[Pa
     _refuse_foreign_files(plan, folder)
     account = parent / f"{plan.name}.{ACCOUNT}" if plan.is_submission else folder / ACCOUNT
     kept = edited(plan, parent)
-    digests = {name: _recorded_digests(account).get(name, "") for name in kept}
     for name, rows in plan.tables.items():
         if name not in kept:
             write_csv(rows, folder / name)
@@ -141,7 +135,6 @@ def execute(plan: PlannedFolder, parent: Path, workers: int, check: Callable[[Pa
         elif "numTraining" in content:  # the one entry that follows from the files
             mine = read_json(folder / name, "remove it to have it written anew")
             write_json(mine | {"numTraining": content["numTraining"]}, folder / name)
-    digests |= {name: _digest(folder / name) for name in (*plan.tables, *plan.documents) if name not in kept}
     todo = [conversion for conversion in plan.conversions if not _is_done(conversion, folder)]
     results = map_cases(partial(_convert_case, folder=folder), todo, workers, f"converting to {plan.name}")
     failed = {
@@ -149,7 +142,7 @@ def execute(plan: PlannedFolder, parent: Path, workers: int, check: Callable[[Pa
         for conversion, result in zip(todo, results, strict=True)
         if isinstance(result, InputError)
     }
-    write_csv(_account(plan, failed, digests), account)
+    write_csv(_account(plan, failed), account)
     if failed:
         case, reason = next(iter(failed.items()))
         raise InputError(
@@ -164,17 +157,12 @@ def execute(plan: PlannedFolder, parent: Path, workers: int, check: Callable[[Pa
 
 
 def edited(plan: PlannedFolder, parent: Path) -> list[str]:
-    """Those of the plan's documents and tables in a finished folder that somebody changed after they were written."""
+    """Those of the plan's documents and tables that a finished folder has in other words than the plan's."""
     folder = parent / plan.name
-    digests = _recorded_digests(folder / ACCOUNT)
-
-    def is_edited(name: str) -> bool:
-        path = folder / name
-        if not path.is_file() or digests.get(name) == _digest(path):
-            return False
-        return name in plan.tables or _differs(path, plan.documents[name])
-
-    return [name for name in (*plan.documents, *plan.tables) if is_edited(name)]
+    return [
+        *(name for name, content in plan.documents.items() if _differs(folder / name, content)),
+        *(name for name, rows in plan.tables.items() if _is_other_text(folder / name, csv_text(rows))),
+    ]
 
 
 def copy_nifti(source: Path, target: Path, link: bool) -> None:
@@ -202,23 +190,20 @@ def place(source: Path, target: Path, link: bool) -> None:
 
 
 def _differs(path: Path, content: Any) -> bool:
-    """Whether there is a JSON file that holds something else."""
+    """Whether there is a JSON file that holds something else, apart from the number of cases, which is counted."""
+    if not path.is_file():
+        return False
     try:
-        return path.is_file() and json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(content))
+        found, planned = json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(content))
     except ValueError:
         return True
+    if isinstance(found, dict) and isinstance(planned, dict):
+        found["numTraining"] = planned.get("numTraining")
+    return found != planned
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _recorded_digests(account: Path) -> dict[str, str]:
-    """What the account says of the dataset's documents and tables as they were written."""
-    if not account.is_file():
-        return {}
-    with account.open(newline="", encoding="utf-8") as file:
-        return {row["source"]: row["detail"] for row in csv.DictReader(file) if row.get("status") == WRITTEN}
+def _is_other_text(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_bytes() != text.encode(errors="backslashreplace")
 
 
 def _is_done(conversion: Conversion, folder: Path) -> bool:
@@ -252,8 +237,8 @@ def _refuse_foreign_files(plan: PlannedFolder, folder: Path) -> None:
         )
 
 
-def _account(plan: PlannedFolder, failed: Mapping[str, str], digests: Mapping[str, str]) -> list[dict[str, str]]:
-    """One row per source file, and one per document or table with the digest of what was written."""
+def _account(plan: PlannedFolder, failed: Mapping[str, str]) -> list[dict[str, str]]:
+    """One row per source file."""
 
     def name(source: Path) -> str:
         return str(source.relative_to(plan.base) if source.is_relative_to(plan.base) else source)
@@ -264,5 +249,4 @@ def _account(plan: PlannedFolder, failed: Mapping[str, str], digests: Mapping[st
         detail = failed.get(conversion.case, " ".join(conversion.targets))
         rows += [{"source": name(source), "status": status, "detail": detail} for source in conversion.sources]
     rows += [{"source": name(path), "status": "skipped", "detail": reason} for path, reason in plan.skipped.items()]
-    rows += [{"source": name, "status": WRITTEN, "detail": digest} for name, digest in digests.items()]
     return sorted(rows, key=lambda row: row["source"])

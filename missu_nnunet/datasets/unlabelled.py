@@ -159,7 +159,7 @@ def plan_removal(dataset: RawDataset, workers: int) -> Removal:
     description = read_json(dataset.folder / "dataset.json", "nnU-Net describes every dataset by one")
     description["numTraining"] = len(training.keys() - set(gone))
     if dataset.listed is not None:
-        description["dataset"] = {case: entry for case, entry in dataset.listed.items() if case not in gone}
+        description["dataset"] = {case: entry for case, entry in description["dataset"].items() if case not in gone}
     if account["declared_ignore"] and not any(dataset.ignore in labels[case] for case in labels.keys() - set(gone)):
         del description["labels"]["ignore"]
     return Removal(tuple(gone), tuple(labelled), tuple(files), description)

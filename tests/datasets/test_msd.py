@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import json
 import os
+import shutil
 import tarfile
 import threading
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 import SimpleITK as sitk
 from nnunetv2.dataset_conversion.convert_MSD_dataset import convert_msd_dataset
 
-from missu_nnunet.datasets.conversion import execute
+from missu_nnunet.datasets.conversion import edited, execute
 from missu_nnunet.datasets.msd import MD5, check_integrity, download, find_task, plan_msd, unpack
 from missu_nnunet.errors import InputError
 
@@ -87,6 +88,36 @@ def test_hippocampus_as_from_nnunets_converter(tmp_path, monkeypatch):
 def test_links(tmp_path):
     folder = execute(plan_msd(write_task(tmp_path, channels=1), 5, link=True), tmp_path / "raw", workers=1)
     assert all(path.is_symlink() and path.exists() for path in folder.glob("*/*.nii.gz"))
+
+
+def test_an_edited_description_is_kept(tmp_path):
+    task = write_task(tmp_path)
+    folder = execute(plan_msd(task, 5), tmp_path / "raw", workers=1)
+    assert edited(plan_msd(task, 5), tmp_path / "raw") == []
+    description = json.loads((folder / "dataset.json").read_text())
+    mine = description | {"channel_names": {"0": "T2", "1": "ADC"}, "overwrite_image_reader_writer": "NibabelIO"}
+    (folder / "dataset.json").write_text(json.dumps(mine))
+    for part in ("imagesTr", "labelsTr"):
+        shutil.copy(task / part / "tiny_00.nii.gz", task / part / "tiny_07.nii.gz")
+    assert edited(plan_msd(task, 5), tmp_path / "raw") == ["dataset.json"]
+    execute(plan_msd(task, 5), tmp_path / "raw", workers=1)
+    assert json.loads((folder / "dataset.json").read_text()) == mine | {"numTraining": 4}
+    assert (folder / "labelsTr" / "tiny_07.nii.gz").is_file()
+    (folder / "dataset.json").unlink()
+    execute(plan_msd(task, 5), tmp_path / "raw", workers=1)
+    assert json.loads((folder / "dataset.json").read_text()) == description | {"numTraining": 4}
+
+
+def test_what_was_begun_otherwise_is_not_taken_up(tmp_path):
+    """Other labels in dataset.json than when an interrupted conversion wrote it: its files may not fit."""
+    task = write_task(tmp_path)
+    begun = tmp_path / "raw" / ".partial-Dataset005_Tiny"
+    execute(plan_msd(task, 5), tmp_path / "raw", workers=1).rename(begun)
+    description = json.loads((begun / "dataset.json").read_text())
+    (begun / "dataset.json").write_text(json.dumps(description | {"name": "Other"}))
+    (begun / "labelsTr" / "old.nii.gz").touch()
+    folder = execute(plan_msd(task, 5), tmp_path / "raw", workers=1)
+    assert not (folder / "labelsTr" / "old.nii.gz").exists()
 
 
 def pack(task, archive):
