@@ -192,7 +192,7 @@ def report(dataset: str, scores: Scores, arms: list[str], length: str) -> None:
         if arrays:
             each = ", ".join(f"{array[:, 0].mean():.4f}" for array in arrays.values())
             dice, hd95 = np.nanmean(np.concatenate(list(arrays.values())), axis=0)
-            print(f"| `{arm}` | {each} | {dice:.4f} | {hd95:.2f} | {ARMS.get(arm, 'an arm of before')} |")
+            print(f"| `{arm}` | {each} | {dice:.4f} | {hd95:.2f} | {ARMS.get(arm, 'an arm that is gone')} |")
     print("\n| MISSUTrainer − | runs | Dice | 95 % interval | of each run | HD95 [mm] | 95 % interval |")
     print("|---|---|---|---|---|---|---|")
     ours = runs.pop("MISSUTrainer", {})
