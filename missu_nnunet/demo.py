@@ -47,7 +47,7 @@ class _State(Structure):
 
 @dataclass(frozen=True)
 class Step:
-    """One nnU-Net command of the demo."""
+    """A step of the demo: one nnU-Net command."""
 
     name: str
     command: tuple[str, ...]
@@ -98,7 +98,7 @@ class Demo:
 
     @property
     def overlays(self) -> Path:
-        """One picture per held-out case."""
+        """Draw a picture of every held-out case."""
         return self.folder / "overlays"
 
     @property

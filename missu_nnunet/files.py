@@ -173,7 +173,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def load_json(text: str | bytes, name: str, remedy: str) -> Any:
-    """What a JSON text holds.
+    """Parse a JSON text.
 
     Args:
         text: the text; bytes are UTF-8.
@@ -192,7 +192,7 @@ def load_json(text: str | bytes, name: str, remedy: str) -> Any:
 
 
 def parse_json(text: str | bytes, name: str, remedy: str) -> dict[str, Any]:
-    """What the JSON object in a text holds.
+    """Parse a text that holds a JSON object.
 
     Args:
         text: the text; bytes are UTF-8.

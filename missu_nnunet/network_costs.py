@@ -285,7 +285,7 @@ def plan_networks(
     input_channels: int,
     num_classes: int,
 ) -> dict[str, Callable[[], nn.Module]]:
-    """What builds the networks of ``measure_plan``, by name.
+    """Functions that build the networks of ``measure_plan``, by name.
 
     Args:
         arch_kwargs: ``plan["architecture"]["arch_kwargs"]``.

@@ -31,7 +31,7 @@ FilePath = Annotated[str, StringConstraints(strict=True, min_length=1, max_lengt
 
 
 class Structure(BaseModel):
-    """What is used of an object in a file; the schemas of files derive from it."""
+    """The part of an object in a file that is used; the schemas of files derive from it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -51,7 +51,7 @@ def read_structure(path: Path, schema: type[Schema], remedy: str) -> Schema:
 
 
 def as_structure(content: object, schema: type[Schema], name: str, remedy: str) -> Schema:
-    """What has been read, as the schema wants it.
+    """Bring what has been read into the schema's form.
 
     Args:
         content: content of the file.

@@ -16,7 +16,7 @@ BOX_SHARES = (0.25, 0.5)
 
 
 class CutMix:
-    """One random choice of boxes, which mixes every tensor of a batch in the same way.
+    """A random choice of boxes, which mixes every tensor of a batch in the same way.
 
     A box has the patch's proportions; it comes from the same place of the next patch in the batch. Random numbers are
     those of torch's generator.

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 
 class TrainingOutput(NamedTuple):
-    """What the network and the teachers of its skip connections return together, in training.
+    """The joint output of the network and the teachers of its skip connections, in training.
 
     Attributes:
         segmentation: logits ``(B, classes, D, H, W)``, a list of them (finest first) with deep supervision.

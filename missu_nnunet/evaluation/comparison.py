@@ -31,7 +31,7 @@ _SEED = 0  # the same data give the same interval
 
 @dataclass(frozen=True)
 class PairedStatistics:
-    """What paired scores of two arms say about their difference, first − second.
+    """Statistics of the difference between the paired scores of two arms, first − second.
 
     Attributes:
         cases: pairs.
@@ -147,7 +147,7 @@ def holm(p: Sequence[float] | FloatArray) -> FloatArray:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One line of the table: two arms, one metric, one class or the mean of the classes.
+    """A line of the table: two arms, one metric, one class or the mean of the classes.
 
     Attributes:
         first: name of the first arm.
@@ -189,7 +189,7 @@ class Comparison:
         return self.first if self.statistics.effect_size > 0 else self.second
 
     def sentence(self) -> str:
-        """What the data do and do not show, in plain words."""
+        """A sentence in plain words on what the data show and do not show."""
         return f"{self.first} − {self.second}, {self.scope}, {self.metric}: {self._finding()}{self._gaps()}"
 
     def as_dict(self) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class Evaluation:
         }
 
     def foreground_mean(self) -> dict[str, float]:
-        """For each metric the mean of the means of the classes that have one, as in nnU-Net's summary.json."""
+        """The mean over the classes' means of each metric, of those that have one, as in nnU-Net's summary.json."""
         summary = self.summary()
         return {
             metric: statistics([summary[name][metric]["mean"] for name in self.classes])["mean"]
@@ -71,7 +71,7 @@ class Evaluation:
         return without_nan(content)
 
     def rows(self) -> list[dict[str, object]]:
-        """One row per case and class; undefined values are NaN."""
+        """The scores as rows, one for each case and class; undefined values are NaN."""
         return [
             {"case": case, "class": name, **values}
             for case, scores in self.cases.items()
@@ -231,7 +231,7 @@ def statistics(values: Iterable[float]) -> dict[str, float]:
 
 
 def without_nan(content: Any) -> Any:
-    """The same dictionaries and lists with None for NaN, which JSON does not have."""
+    """Copy dictionaries and lists with None in place of NaN, which JSON does not have."""
     if isinstance(content, dict):
         return {key: without_nan(value) for key, value in content.items()}
     if isinstance(content, list):

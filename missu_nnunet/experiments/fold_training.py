@@ -92,7 +92,7 @@ class FoldTraining:
 
 
 def outcome(training: FoldTraining, code: int, seconds: float) -> Event:
-    """What became of a training whose command has ended."""
+    """The event that says how a training ended, after its command."""
     if code == 0 and training.is_finished():
         return Event(training.name, "finished", f"finished in {duration(seconds)}, {dice_text(training)}")
     return Event(training.name, "failed", f"FAILED after {duration(seconds)} (exit code {code}), see {training.log}")

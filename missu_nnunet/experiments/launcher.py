@@ -17,7 +17,7 @@ from missu_nnunet.experiments.experiment import Experiment
 
 @dataclass(frozen=True)
 class Options:
-    """What a user asks of a launcher.
+    """The user's options for a launcher.
 
     Attributes:
         gpus: GPUs of each training; 0 is the CPU, and None what suits the launcher.
@@ -32,7 +32,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What an experiment will take.
+    """An estimate of an experiment's cost.
 
     Attributes:
         costs: the cost of each arm with something left to train; None where an arm's timed iterations failed.

@@ -96,7 +96,7 @@ class LoggedCommand:
             self.stop()
 
     def lines(self) -> Generator[str, None, None]:
-        """What it prints, line by line as it comes; closing the generator before its end kills the command."""
+        """Yield each line that the command prints; closing the generator before its end kills the command."""
         try:
             with self._log.open(encoding="utf-8", errors="replace") as log:
                 log.seek(self._start)

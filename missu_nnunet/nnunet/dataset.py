@@ -84,7 +84,7 @@ class _Case(Structure):
 
 
 class DatasetJson(Structure):
-    """What is used of a ``dataset.json``.
+    """The part of a ``dataset.json`` that is used.
 
     The channels of old ones, which nnU-Net reads as well, are called "modality".
     """
@@ -129,7 +129,7 @@ class RawDataset:
 
     @property
     def name(self) -> str:
-        """Its folder's name, "Dataset043_BraTS2019"."""
+        """Name of the dataset's folder, "Dataset043_BraTS2019"."""
         return self.folder.resolve().name
 
 

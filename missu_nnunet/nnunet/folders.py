@@ -55,7 +55,7 @@ def dataset_folders(parent: Path, dataset: str) -> list[Path]:
 
 @dataclass(frozen=True)
 class Model:
-    """What nnU-Net names a trained model's folder after: ``Trainer__Plans__configuration``."""
+    """The three names in the name of a trained model's folder: ``Trainer__Plans__configuration``."""
 
     trainer: str
     plans: str

@@ -35,7 +35,7 @@ _PSEUDO_DICE_VALUE = re.compile(r"(?<!\w)(?:nan|\d[\d.e-]*)(?=[],)])")
 
 
 def values_of_line(line: str) -> dict[str, float]:
-    """What one line of the log says, by the keys of nnU-Net's logger, ``EPOCH`` and ``EPOCH_SECONDS``."""
+    """The values in a line of the log, by the keys of nnU-Net's logger, ``EPOCH`` and ``EPOCH_SECONDS``."""
     found = {key: match[1] for key, pattern in _PATTERNS.items() if (match := pattern.search(line))}
     values = {key: value for key, text in found.items() if (value := _number(text)) is not None}
     if "Pseudo dice" in line:
@@ -46,13 +46,13 @@ def values_of_line(line: str) -> dict[str, float]:
 
 
 def early_end(lines: Iterable[str]) -> str | None:
-    """What a log says of an early end, such as ``12 of 1000 epochs: the file stop was there``; None if nothing."""
+    """The log's account of an early end, such as ``12 of 1000 epochs: the file stop was there``; None if nothing."""
     found = [line.partition(ENDED_EARLY)[2].strip() for line in lines if ENDED_EARLY in line]
     return found[-1] if found else None
 
 
 def read_epochs(lines: Iterable[str]) -> dict[int, dict[str, float]]:
-    """What a log says of each epoch, by the epoch's number, in the order of their (latest) starts.
+    """The values of each epoch in a log, by the epoch's number, in the order of their (latest) starts.
 
     What a continued training repeats counts as it was in the end.
     """

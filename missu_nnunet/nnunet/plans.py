@@ -44,7 +44,7 @@ class _Architecture(Structure):
 
 
 class Configuration(Structure):
-    """What is used of a configuration with all that it inherits; old ones have no architecture."""
+    """The part of a configuration that is used, with all that it inherits; old ones have no architecture."""
 
     patch_size: Annotated[list[Annotated[int, Field(ge=1, le=2**14)]], Field(min_length=2, max_length=3)]
     batch_size: Annotated[int, Field(ge=1, le=2**20)]
@@ -53,7 +53,7 @@ class Configuration(Structure):
 
 
 class Plans(Structure):
-    """What is used of a plans file."""
+    """The part of a plans file that is used."""
 
     plans_name: Name
     configurations: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
@@ -81,7 +81,7 @@ def read_plan(plans_file: Path, configuration: str) -> tuple[PlansManager, Confi
 
 
 def find_configuration(plans: PlansManager, configuration: str, source: Path) -> ConfigurationManager:
-    """One configuration of the plans.
+    """Find a configuration of the plans.
 
     Args:
         plans: the plans as nnU-Net has read them.

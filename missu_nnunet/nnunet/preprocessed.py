@@ -9,7 +9,7 @@ from batchgenerators.utilities.file_and_folder_operations import load_pickle
 
 
 def unlabelled_cases(folder: Path, cases: Iterable[str]) -> list[str]:
-    """Those of the cases that have no label at all: every voxel of their label map was the ignore label.
+    """Find the cases that have no label at all: every voxel of their label map was the ignore label.
 
     nnU-Net's preprocessing notes for each case where its labelled voxels lie, under ``class_locations``; where the
     dataset has an ignore label, an entry counts all labels, the background's among them. A case without foreground

@@ -67,7 +67,7 @@ class Geometry:
         return self.shape[axis] - position if self.reverse[axis] else position + 1
 
     def marks(self, axis: int) -> Marks | None:
-        """What the sides of a slice across ``axis`` show, drawn as ``missu_nnunet.pictures.slices.cut`` does."""
+        """Directions at the sides of a slice across ``axis``, as ``missu_nnunet.pictures.slices.cut`` draws it."""
         if not self.ends:
             return None
         rows, columns = (end for other, end in enumerate(self.ends) if other != axis)

@@ -21,7 +21,7 @@ _RING = 2  # voxels around a label that it is to stand out from
 
 @dataclass(frozen=True)
 class View:
-    """One slice of a case on one of its channels.
+    """A slice of a case on one of its channels.
 
     Attributes:
         channel: its name; empty where the case has one channel or no image.

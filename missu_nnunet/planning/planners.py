@@ -58,7 +58,7 @@ class _PlansMISSU:
 
 
 class MISSUPlanner(_PlansMISSU, ExperimentPlanner):
-    """One residual block per stage, the memory target of nnU-Net's default planner (8 GB)."""
+    """Plans with one residual block per stage and the memory target of nnU-Net's default planner (8 GB)."""
 
     def __init__(self, *args: Any, plans_name: str = "nnUNetMISSUPlans", **kwargs: Any) -> None:
         super().__init__(*args, plans_name=plans_name, **kwargs)

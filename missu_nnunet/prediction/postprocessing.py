@@ -23,7 +23,7 @@ _FILE = "postprocessing.json"
 
 @dataclass(frozen=True)
 class Postprocessing:
-    """Of which classes or regions only the largest component stays.
+    """The classes or regions of which only the largest component stays.
 
     Attributes:
         source: the file that says so.

@@ -44,7 +44,7 @@ class ObservedPredictor(nnUNetPredictor):
         self._posterior_of_folds = torch.empty(0)
 
     def predict_logits_from_preprocessed_data(self, data: Tensor) -> Tensor:
-        """As nnU-Net's; the case's mean posterior is then that of ``posterior``."""
+        """Predict a case's logits as nnU-Net does; the case's mean posterior is then that of ``posterior``."""
         self._windows_done = 0
         self._posterior_of_folds = torch.zeros(())
         return super().predict_logits_from_preprocessed_data(data)

@@ -54,7 +54,7 @@ class Chart:
 
 
 def distribution_charts(results: Results) -> list[Chart]:
-    """For each metric, every case's score by class and arm."""
+    """Charts of every case's score by class and arm, one for each metric."""
     cases = results.cases
     charts = []
     for metric, arms in results.scores.items():
@@ -80,7 +80,7 @@ def distribution_charts(results: Results) -> list[Chart]:
 
 
 def paired_charts(results: Results) -> list[Chart]:
-    """For each metric and pair of arms, one arm's score against the other's, case by case."""
+    """Charts of one arm's scores against another's, case by case, for each metric and pair of arms."""
     cases = [escape(case) for case in results.cases]
     colours = class_colours(results.labels)
     charts = []
@@ -123,7 +123,7 @@ def paired_charts(results: Results) -> list[Chart]:
 
 
 def difference_charts(lines: Sequence[Comparison], level: float) -> list[Chart]:
-    """For each metric and pair of arms, the differences with their intervals; filled where a difference is shown."""
+    """Charts of the differences with their intervals, for each metric and pair of arms; filled where one is shown."""
     charts = []
     drawn = [line for line in lines if not math.isnan(line.statistics.low)]  # an interval takes two cases
     for metric, lines_of_metric in groupby(drawn, key=lambda line: line.metric):

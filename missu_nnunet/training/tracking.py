@@ -20,7 +20,7 @@ TENSORBOARD_VARIABLE, MLFLOW_VARIABLE = "MISSU_TENSORBOARD", "MISSU_MLFLOW"
 
 
 class Tracker(Protocol):
-    """What nnU-Net's ``MetaLogger`` asks of a logger."""
+    """The interface that nnU-Net's ``MetaLogger`` asks of a logger."""
 
     def update_config(self, config: dict[str, Any]) -> None:
         """Add settings of the training."""

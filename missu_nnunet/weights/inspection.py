@@ -33,7 +33,7 @@ _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 @dataclass(frozen=True)
 class Inspection:
-    """What one checkpoint says about itself; ``None`` where it does not say.
+    """The facts that a checkpoint states about itself; ``None`` where it does not say.
 
     Attributes:
         name: the file, or the member of an exported model.

@@ -88,7 +88,7 @@ class Model:
         return (total / np.float16(len(self.networks)))[all_channels(inside)]
 
     def sliding_window(self, image: Array, network: onnxruntime.InferenceSession) -> Array:
-        """One network's logits of an image that is no smaller than the patch."""
+        """Compute one network's logits of an image that is no smaller than the patch."""
         weights = gaussian(self.patch)
         channels = len(self.settings["outputs"])
         # Sums in half precision, as nnU-Net's: in a volume's corners they decide.

@@ -73,7 +73,7 @@ LAUNCHER = SlurmLauncher
 
 
 class TrainingJob:
-    """What a job does. At its time limit or when it is preempted, submitit requeues it, and it continues."""
+    """The work of a job. At its time limit or when it is preempted, submitit requeues it, and it continues."""
 
     def __init__(self, training: FoldTraining) -> None:
         self.training = training
@@ -95,7 +95,7 @@ class TrainingJob:
         return event.text
 
     def checkpoint(self) -> DelayedSubmission:
-        """What submitit requeues."""
+        """The job that submitit requeues."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)

@@ -16,7 +16,7 @@ ENGINES = ("pytorch", "openvino", "openvino-bf16")
 
 
 def choose_engine(name: str, device: str) -> str:
-    """One of ``ENGINES``: the one named, or for ``auto`` OpenVINO on a CPU where it is installed, else PyTorch.
+    """Choose one of ``ENGINES``: the one named, or for ``auto`` OpenVINO on a CPU where it is installed, else PyTorch.
 
     Args:
         name: the engine that the user asks for.
