@@ -91,7 +91,7 @@ def _follow(content: bytes) -> tuple[list[_Object], list[str]]:
             stack.append(mark)
             continue
         if "PUT" in code or code == "MEMOIZE":
-            index = len(memo) if code == "MEMOIZE" else argument
+            index = len(memo) if code == "MEMOIZE" else int(argument or 0)
             if index > step:  # C's unpickler reserves memory for all below
                 raise ValueError(f"memo {index} in step {step}")
             memo[index] = stack[-1]
