@@ -117,7 +117,7 @@ class _Source:
     checkpoint: dict[str, Any]
 
     def outputs(self, regions: bool) -> dict[str, int]:
-        """The ``class_outputs`` of a checkpoint; empty where they are not regions, or classes, as wanted, or unknown."""
+        """The ``class_outputs`` of a checkpoint; empty where unknown, or not regions (or classes) as wanted."""
         if "init_args" not in self.checkpoint:
             return {}
         init_args = self.checkpoint["init_args"]
