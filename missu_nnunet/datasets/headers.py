@@ -33,7 +33,7 @@ def check_header(path: Path) -> None:
     """Look at a file, and at its header where the format is NIfTI, NRRD, MetaImage, GIPL or TIFF.
 
     Raises:
-        InputError: the file is missing, empty, or none that can be read from its start to its end (a folder, a pipe, a
+        InputError: if the file is missing, empty, or cannot be read from its start to its end (a folder, a pipe, a
             device); its header is damaged, or claims more than the file or this machine's memory can hold.
     """
     if not path.exists():
@@ -68,7 +68,7 @@ def nifti_voxels(path: Path) -> np.ndarray:
     SimpleITK says nothing of two faults: it turns NaN into 0, and fills with 0 what a file that was cut short lacks.
 
     Raises:
-        InputError: as for :func:`check_header`, or the file was cut short.
+        InputError: as for ``check_header``, or the file was cut short.
     """
     check_header(path)
     try:
@@ -79,10 +79,10 @@ def nifti_voxels(path: Path) -> np.ndarray:
 
 
 def check_whole(path: Path) -> None:
-    """:func:`check_header`, and of a NIfTI file its voxels; of the other formats their readers say what is missing.
+    """Check the header, and that a NIfTI file has all its voxels; other formats' readers say what is missing.
 
     Raises:
-        InputError: the file is not whole.
+        InputError: if the file is not whole.
     """
     if is_nifti(path):
         nifti_voxels(path)
@@ -96,7 +96,7 @@ def nifti_disagreement(path: Path) -> str | None:
     They may differ by a voxel: both are rounded, and a qform cannot shear.
 
     Raises:
-        InputError: as for :func:`check_header`.
+        InputError: as for ``check_header``.
     """
     check_header(path)
     with _unpacked(path) as stream:

@@ -26,11 +26,11 @@ def find_cases(inputs: Sequence[Path], dataset: RawDataset, reader: BaseReaderWr
 
     Args:
         inputs: folders and files.
-        dataset: that of the model, or the one to add to.
+        dataset: the model's dataset, or the one to add to.
         reader: the dataset's.
 
     Raises:
-        InputError: nothing is there, a file has another ending, channels are missing, unreadable, or on different
+        InputError: if nothing is there, a file has another ending, channels are missing, unreadable, or on different
             grids.
     """
     cases: Cases = {}

@@ -49,8 +49,8 @@ def case_conversion(
     Args:
         reader: the dataset's.
         case: its name.
-        images: by channel.
-        ending: of the dataset's files.
+        images: the case's images, by channel.
+        ending: ending of the dataset's files.
         link: link images instead of copying them.
         label_source: the file that the label map is made from, if it is made from one.
         label_map: makes the label map; picklable. Without it the case is one of the test set.

@@ -36,7 +36,7 @@ def find_reader(dataset: RawDataset, example: Path) -> BaseReaderWriter:
     """The reader, and writer, that nnU-Net chooses for a dataset, one of whose images is the example.
 
     Raises:
-        InputError: none of nnU-Net's readers reads the image.
+        InputError: if none of nnU-Net's readers reads the image.
     """
     description = {"file_ending": dataset.file_ending}
     if dataset.reader is not None:
@@ -51,7 +51,7 @@ def model_reader(model: Path) -> BaseReaderWriter:
     """The reader that the plans in a trained model's folder name.
 
     Raises:
-        InputError: there are no plans, or they name none of nnU-Net's readers.
+        InputError: if there are no plans, or they name none of nnU-Net's readers.
     """
     path = model / "plans.json"
     name = read_json(path, "give a trained model's folder, Trainer__Plans__configuration in nnUNet_results").get(
@@ -67,7 +67,7 @@ def count_channels(reader: BaseReaderWriter, file: Path) -> int:
     """How many channels the reader finds in a file.
 
     Raises:
-        InputError: the reader refuses the file.
+        InputError: if the reader refuses the file.
     """
     if isinstance(reader, SimpleITKIO):  # the header tells
         header = read_header(file)
@@ -79,7 +79,7 @@ def read_channels(reader: BaseReaderWriter, files: Sequence[Path]) -> tuple[NDAr
     """A case's image as nnU-Net reads it, ``(C, Z, Y, X)``.
 
     Raises:
-        InputError: a file is damaged, or the reader refuses the files.
+        InputError: if a file is damaged, or the reader refuses the files.
     """
     for file in files:
         _check(reader, file)
@@ -90,7 +90,7 @@ def read_labels(reader: BaseReaderWriter, file: Path) -> tuple[NDArray[np.float3
     """A label map as nnU-Net reads it, ``(Z, Y, X)``.
 
     Raises:
-        InputError: the file is damaged, the reader refuses it, or it holds more than one channel.
+        InputError: if the file is damaged, the reader refuses it, or it holds more than one channel.
     """
     _check(reader, file)
     labels, properties = _quietly(file, _name(reader), lambda: reader.read_seg(str(file)))
@@ -103,7 +103,7 @@ def read_volume(reader: BaseReaderWriter, file: Path) -> sitk.Image:
     """An image with its geometry; that of a TIFF volume, of which SimpleITK sees the first page alone, by the reader.
 
     Raises:
-        InputError: the file cannot be read.
+        InputError: if the file cannot be read.
     """
     if not isinstance(reader, Tiff3DIO):
         return read_image(file)
@@ -117,7 +117,7 @@ def write_labels(reader: BaseReaderWriter, labels: np.ndarray, properties: Prope
     """Write a label map ``(Z, Y, X)`` with the properties of an image or label map on its grid.
 
     Raises:
-        InputError: the reader's class cannot write it.
+        InputError: if the reader's class cannot write it.
     """
     _quietly(file, _name(reader), lambda: reader.write_seg(labels, str(file), properties))
 
@@ -134,7 +134,7 @@ def _name(reader: BaseReaderWriter) -> str:
 
 
 def _quietly(file: Path, name: str, read: Callable[[], Read]) -> Read:
-    """What `read` gives; nnU-Net's readers print what they find, and raise whatever they like."""
+    """What ``read`` gives; nnU-Net's readers print what they find, and raise whatever they like."""
     output = io.StringIO()
     try:
         with redirect_stdout(output), redirect_stderr(output):

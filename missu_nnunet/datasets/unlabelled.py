@@ -1,7 +1,7 @@
 """Images without labels, added to a raw dataset and taken out of it again.
 
 Their label maps are all *ignore*, so that stock nnU-Net trains the dataset as well: it draws patches of such a case and
-takes no loss from them. :data:`ACCOUNT` in the dataset's folder names them, and what has to be undone.
+takes no loss from them. ``ACCOUNT`` in the dataset's folder names them, and what has to be undone.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ ACCOUNT = "unlabelled.json"
 
 
 def find_unlabelled(dataset: RawDataset, cases: Iterable[str], workers: int) -> list[str]:
-    """Those of a raw dataset's training cases whose label map is all *ignore*.
+    """Find the training cases of a raw dataset whose label map is all *ignore*.
 
     Raises:
-        InputError: a label map cannot be read.
+        InputError: if a label map cannot be read.
     """
     if dataset.ignore is None:
         return []
@@ -48,13 +48,13 @@ def plan_unlabelled(dataset: RawDataset, inputs: Sequence[Path], link: bool, wor
     """Plan to add images to a dataset's training cases, with label maps that are all *ignore*.
 
     Args:
-        dataset: which.
+        dataset: the raw dataset to add to.
         inputs: images, and folders of them, named as nnU-Net names channels.
         link: link images instead of copying them.
         workers: processes.
 
     Raises:
-        InputError: the images are not such as the dataset's, or a training case has one's name.
+        InputError: if the images are not such as the dataset's, or a training case has one's name.
     """
     training = training_cases(dataset)
     if not training:
@@ -101,7 +101,7 @@ def add(plan: PlannedFolder, dataset: RawDataset, workers: int) -> None:
     """Add the cases that the plan says; interrupted, it goes on where it stopped when it is called again.
 
     Raises:
-        InputError: images cannot be used; the dataset is then as before.
+        InputError: if images cannot be used; the dataset is then as before.
     """
     staging = dataset.folder / f"{PARTIAL}unlabelled"
     staged = execute(plan, staging, workers)
@@ -118,13 +118,13 @@ def add(plan: PlannedFolder, dataset: RawDataset, workers: int) -> None:
 
 @dataclass(frozen=True)
 class Removal:
-    """What goes when the cases that were added are taken out again.
+    """The changes when the cases that were added are taken out again.
 
     Attributes:
-        cases: those that go.
-        labelled: those that stay, since somebody has labelled them.
-        files: what is deleted.
-        description: what dataset.json will be.
+        cases: cases that are removed.
+        labelled: cases that stay, since somebody has labelled them.
+        files: files that are deleted.
+        description: the new content of dataset.json.
     """
 
     cases: tuple[str, ...]
@@ -137,7 +137,7 @@ def plan_removal(dataset: RawDataset, workers: int) -> Removal:
     """Plan to take out the cases that were added, but not those that somebody has labelled since.
 
     Raises:
-        InputError: none were added, or an image's original is gone and the dataset has the only copy.
+        InputError: if none were added, or an image's original is gone and the dataset has the only copy.
     """
     account = _read_account(dataset)
     if not account["cases"]:

@@ -39,9 +39,9 @@ class Finding:
 
     Attributes:
         level: "error" is wrong for sure, "warning" may be meant, "note" is good to know.
-        check: what was looked at.
-        cases: where it was found.
-        message: what was found, and what to do.
+        check: name of the check.
+        cases: cases in which it was found.
+        message: description of what was found, and the remedy.
         visible: whether a picture of the case can show it.
     """
 
@@ -68,7 +68,7 @@ def verify(dataset: RawDataset, patient_pattern: str | None = None, workers: int
     """Check a raw dataset.
 
     Args:
-        dataset: which.
+        dataset: the raw dataset to check.
         patient_pattern: a regular expression whose first group, searched in a case's name, is the patient. Without it,
             the column "patient" of the dataset's cases.csv tells; without that, every case is a patient.
         workers: processes.

@@ -113,7 +113,7 @@ class RawDataset:
         regions: the labels of every class or region but the background, by name.
         labels: every label that a segmentation may hold: the background, the classes' and the ignore label.
         ignore: the ignore label, if the dataset has one.
-        file_ending: of images and segmentations, with the dot.
+        file_ending: ending of images and segmentations, with the dot.
         listed: the key "dataset", by which a dataset.json may list its files instead of having imagesTr and labelsTr.
         reader: the name of the reader that dataset.json asks nnU-Net for; without it, the files decide.
     """
@@ -158,8 +158,8 @@ def check_dataset_json(content: object, name: str) -> None:
     """Refuse a ``dataset.json`` that nnU-Net could not use.
 
     Args:
-        content: what it holds.
-        name: what the message calls it.
+        content: content of the file.
+        name: name of the file in the message.
 
     Raises:
         InputError: if it lacks something, or holds it in another form than nnU-Net's.
