@@ -90,5 +90,4 @@ def test_other_classes_begin_far_below_a_fresh_start(pretrained: Path, other: st
     log = tmp_path / "log.txt"
     first = first_loss(trained(other, fresh, MOVED, log))
     after = first_loss(trained(other, continued, MOVED, log, "--c"))
-    print(first, after)
     assert after < first - 0.5
