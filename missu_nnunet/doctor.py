@@ -3,22 +3,28 @@
 import contextlib
 import importlib.metadata
 import io
+import multiprocessing
 import os
 import platform
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from missu_nnunet import __version__
+from missu_nnunet.extras import missing_libraries
 from missu_nnunet.nnunet.folders import Variable, folder_if_set
 
 _GIB = 1024**3
 _LITTLE_DISK = 10 * _GIB
+
+_PATIENCE = 120
+"""Seconds that a spawned process may take to answer; it imports nothing but Python's own."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at versions, discovery, folders and hardware, in this order. Prints nothing."""
+    """Look at versions, discovery, folders and hardware, and try what otherwise breaks late. Prints nothing."""
     findings = [
         Finding("Python", "ok", platform.python_version()),
         Finding("missu-nnunet", "ok", __version__),
@@ -49,7 +55,11 @@ def examine() -> list[Finding]:
         _device(),
         Finding("CPU cores", "ok", str(os.cpu_count())),
         Finding("RAM", "ok", _ram()),
+        _extras(),
+        worker(),
     ]
+    if device := _best_device():
+        findings += [operators(device), compilation(device)]
     return findings
 
 
@@ -166,6 +176,116 @@ def _device() -> Finding:
     if torch.backends.mps.is_available():
         return Finding("device", "warning", f"mps: {platform.processor()}", "pass -device mps to nnU-Net's commands")
     return Finding("device", "warning", "cpu", "pass -device cpu to nnU-Net's commands; a GPU is far faster")
+
+
+def _best_device() -> str | None:
+    """The device that nnU-Net trains on here; None without torch."""
+    try:
+        import torch
+    except ImportError:
+        return None
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _extras() -> Finding:
+    missing = missing_libraries()
+    there = ", ".join(extra for extra, libraries in missing.items() if not libraries) or "none"
+    lacking = [extra for extra, libraries in missing.items() if libraries]
+    if not lacking:
+        return Finding("extras", "ok", there)
+    absent = "; ".join(f"{extra} lacks {', '.join(missing[extra])}" for extra in lacking)
+    return Finding("extras", "ok", f"{there}; {absent}", f"if needed: pip install 'missu-nnunet[{','.join(lacking)}]'")
+
+
+def worker() -> Finding:
+    """Spawn a process and have it answer, as nnU-Net does to export predictions at the end of a training."""
+    try:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            pool.submit(os.getpid).result(timeout=_PATIENCE)
+    except Exception as error:  # the system's refusals, a worker that was killed, or one that does not answer
+        reason = f"cannot be spawned ({type(error).__name__}: {error})"
+        remedy = "raise the limits of processes and memory (ulimit -u, a container's --shm-size and --pids-limit)"
+        return Finding("worker process", "fault", reason, remedy)
+    return Finding("worker process", "ok", "spawned")
+
+
+def operators(device: str) -> Finding:
+    """Train a tiny MISSU for one step on the device, which meets every operator that the network needs.
+
+    Args:
+        device: "cuda", "mps" or "cpu".
+    """
+    import torch
+
+    try:
+        network = _tiny_network().to(device)
+        with torch.autocast(device, enabled=device == "cuda"):
+            network(torch.randn(2, 1, 16, 16, 16, device=device)).square().mean().backward()
+    except Exception as error:  # a missing operator, a driver that does not fit, no memory
+        lines = str(error).splitlines() or [type(error).__name__]
+        remedy = "pass -device cpu to nnU-Net's commands, or install a torch that fits the device"
+        if device == "mps":
+            remedy = "export PYTORCH_ENABLE_MPS_FALLBACK=1, or pass -device cpu to nnU-Net's commands"
+        return Finding(
+            "operators", "fault" if device == "cuda" else "warning", f"{device} lacks one: {lines[0]}", remedy
+        )
+    return Finding("operators", "ok", f"one training step of a tiny MISSU on {device}")
+
+
+def compilation(device: str) -> Finding:
+    """Compile a tiny MISSU where nnU-Net would compile a network: on CUDA, unless ``nnUNet_compile`` forbids it.
+
+    Args:
+        device: "cuda", "mps" or "cpu".
+    """
+    setting = os.environ.get("nnUNet_compile", "t").lower()
+    if setting not in ("true", "1", "t"):
+        return Finding("torch.compile", "ok", f"not used, nnUNet_compile={setting}")
+    if device != "cuda":
+        return Finding("torch.compile", "ok", f"not used, nnU-Net compiles on CUDA only and this is {device}")
+    return compiled(device)
+
+
+def compiled(device: str) -> Finding:
+    """Compile a tiny MISSU and run it.
+
+    Args:
+        device: "cuda" or "cpu".
+    """
+    import torch
+
+    try:
+        network = torch.compile(_tiny_network().to(device))
+        network(torch.randn(2, 1, 16, 16, 16, device=device))
+    except Exception as error:  # a missing compiler, Triton or header: each its own kind
+        lines = str(error).splitlines() or [type(error).__name__]
+        return Finding("torch.compile", "fault", f"fails ({lines[0]})", "export nnUNet_compile=f")
+    return Finding("torch.compile", "ok", "compiled a tiny MISSU")
+
+
+def _tiny_network() -> Any:
+    """A MISSU of two stages and few channels, with every kind of layer."""
+    from torch import nn
+
+    from missu_nnunet.architecture.missu import MISSU
+
+    return MISSU(
+        1,
+        n_stages=2,
+        features_per_stage=[8, 16],
+        conv_op=nn.Conv3d,
+        kernel_sizes=[[3, 3, 3]] * 2,
+        strides=[[1, 1, 1], [2, 2, 2]],
+        num_classes=2,
+        n_conv_per_stage=[1, 1],
+        n_conv_per_stage_decoder=[1],
+        transformer={"embedding_dim": 16, "depth": 1, "num_heads": 2, "mlp_dim": 16, "dropout": 0.0},
+        norm_op=nn.InstanceNorm3d,
+        norm_op_kwargs={"affine": True},
+        nonlin=nn.LeakyReLU,
+    )
 
 
 def _ram() -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from missu_nnunet.errors import InputError
+
+_FOR_DEVELOPERS = ("test", "docs", "all")
 
 
 @contextmanager
@@ -21,3 +25,22 @@ def require_extra(extra: str) -> Iterator[None]:
         if error.name is None or error.name.split(".")[0] == "missu_nnunet":
             raise
         raise InputError(f"{error.name} is not installed: pip install 'missu-nnunet[{extra}]'") from error
+
+
+def missing_libraries() -> dict[str, list[str]]:
+    """Each extra for users with those of its libraries that are not installed; empty without installed metadata."""
+    missing: dict[str, list[str]] = {}
+    try:
+        requirements = importlib.metadata.requires("missu-nnunet") or []
+    except importlib.metadata.PackageNotFoundError:  # a checkout on the path
+        return {}
+    for requirement in requirements:
+        found = re.match(r"([\w.-]+).*extra == .(\w+)", requirement)
+        if found is None or found[1] == "missu-nnunet" or found[2] in _FOR_DEVELOPERS:
+            continue
+        libraries = missing.setdefault(found[2], [])
+        try:
+            importlib.metadata.version(found[1])
+        except importlib.metadata.PackageNotFoundError:
+            libraries.append(found[1])
+    return missing

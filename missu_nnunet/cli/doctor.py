@@ -9,9 +9,9 @@ _STYLES = {"ok": "green", "warning": "yellow", "fault": "red"}
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Check that MISSU can be trained here; say what to do where it cannot.
+    """Check that MISSU can be trained here, trying what otherwise breaks late; say what to do where it cannot.
 
-    Exits with 0 when a training could start, with 2 when not.
+    Ends with one word, ready or not: exit code 0 when a training could start, 2 when not.
     """
     from dataclasses import asdict
 
@@ -25,5 +25,6 @@ def doctor(as_json: AsJson = False) -> None:
             say(literal(f"{finding.status:<9}", _STYLES[finding.status]), f"{finding.name:<20} {finding.value}")
             if finding.remedy:
                 say(f"{'':<30}→ {finding.remedy}")
+        say("ready" if can_train(findings) else "not ready", style="bold")
     if not can_train(findings):
         raise typer.Exit(2)

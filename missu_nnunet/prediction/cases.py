@@ -194,6 +194,7 @@ def _predict_case(
         for source, target in moves:
             target.parent.mkdir(exist_ok=True)
             (beside / source).replace(target)
+        _remove_earlier(output, case, {target for _, target in moves})
         return _volumes(segmentation, dataset)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -238,6 +239,18 @@ def _export(
             first.label_manager,
             probabilities,
         )
+
+
+def _remove_earlier(output: Path, case: str, written: set[Path]) -> None:
+    """Remove what an earlier run wrote of the case and this one did not: it belongs to another segmentation."""
+    uncertainty, overlays = output / "uncertainty", output / "overlays"
+    maps = {uncertainty / f"{case}{ending}" for ending in FILE_ENDINGS}
+    probabilities = {output / f"{case}{ending}" for ending in (".npz", ".pkl")}
+    for file in (maps | probabilities | {overlays / f"{case}.png"}) - written:
+        file.unlink(missing_ok=True)
+    for folder in (uncertainty, overlays):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _placed(values: NDArray[np.float32], segmentation: sitk.Image, predictor: ObservedPredictor) -> sitk.Image:

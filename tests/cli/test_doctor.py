@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from missu_nnunet.doctor import examine
+from missu_nnunet.doctor import compilation, compiled, examine, operators, worker
+from missu_nnunet.extras import missing_libraries
 
 _RUN = [sys.executable, "-c", "from missu_nnunet.cli.main import main; main()", "doctor"]
 _FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
@@ -34,6 +35,9 @@ def test_a_whole_environment_can_train(tmp_path: Path) -> None:
     code, report = _doctor_json(_environment(**{name: str(tmp_path / name) for name in _FOLDERS}))
     assert (code, report["can_train"]) == (0, True)
     assert "MISSUTrainer" in report["trainer"]["value"]
+    assert report["worker process"]["value"] == "spawned"
+    assert report["operators"]["value"].startswith("one training step of a tiny MISSU on")
+    assert "report" in report["extras"]["value"]
     assert report["nnUNet_raw"]["value"].startswith(str(tmp_path / "nnUNet_raw"))
 
 
@@ -53,6 +57,36 @@ def test_text_shows_what_json_shows() -> None:
     assert result.returncode == 2
     assert "fault    nnUNet_results       not set" in result.stdout
     assert "export nnUNet_results=FOLDER" in result.stdout
+    assert result.stdout.endswith("\nnot ready\n")
+
+
+def test_an_operator_that_the_device_lacks_is_named() -> None:
+    finding = operators("mps")  # which is not here
+    assert finding.status == "warning"
+    assert "PYTORCH_ENABLE_MPS_FALLBACK=1" in finding.remedy
+
+
+def test_a_compiler_that_fails_is_found_where_nnunet_compiles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
+    finding = compiled("cpu")
+    assert (finding.status, finding.remedy) == ("fault", "export nnUNet_compile=f")
+    assert "CUDA only" in compilation("cpu").value
+    monkeypatch.setenv("nnUNet_compile", "f")
+    assert compilation("cuda").value == "not used, nnUNet_compile=f"
+
+
+def test_a_process_that_cannot_be_spawned_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("multiprocessing.spawn._python_exe", "/no/such/python")
+    finding = worker()
+    assert finding.status == "fault"
+    assert "ulimit -u" in finding.remedy
+
+
+def test_extras_are_those_of_the_distribution() -> None:
+    missing = missing_libraries()
+    assert {"report", "cluster", "datasets", "export", "benchmark"} <= set(missing)
+    assert "test" not in missing
 
 
 @pytest.mark.parametrize(("version", "status"), [("2.8.1", "ok"), ("2.10", "ok"), ("2.7.0", "fault"), ("3.0", "fault")])

@@ -69,6 +69,13 @@ def test_two_folds_with_mirroring_and_everything_beside(
     assert picture.shape[0] > 500
     assert not [file for file in ours.iterdir() if file.name.startswith(".")]
 
+    # Another prediction into the same folder: nothing of this one seems to belong to it.
+    (ours / "uncertainty" / "mine.txt").write_text("kept")
+    done = missu("predict", images, "-o", ours, "-m", model, "--device", "cpu", "-f", "0", "--no-tta")
+    assert done.returncode == 0, done.stderr
+    assert [file.name for file in (ours / "uncertainty").iterdir()] == ["mine.txt"]
+    assert not (ours / "overlays").exists()
+
 
 def test_one_fold_without_mirroring_of_single_files(missu: Missu, model: Path, images: Path, tmp_path: Path) -> None:
     ours, stock = tmp_path / "ours", tmp_path / "stock"
