@@ -14,6 +14,7 @@ from missu_nnunet.cli.examples import examples
 from missu_nnunet.cli.options import AsJson, Trusted
 from missu_nnunet.errors import InputError
 from missu_nnunet.terminal import literal, print_json, say, show, table, waiting
+from missu_nnunet.text import counted
 
 if TYPE_CHECKING:
     from missu_nnunet.experiments.experiment import Experiment
@@ -47,7 +48,7 @@ def _root() -> None:
 
 @app.command(
     epilog=examples(
-        "missu crossval 4 3d_fullres --trainers MISSUTrainer,nnUNetTrainer --plans nnUNetMISSUPlans",
+        "missu crossval 4 3d_fullres --trainers MISSUTrainer,MISSUTrainerNoTransformer --plans nnUNetMISSUPlans",
         "missu crossval 4 3d_fullres --trainers MISSUTrainer --folds 0,1 --dry-run",
         "missu crossval 4 3d_fullres --launcher slurm --sbatch partition=gpu",
         "missu crossval status 4",
@@ -122,16 +123,17 @@ def _sbatch_options(texts: list[str]) -> dict[str, str]:
 
 
 def _print_costs(experiment: Experiment, estimate: Estimate) -> None:
-    from missu_nnunet.experiments.cost import timing_log, total
+    from missu_nnunet.experiments.cost import check_disk, timing_log, total
 
     known = [cost for cost in estimate.costs if cost is not None]
     for cost in known:
         for line in cost.lines():
             say(line)
     if failed := len(estimate.costs) - len(known):
-        say(f"the timed iterations of {failed} arms FAILED, see {timing_log(experiment)}")
+        say(f"the timed iterations of {counted(failed, 'arm')} FAILED, see {timing_log(experiment)}")
     if known:
         say(total(experiment, known, estimate.parallel))
+        check_disk(experiment, known)
 
 
 def _print_commands(experiment: Experiment) -> None:

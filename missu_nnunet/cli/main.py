@@ -20,6 +20,7 @@ from missu_nnunet.cli.examples import examples
 from missu_nnunet.cli.info import info
 from missu_nnunet.cli.inspect import inspect
 from missu_nnunet.cli.model_card import model_card
+from missu_nnunet.cli.nnunet_spelling import FoldsBySpaces
 from missu_nnunet.cli.predict import predict
 from missu_nnunet.cli.report import report
 from missu_nnunet.errors import InputError, end_with, is_about_a_path
@@ -76,7 +77,9 @@ app.command(
         f"missu predict scan.nii.gz -o predictions -m {_MODEL}",
         f"missu predict imagesTs -o predictions -m {_MODEL} -f 0,1 --uncertainty --overlays",
         "missu predict imagesTs -o predictions -m model.zip -c 3d_fullres --continue",
-    )
+        "missu predict -i imagesTs -o predictions -d 4 -c 3d_fullres -tr MISSUTrainer -p nnUNetMISSUPlans -f 0 1",
+    ),
+    cls=FoldsBySpaces,
 )(predict)
 app.command(
     epilog=examples(

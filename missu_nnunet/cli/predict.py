@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from missu_nnunet.cli.nnunet_spelling import find_model
 from missu_nnunet.cli.options import Trusted
 from missu_nnunet.errors import InputError
 from missu_nnunet.terminal import Words, progress_bar, say
@@ -21,24 +22,39 @@ if TYPE_CHECKING:
 
 
 def predict(
-    inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT…", help="A folder of images as nnU-Net takes it, or single files.")
-    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the predictions.")],
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="INPUT…", help="A folder of images as nnU-Net takes it, or single files."),
+    ] = None,
+    more_inputs: Annotated[
+        list[Path] | None, typer.Option("--input", "-i", help="The same, as nnU-Net says it.")
+    ] = None,
     models: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Option(
             "--model",
             "-m",
             help="A trained model's folder, Trainer__Plans__configuration, or its zip. Several are an ensemble.",
         ),
-    ],
+    ] = None,
+    trained_on: Annotated[
+        str | None, typer.Option("--dataset", "-d", help="Instead of -m: name or ID of the dataset it was trained on.")
+    ] = None,
+    trainer: Annotated[str, typer.Option("--trainer", "-tr", help="With -d: the model's trainer.")] = "nnUNetTrainer",
+    plans: Annotated[str, typer.Option("--plans", "-p", help="With -d: the model's plans.")] = "nnUNetPlans",
     folds: Annotated[
-        str, typer.Option("--folds", "-f", help="Comma-separated, such as 0,1. Otherwise all with a checkpoint.")
+        str, typer.Option("--folds", "-f", help="Such as 0,1 or 0 1. Otherwise all with a checkpoint.")
     ] = "",
-    checkpoint: Annotated[str, typer.Option(help="Its file name in each fold.")] = "checkpoint_final.pth",
-    tta: Annotated[bool, typer.Option("--tta/--no-tta", help="Mirror the image, as the training allows.")] = True,
-    step: Annotated[float, typer.Option(help="Step of the sliding window, as a share of the patch.")] = 0.5,
+    checkpoint: Annotated[
+        str, typer.Option("--checkpoint", "-chk", help="Its file name in each fold.")
+    ] = "checkpoint_final.pth",
+    tta: Annotated[
+        bool, typer.Option("--tta/--no-tta", " /--disable_tta", help="Mirror the image, as the training allows.")
+    ] = True,
+    step: Annotated[
+        float, typer.Option("--step", "-step_size", help="Step of the sliding window, as a share of the patch.")
+    ] = 0.5,
     uncertainty: Annotated[
         bool, typer.Option("--uncertainty", help="Write a map of the entropy over folds and mirrorings.")
     ] = False,
@@ -53,9 +69,16 @@ def predict(
         bool, typer.Option("--continue", help="Predict only what an interrupted run with these settings left.")
     ] = False,
     configuration: Annotated[
-        str | None, typer.Option("-c", help="Which model of a zip, if it holds several, such as 3d_fullres.")
+        str | None,
+        typer.Option(
+            "--configuration",
+            "-c",
+            help="With -d: the model's, such as 3d_fullres. Or which model of a zip of several.",
+        ),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cuda, cpu or mps. Otherwise the fastest there is.")] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", "-device", help="cuda, cpu or mps. Otherwise the fastest there is.")
+    ] = None,
     engine: Annotated[
         str,
         typer.Option(
@@ -66,8 +89,12 @@ def predict(
 ) -> None:
     """Predict as nnUNetv2_predict does, with the time it takes, volumes, and on request uncertainty and pictures.
 
-    nnU-Net's post-processing is applied where nnUNetv2_find_best_configuration determined one.
+    nnU-Net's post-processing is applied where nnUNetv2_find_best_configuration determined one. The options of
+    nnUNetv2_predict are understood: -i, -o, -d, -tr, -p, -c, -f, -chk.
     """
+    inputs = [*(inputs or ()), *(more_inputs or ())]
+    models = [*(models or ()), *([find_model(trained_on, trainer, plans, configuration)] if trained_on else ())]
+    _check_given(inputs, models)
     if not 0 < step <= 1:
         raise InputError(f"--step {step:g}: expected a share of the patch above 0 and up to 1, such as 0.5")
     if output.exists() and not output.is_dir():
@@ -148,6 +175,21 @@ def predict(
                 progress.update(task, completed=len(done))
                 say(_line(case, done, open_cases))
     say(f"{output}: {counted(len(cases), 'segmentation')}, and their volumes in volumes.csv")
+
+
+def _check_given(inputs: Sequence[Path], models: Sequence[Path]) -> None:
+    if not inputs:
+        raise InputError("no images given; give a folder of images or single files, as in missu predict INPUT")
+    if not models:
+        raise InputError(
+            "no model given; give its folder with -m, or -d, -tr, -p and -c as nnUNetv2_predict takes them"
+        )
+    for model in models:
+        if not model.exists():
+            raise InputError(
+                f"--model {model}: no such folder or file; give a trained model's folder, "
+                "Trainer__Plans__configuration in nnUNet_results, or its zip"
+            )
 
 
 def _said_beforehand(

@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from missu_nnunet.errors import InputError
 from missu_nnunet.experiments.experiment import Arm, Experiment
 from missu_nnunet.experiments.fold_training import FoldTraining
 from missu_nnunet.experiments.timing import Timing, read_timing
@@ -131,8 +132,28 @@ def total(experiment: Experiment, costs: list[ArmCost], parallel: int) -> str:
         devices[devices.index(min(devices))] += seconds
     disk = sum(cost.disk_bytes for cost in costs)
     free = shutil.disk_usage(nnunet_folder("nnUNet_results") / experiment.dataset).free
-    text = (
+    return (
         f"{counted(len(left), 'training')} left, about {duration(max(devices))} with {parallel} at once;"
         f" the results will hold {size(disk)}, {size(free)} are free"
     )
-    return text if disk < free else f"{text}: NOT ENOUGH"
+
+
+def check_disk(experiment: Experiment, costs: list[ArmCost]) -> None:
+    """Refuse an experiment whose results do not fit on the disk, beside those that are there already.
+
+    Args:
+        experiment: the experiment.
+        costs: of its arms.
+
+    Raises:
+        InputError: they do not fit.
+    """
+    folder = nnunet_folder("nnUNet_results") / experiment.dataset
+    models = {training.folder.parent for cost in costs for training in experiment.trainings_of(cost.arm)}
+    there = sum(file.stat().st_size for model in models for file in model.rglob("*") if file.is_file())
+    needed, free = sum(cost.disk_bytes for cost in costs) - there, shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"{folder}: {size(free)} are free, the results need {size(needed)} more; make room there, give fewer "
+            "--folds or --trainers, or skip this estimate with --no-estimate"
+        )

@@ -14,6 +14,8 @@ from matplotlib import pyplot as plt
 from tiny_dataset import REGIONS
 from trained_model import write_model
 
+from missu_nnunet.cli.nnunet_spelling import join_folds
+
 
 @pytest.fixture(scope="module")
 def images(model: Path) -> Path:
@@ -87,6 +89,12 @@ def test_one_fold_without_mirroring_of_single_files(missu: Missu, model: Path, i
     (ours / "scan.nii.gz").rename(ours / "case_000.nii.gz")
     nnunet_predict(model, images, stock, "-f", 1, "--disable_tta", "-step_size", 0.7)
     assert_same_files(ours, stock)
+    trainer, plans, configuration = model.name.split("__")
+    named = ("-d", model.parent.name, "-c", configuration, "-tr", trainer, "-p", plans, "-chk", "checkpoint_final.pth")
+    settings = ("-f", 1, "--disable_tta", "-step_size", 0.7, "-device", "cpu", "--engine", "pytorch")
+    done = missu("predict", "-i", images, "-o", tmp_path / "again", *named, *settings)
+    assert done.returncode == 0, done.stderr
+    assert_same_files(tmp_path / "again", stock)
     assert not (ours / "uncertainty").exists()
     assert not (ours / "overlays").exists()
 
@@ -125,7 +133,9 @@ def test_auto_is_openvino_on_a_cpu(missu: Missu, model: Path, images: Path, tmp_
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["-m", "nowhere"], "nowhere/dataset.json: no such file"),
+        (["-m", "nowhere"], "--model nowhere: no such folder or file; give a trained model's folder"),
+        (["-d", "901"], "-d 901: expected the configuration too"),
+        (["-d", "901", "-c", "2d", "-tr", "X"], "X__nnUNetPlans__2d: no such model, found "),
         (["-m", "MODEL", "-f", "7"], "fold_7/checkpoint_final.pth: no such file"),
         (["-m", "MODEL", "--checkpoint", "checkpoint_best.pth"], "no fold has a checkpoint_best.pth"),
         (["-m", "MODEL", "--device", "tpu"], "--device tpu: not there, expected one of cpu"),
@@ -172,3 +182,8 @@ def test_a_broken_image_stops_with_its_name(missu: Missu, model: Path, tmp_path:
     assert f"{folder / 'a_0000.nii.gz'}: damaged or cut short" in done.stderr
     assert not list((tmp_path / "out").glob("*.nii.gz"))
     assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_folds_are_taken_apart_by_commas_and_by_spaces() -> None:
+    assert join_folds(["x", "-f", "0", "1", "all", "-o", "2"]) == ["x", "-f", "0,1,all", "-o", "2"]
+    assert join_folds(["--folds", "0,1", "scan.nii.gz"]) == ["--folds", "0,1", "scan.nii.gz"]

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from missu_nnunet.experiments.cost import arm_cost, total
+from missu_nnunet.errors import InputError
+from missu_nnunet.experiments.cost import arm_cost, check_disk, total
 from missu_nnunet.experiments.experiment import Arm, Experiment
 from missu_nnunet.experiments.timing import Timing
 
@@ -77,9 +78,11 @@ def test_finished_folds_cost_nothing(experiment: Experiment) -> None:
     assert total(experiment, [cost], 1) == "nothing left to train"
 
 
-def test_full_disk_is_said(experiment: Experiment) -> None:
-    huge = replace(TIMING, checkpoint_bytes=10**18)
-    assert total(experiment, [arm_cost(experiment, experiment.arms[0], huge)], 1).endswith("NOT ENOUGH")
+def test_what_does_not_fit_on_the_disk_is_refused(experiment: Experiment) -> None:
+    check_disk(experiment, [arm_cost(experiment, experiment.arms[0], TIMING)])
+    huge = arm_cost(experiment, experiment.arms[0], replace(TIMING, checkpoint_bytes=10**18))
+    with pytest.raises(InputError, match=r"are free, the results need 4000000000\.0 GB more; make room there"):
+        check_disk(experiment, [huge])
 
 
 def test_waiting_for_data_is_said(experiment: Experiment) -> None:
