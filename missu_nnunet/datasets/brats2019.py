@@ -6,7 +6,6 @@ ones, and its region training wants them ordered from the outside in: oedema 1, 
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from missu_nnunet.datasets.conversion import Conversion, PlannedFolder, copy_nif
 from missu_nnunet.datasets.images import grid_difference, read_header, read_image
 from missu_nnunet.datasets.splits import stratified_splits
 from missu_nnunet.errors import InputError
+from missu_nnunet.files import read_table
 
 CHANNELS = ("t1", "t1ce", "t2", "flair")
 GRADES = ("HGG", "LGG")
@@ -175,11 +175,10 @@ def _join(rows: list[dict[str, str]], tables: list[Path]) -> list[dict[str, str]
     facts: dict[str, dict[str, str]] = {}
     columns: dict[str, None] = {}
     for table in tables:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            for record in csv.DictReader(file):
-                case = record.pop("BraTS_2019_subject_ID", None) or record.pop("BraTS19ID", None)
-                if case:
-                    record.pop("Grade", None)  # the folder says it, for every case
-                    facts.setdefault(case, {}).update(record)
-                    columns |= dict.fromkeys(record)
+        for record in read_table(table, "unpack the download again"):
+            case = record.pop("BraTS_2019_subject_ID", None) or record.pop("BraTS19ID", None)
+            if case:
+                record.pop("Grade", None)  # the folder says it, for every case
+                facts.setdefault(case, {}).update(record)
+                columns |= dict.fromkeys(record)
     return [row | {column: facts.get(row["case"], {}).get(column, "") for column in columns} for row in rows]

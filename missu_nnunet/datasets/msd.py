@@ -6,14 +6,15 @@ import os
 import re
 import shutil
 import sys
-import tarfile
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, StrictStr, StringConstraints
 
+from missu_nnunet.archives import unpack_tar
 from missu_nnunet.datasets.conversion import Conversion, PlannedFolder, copy_nifti, files_below, leftovers
 from missu_nnunet.datasets.images import read_header
 from missu_nnunet.errors import InputError
@@ -22,6 +23,11 @@ from missu_nnunet.structures import FilePath, Structure, as_structure
 
 MIRROR = "https://msd-for-monai.s3-us-west-2.amazonaws.com"
 """Where MONAI's DecathlonDataset downloads from, too; its list of checksums follows."""
+
+PATIENCE = 60.0
+"""Seconds in which ``LEAST_BYTES`` of a download must come."""
+
+LEAST_BYTES = 2**16
 
 MD5 = {
     "Task01_BrainTumour": "240a19d752f0d9e9101544901065d872",
@@ -68,7 +74,7 @@ def download(task: str, md5: str, folder: Path, mirror: str = MIRROR) -> Path:
 
     url = f"{mirror.rstrip('/')}/{task}.tar"
     pooch.get_logger().setLevel("WARNING")  # errors are ours to report, in one line
-    fetch = pooch.HTTPDownloader(progressbar=sys.stderr.isatty())
+    fetch = partial(_watched, pooch.HTTPDownloader(progressbar=sys.stderr.isatty()))
     try:
         return Path(pooch.retrieve(url, f"md5:{md5}", fname=f"{task}.tar", path=folder, downloader=fetch))
     except (RequestException, OSError) as error:
@@ -77,17 +83,43 @@ def download(task: str, md5: str, folder: Path, mirror: str = MIRROR) -> Path:
         raise InputError(f"{url}: its checksum is not md5 {md5}, the Decathlon's; name another --mirror") from error
 
 
+def _watched(fetch: Callable[..., object], url: str, output_file: str, *others: object) -> None:
+    """A download that ends: well, or when too little has come for too long.
+
+    Each byte that trickles in is enough for a time limit of the socket. A thread can be left behind.
+
+    Raises:
+        TimeoutError: the server is too slow.
+    """
+    failures: list[BaseException] = []
+
+    def download() -> None:
+        try:
+            fetch(url, output_file, *others)
+        except BaseException as error:  # it is the caller's
+            failures.append(error)
+
+    thread = threading.Thread(target=download, daemon=True)
+    thread.start()
+    size = 0
+    thread.join(PATIENCE)
+    while thread.is_alive():
+        grown = Path(output_file).stat().st_size - size
+        if grown < LEAST_BYTES:
+            raise TimeoutError(f"{grown} bytes in {PATIENCE:g} s")
+        size += grown
+        thread.join(PATIENCE)
+    if failures:
+        raise failures[0]
+
+
 def unpack(archive: Path, folder: Path) -> Path:
     """Unpack a task's archive into `folder` and return the task's folder.
 
     Raises:
-        InputError: the archive is damaged, reaches outside the folder, or holds no task.
+        InputError: the archive is damaged, reaches outside the folder, or holds no task; see :func:`unpack_tar`.
     """
-    try:
-        with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter="data")
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise InputError(f"{archive}: not a whole tar archive ({error}): download it again") from error
+    unpack_tar(archive, folder)
     found = sorted(path for path in folder.iterdir() if re.fullmatch(r"Task\d+_\w+", path.name) and path.is_dir())
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"

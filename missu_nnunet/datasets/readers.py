@@ -22,6 +22,7 @@ from missu_nnunet.datasets.images import read_header, read_image
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import read_json
 from missu_nnunet.nnunet.dataset import RawDataset
+from missu_nnunet.nnunet.names import check_names
 
 Properties = dict[str, Any]
 """What nnU-Net's readers tell of an image beside its voxels: the spacing (mm, z, y, x), and what writing needs."""
@@ -41,6 +42,7 @@ def find_reader(dataset: RawDataset, example: Path) -> BaseReaderWriter:
     description = {"file_ending": dataset.file_ending}
     if dataset.reader is not None:
         description["overwrite_image_reader_writer"] = dataset.reader
+        check_names(description, str(dataset.folder / "dataset.json"))
     check_whole(example)
     choose = partial(determine_reader_writer_from_dataset_json, description, str(example), verbose=False)
     reader: type[BaseReaderWriter] = _quietly(example, "nnU-Net", choose)

@@ -6,7 +6,6 @@ What is kept follows from the seed and a case's name: a case more or less change
 
 from __future__ import annotations
 
-import csv
 import zlib
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -24,7 +23,7 @@ from missu_nnunet.datasets.label_maps import LabelMap, case_conversion, descript
 from missu_nnunet.datasets.readers import find_reader, read_labels
 from missu_nnunet.datasets.splits import labelled_splits, read_patients, splits_files, with_unlabelled
 from missu_nnunet.errors import InputError
-from missu_nnunet.files import read_json
+from missu_nnunet.files import read_json, read_table
 from missu_nnunet.nnunet.dataset import RawDataset, test_set, training_cases
 from missu_nnunet.nnunet.splits import SPLITS_FILE, Splits, read_splits
 
@@ -109,8 +108,7 @@ def plan_sparse(dataset: RawDataset, parent: Path, name: str, sparsity: Sparsity
     patients = dataset.folder / "cases.csv"
     tables = {}
     if patients.is_file():
-        with patients.open(newline="", encoding="utf-8") as file:
-            tables[patients.name] = list(csv.DictReader(file))
+        tables[patients.name] = read_table(patients, "correct it")
     return PlannedFolder(name, tuple(conversions), skipped={}, documents=documents, tables=tables)
 
 

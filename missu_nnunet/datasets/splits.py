@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import random
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from missu_nnunet.errors import InputError
+from missu_nnunet.files import read_table
 from missu_nnunet.nnunet.dataset import RawDataset
 from missu_nnunet.nnunet.folders import folder_if_set
 from missu_nnunet.nnunet.splits import SPLITS_FILE, Splits, generate_splits, read_splits
@@ -117,6 +117,6 @@ def read_patients(dataset: RawDataset, training: Collection[str], pattern: str |
     table = dataset.folder / "cases.csv"
     known = {}
     if table.is_file():
-        with table.open(newline="", encoding="utf-8") as file:
-            known = {row["case"]: row["patient"] for row in csv.DictReader(file) if row.get("patient")}
+        rows = read_table(table, "correct it, or name the patients with --patient")
+        known = {row.get("case"): row["patient"] for row in rows if row.get("patient")}
     return {case: known.get(case, case) for case in training}

@@ -8,6 +8,8 @@ import os
 import shutil
 import tarfile
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -134,7 +136,7 @@ def test_archives(tmp_path):
     folder = execute(plan, tmp_path / "raw", workers=1)
     assert "\nTask05_Tiny/imagesTr/tiny_00.nii.gz,converted," in (folder / "conversion.csv").read_text()
     archive.write_bytes(archive.read_bytes()[:3000])
-    with pytest.raises(InputError, match=r"Task05_Tiny.tar: not a whole tar archive"):
+    with pytest.raises(InputError, match=r"Task05_Tiny.tar: cannot be read as a tar"):
         unpack(archive, tmp_path / "again")
 
 
@@ -145,7 +147,7 @@ def test_archives_of_something_else(tmp_path):
         unpack(tmp_path / "other.tar", tmp_path / "scratch")
     with tarfile.open(tmp_path / "evil.tar", "w") as tar:
         tar.add(tmp_path / "file", "../outside")
-    with pytest.raises(InputError, match=r"evil.tar: not a whole tar archive"):
+    with pytest.raises(InputError, match=r"evil.tar: ../outside: refused, because the path leads out"):
         unpack(tmp_path / "evil.tar", tmp_path / "scratch")
     assert not (tmp_path / "outside").exists()
 
@@ -229,3 +231,29 @@ def test_damage_is_named_and_leaves_no_dataset(tmp_path, damage, message):
 def test_a_folder_of_another_name(tmp_path):
     with pytest.raises(InputError, match="found no task number in the name"):
         plan_msd(write_task(tmp_path, name="Hippocampus"), 5)
+
+
+class Trickle(http.server.BaseHTTPRequestHandler):
+    """Answers with one byte at a time."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        with suppress(OSError):
+            for _ in range(10_000):
+                self.wfile.write(b"x")
+                time.sleep(0.01)
+
+    def log_message(self, *arguments):
+        pass
+
+
+def test_a_download_that_trickles_for_ever_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr("missu_nnunet.datasets.msd.PATIENCE", 0.3)
+    with http.server.ThreadingHTTPServer(("localhost", 0), Trickle) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(InputError, match=r"Task05_Prostate.tar: download failed \(\d+ bytes in 0.3 s\)"):
+            download("Task05_Prostate", MD5["Task05_Prostate"], tmp_path, f"http://localhost:{server.server_port}")
+        server.shutdown()
+    assert list(tmp_path.iterdir()) == []

@@ -23,6 +23,7 @@ import SimpleITK as sitk
 import torch
 from checkpoints import dataset_json, initialized, saved, tiny_plans, write_plans
 from full_disk import largest_file
+from hostile import LONG_NAMES, NO_FILES, TABLES, TARS, ZIPS, itself, nested, no_file, unfolding
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from tiny_dataset import write_raw_dataset
 
@@ -160,6 +161,30 @@ class Desk:
                 archive.writestr(name.format(number), content)
         return file
 
+    def file(self, name: str, content: bytes) -> Path:
+        file = self.folder / name
+        file.write_bytes(content)
+        return file
+
+    def trained_model(
+        self, change: Callable[[Any], Any] = dict, name: str = "plans.json", checkpoint: Path | None = None
+    ) -> list[object]:
+        """Arguments of ``missu predict``: an image, and a model of which one JSON file is changed."""
+        folder = self.folder / "Trainer__Plans__3d_fullres"
+        write_plans(folder, tiny_plans() | {"image_reader_writer": "SimpleITKIO"}, dataset_json())
+        edit(folder / name, change)
+        (folder / "fold_0").mkdir()
+        shutil.copy(checkpoint or self.missu, folder / "fold_0" / "checkpoint_final.pth")
+        write_labels(image := self.folder / "case_0000.nii.gz")
+        return [image, "-o", self.folder / "predictions", "-m", folder, "--device", "cpu"]
+
+    def planned(self, change: Callable[[Any], Any]) -> list[object]:
+        """Arguments of ``missu crossval``, with plans that are changed."""
+        plans = Path(os.environ["nnUNet_preprocessed"]) / DATASET / "StrangersPlans.json"
+        shutil.copy(plans.with_name(f"{PLANS}.json"), plans)
+        edit(plans, change)
+        return [DATASET, "3d_fullres", "--trainers", "MISSUTrainer", "--plans", plans.stem, "--gpus-per-job", 0]
+
     def demo(self, marker: str | None) -> Path:
         """A folder that a demo has been in, or something else."""
         folder = self.folder / "demo"
@@ -220,6 +245,22 @@ def one_stage(configuration: dict) -> None:
 
 def primus(configuration: dict) -> None:
     configuration["architecture"]["arch_kwargs"] = {"embed_dim": 8, "patch_embed_size": [4, 4, 4]}
+
+
+def named(name: Any, key: str = "network_class_name") -> Callable[[dict], None]:
+    """Put a stranger's name into every configuration of a plan."""
+
+    def change(plans: dict) -> None:
+        for configuration in plans["configurations"].values():
+            architecture = configuration["architecture"]
+            (architecture["arch_kwargs"] if key == "conv_op" else architecture)[key] = name
+
+    return change
+
+
+def in_plans(change: Callable[[Any], Any]) -> Callable[[dict], None]:
+    """Change the plans that a checkpoint holds."""
+    return lambda content: change(content["init_args"]["plans"])
 
 
 KWARGS = ("architecture", "arch_kwargs")
@@ -335,7 +376,7 @@ DATASETS: list[tuple[Arrange, str]] = [
     (lambda desk: ["msd", desk.task(spoil("imagesTr/case_1.nii.gz"))], "cases not converted, first case_1"),
     (lambda desk: ["msd", desk.task(relabel("labelsTr/case_1.nii.gz", 0, 1, 7))], "refused by nnU-Net's integrity"),
     (lambda desk: ["msd", desk.task(name="Task07_Other"), "--id", "903"], "found Dataset903_Tiny in nnU-Net's folders"),
-    (lambda desk: ["msd", desk.text("x" * 5000)], "not a whole tar archive"),
+    (lambda desk: ["msd", desk.text("x" * 5000)], "cannot be read as a tar"),
     (lambda desk: ["msd", desk.text(), "--symlink"], "an archive cannot be linked to"),
     (lambda desk: ["brats2019", desk.folder / "no"], "no such folder"),
     (lambda desk: ["brats2019", desk.task()], "found no cases in HGG or LGG"),
@@ -427,14 +468,14 @@ CROSSVAL: list[tuple[Arrange, str]] = [
 
 INSPECT: list[tuple[Arrange, str]] = [
     (lambda desk: [desk.folder / "no.pth"], "no such file"),
-    (lambda desk: [desk.folder], "cannot be read as a checkpoint"),
+    (lambda desk: [desk.folder], "a folder, expected a file"),
     (lambda desk: [desk.text("")], "cannot be read as a checkpoint"),
     (lambda desk: [desk.text()], "cannot be read as a checkpoint"),
     (lambda desk: [(cut(file := desk.copy(desk.missu)), file)[1]], "cannot be read as a"),
     (lambda desk: [desk.checkpoint(lambda content: content.update(network_weights=Runs()))], "would run "),
     (lambda desk: [desk.checkpoint(lambda content: content.pop("init_args"))], "expected nnU-Net's checkpoint"),
     (lambda desk: [desk.model("Dataset/plans.json", b"{}")], "found no checkpoint"),
-    (lambda desk: [desk.model("../{}.json", b"{}")], "leads out of the model's folder"),
+    (lambda desk: [desk.model("../{}.json", b"{}")], "leads out of the archive's folder"),
     (lambda desk: [desk.model("Dataset/install.py", b"")], "not a kind of file that nnU-Net exports"),
     (lambda desk: [desk.model("Dataset/postprocessing.pkl", pickle.dumps(Runs()))], "would run "),
     (lambda desk: [desk.model("Dataset/{}.json", bytes(10**7), count=3)], "would unpack to 30,000,000"),
@@ -487,7 +528,144 @@ DEMO: list[tuple[Arrange, str]] = [
     (lambda desk: ["--out", READ_ONLY / "demo"], "/sys/demo: no such folder, and it cannot be made"),
 ]
 
+CANARY = "canary.Network"
+"""In a module that leaves a file when it is imported."""
+
+REFUSED_ARCHIVE = "(refused|cannot be read as a)"
+REFUSED_NAME = "refused, because it would run canary.Network, .* add --trust canary"
+
+PREDICT: list[tuple[Arrange, str]] = [
+    (lambda desk: desk.trained_model(named(CANARY)), REFUSED_NAME),
+    (lambda desk: desk.trained_model(named(CANARY, "conv_op")), REFUSED_NAME),
+    (lambda desk: desk.trained_model(put("os", "label_manager")), "refused, because label_manager is os"),
+    (
+        lambda desk: desk.trained_model(put("np", "overwrite_image_reader_writer"), "dataset.json"),
+        "dataset.json: refused, because overwrite_image_reader_writer is np",
+    ),
+    (lambda desk: desk.trained_model(checkpoint=desk.checkpoint(put(Runs(), "more"))), "would run "),
+    (lambda desk: desk.trained_model(checkpoint=desk.checkpoint(in_plans(named(CANARY)))), REFUSED_NAME),
+    (lambda desk: desk.trained_model(checkpoint=desk.checkpoint(put(unfolding(list, 60), "more"))), "unfold to"),
+    (lambda desk: [*desk.trained_model(), "-f", "../fold_0"], "fold ../fold_0: expected a number"),
+]
+
+BENCHMARK: list[tuple[Arrange, str]] = [
+    (lambda desk: [desk.plans(named(CANARY))], REFUSED_NAME),
+    (lambda desk: [desk.plans(named(CANARY, "conv_op"))], REFUSED_NAME),
+]
+
+CROSSVAL += [
+    (lambda desk: desk.planned(named(CANARY)), REFUSED_NAME),
+    (lambda desk: desk.planned(lambda plans: plans["configurations"]["3d_fullres"].pop("batch_size")), "is not as"),
+]
+
+INFO += [
+    *(
+        (lambda desk, key=key: [desk.plans(named(CANARY, key))], REFUSED_NAME)
+        for key in ("network_class_name", "conv_op")
+    ),
+    *(
+        (lambda desk, name=name: [desk.plans(named(name))], "refused, because it would run")
+        for name in ("os.system", "torch.nn.parallel.distributed.os.system", "torch.nn.utils.clip_grad_norm_", 3, [])
+    ),
+    (lambda desk: [desk.plans(put("os", "label_manager"))], "refused, because label_manager is os"),
+    (lambda desk: [desk.plans(put("glob", "image_reader_writer"))], "refused, because image_reader_writer is glob"),
+    *((lambda desk, kind=kind: [no_file(desk.folder, kind)], kind.split()[0]) for kind in NO_FILES),
+    *((lambda desk, name=name: [name], "") for name in LONG_NAMES),
+]
+
+WHERE = (
+    ("trainer_name",),
+    ("more",),
+    ("init_args", "fold"),
+    ("init_args", "plans", "plans_name"),
+    ("missu", "version"),
+    ("network_weights", "more"),
+)
+
+INSPECT += [
+    *(
+        (lambda desk, key=key: [desk.checkpoint(in_plans(named(CANARY, key)))], REFUSED_NAME)
+        for key in ("network_class_name", "conv_op")
+    ),
+    *((lambda desk, keys=keys: [desk.checkpoint(put(itself(list), *keys))], "contains itself") for keys in WHERE),
+    *(
+        (lambda desk, keys=keys: [desk.checkpoint(put(unfolding(dict, 60), *keys))], "would unfold to")
+        for keys in WHERE
+    ),
+    (lambda desk: [desk.checkpoint(put(unfolding(tuple, 60), "more"))], "would unfold to"),
+    (lambda desk: [desk.checkpoint(put(nested(list, 200), "more"))], "deep in each other"),
+    *(
+        (
+            lambda desk, value=value, keys=keys: [desk.checkpoint(put(value, *keys))],
+            "expected nnU-Net's checkpoint",
+        )
+        for value, *keys in (
+            (["a"], "trainer_name"),
+            ("many", "current_epoch"),
+            ([0], "init_args", "fold"),
+            (3, "missu"),
+        )
+    ),
+    *((lambda desk, kind=kind: [no_file(desk.folder, kind)], kind.split()[0]) for kind in NO_FILES),
+    *((lambda desk, name=name: [name], "") for name in LONG_NAMES),
+    *(
+        (lambda desk, kind=kind: [desk.file("model.zip", ZIPS[kind]())], "(refused|cannot be read as a)")
+        for kind in ZIPS
+    ),
+]
+
+WEIGHTS += [
+    (lambda desk: ["adapt", desk.missu, desk.folder / "out", "--plans", desk.plans(named(CANARY))], REFUSED_NAME),
+    (lambda desk: ["from-nnunet", desk.stock, desk.folder / "out", "--plans", desk.plans(named(CANARY))], REFUSED_NAME),
+    *(
+        (
+            lambda desk, suffix=suffix: [
+                *("export", desk.checkpoint(in_plans(named(CANARY, "conv_op")))),
+                desk.folder / f"out.{suffix}",
+            ],
+            REFUSED_NAME,
+        )
+        for suffix in ("safetensors", "onnx")
+    ),
+    (lambda desk: ["export", no_file(desk.folder, "pipe"), desk.folder / "out.onnx"], "a pipe, device or socket"),
+    (lambda desk: ["adapt", desk.missu, "x" * 300, "--plans", desk.plans()], "name too long"),
+]
+
+DATASETS += [
+    *((lambda desk, kind=kind: ["msd", desk.file("Task07_Tiny.tar", TARS[kind]())], "") for kind in TARS),
+    *(
+        (
+            lambda desk, kind=kind: [
+                "verify",
+                desk.raw(lambda folder: (folder / "cases.csv").write_bytes(TABLES[kind])),
+            ],
+            "cases.csv: .*correct it",
+        )
+        for kind in TABLES
+    ),
+    *(
+        (
+            lambda desk, kind=kind: [
+                "brats2019",
+                desk.brats(lambda case: (case.parents[1] / "name_mapping.csv").write_bytes(TABLES[kind]) and None),
+            ],
+            "name_mapping.csv: .*unpack the download again",
+        )
+        for kind in TABLES
+    ),
+    (
+        lambda desk: [
+            "verify",
+            desk.raw(lambda folder: edit(folder / "dataset.json", put("np", "overwrite_image_reader_writer"))),
+        ],
+        "dataset.json: refused, because overwrite_image_reader_writer is np",
+    ),
+    *((lambda desk, name=name: ["verify", name], "") for name in LONG_NAMES),
+]
+
 COMMANDS = {
+    ("predict",): PREDICT,
+    ("benchmark",): BENCHMARK,
     ("info",): INFO,
     ("dataset",): DATASETS,
     ("evaluate",): EVALUATE,
@@ -571,9 +749,26 @@ def files(*folders: Path) -> dict[Path, int]:
     }
 
 
+@pytest.fixture
+def canary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that is there once a stranger's name has been imported."""
+    folder = tmp_path_factory.mktemp("canary")
+    source = "from pathlib import Path; Path(__file__).with_name('ran').touch()\nclass Network: ..."
+    (folder / "canary.py").write_text(source)
+    monkeypatch.syspath_prepend(folder)
+    return folder / "ran"
+
+
 @pytest.mark.parametrize(("command", "arrange", "message"), table())
 def test_one_line_exit_2_nothing_written(
-    command: tuple[str, ...], arrange: Arrange, message: str, desk: Desk, run: Run, nnunet_folders: Path, planned: str
+    command: tuple[str, ...],
+    arrange: Arrange,
+    message: str,
+    desk: Desk,
+    run: Run,
+    nnunet_folders: Path,
+    planned: str,
+    canary: Path,
 ) -> None:
     arguments = arrange(desk)
     before = files(desk.folder, nnunet_folders)
@@ -581,6 +776,7 @@ def test_one_line_exit_2_nothing_written(
     assert ended.code == 2, ended.errors
     assert re.match(rf"missu: .*{message}.*\n\Z", ended.errors), ended.errors
     assert files(desk.folder, nnunet_folders) == before
+    assert not canary.exists()
 
 
 @dataclass(frozen=True)
