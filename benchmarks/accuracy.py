@@ -14,7 +14,6 @@ import csv
 import json
 import os
 import platform
-import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +25,8 @@ from unet_plans import unet_plan
 from missu_nnunet.evaluation.comparison import paired_statistics
 from missu_nnunet.evaluation.protocols import PROTOCOLS
 from missu_nnunet.evaluation.results import gather_results
-from missu_nnunet.files import whole_file
+from missu_nnunet.files import write_csv
+from missu_nnunet.nnunet.command import LoggedCommand, locked_log
 
 ARMS = {
     "nnUNetTrainer": "nnU-Net as it is",
@@ -90,13 +90,13 @@ def read_scores(file: Path) -> Scores:
 
 
 def write_scores(scores: Scores, file: Path) -> None:
-    """One row per training and case."""
-    with whole_file(file) as unfinished, unfinished.open("w", newline="") as lines:
-        writer = csv.writer(lines)
-        writer.writerow(["trainer", "run", "case", *METRICS])
-        for (trainer, run), cases in sorted(scores.items()):
-            for case, values in sorted(cases.items()):
-                writer.writerow([trainer, run, case, *(f"{value:.5f}" for value in values)])
+    """Write one row per training and case."""
+    rows = [
+        {"trainer": trainer, "run": run, "case": case, **dict(zip(METRICS, (f"{v:.5f}" for v in values), strict=True))}
+        for (trainer, run), cases in sorted(scores.items())
+        for case, values in sorted(cases.items())
+    ]
+    write_csv(rows, file)
 
 
 class Study:
@@ -169,12 +169,17 @@ def with_unet(plans: dict[str, Any], configuration: str) -> dict[str, Any]:
 
 
 def command(name: str, *arguments: object) -> None:
-    """Run a command of this environment; what it prints is shown if it fails."""
-    line = [str(Path(sys.executable).parent / name), *map(str, arguments)]
+    """Run one of nnU-Net's commands; its output goes to ``nnUNet_results/commands.log``.
+
+    Raises:
+        SystemExit: if it fails.
+    """
+    log = Path(os.environ["nnUNet_results"]) / "commands.log"
     print("+", name, *arguments, file=sys.stderr, flush=True)
-    result = subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if result.returncode:
-        sys.exit(f"{result.stdout}\n{name} failed with exit code {result.returncode}")
+    with locked_log(log) as output:
+        code = LoggedCommand([name, *map(str, arguments)], output, {}).wait()
+    if code:
+        sys.exit(f"{name} failed with exit code {code}, see {log}")
 
 
 def report(dataset: str, scores: Scores, arms: list[str], length: str) -> None:
