@@ -1,15 +1,18 @@
 """From logits to the segmentation that is written: nnU-Net's, voxel for voxel, in a fraction of its memory.
 
 nnU-Net resamples the logits of all classes to the image's grid, in float64 on the way, and takes the most likely class
-then. Classes do not meet before that, so here each is resampled by itself and only the best so far is kept.
+then. Classes do not meet before that, so here each is resampled by itself and only the best so far is kept. Plans that
+resample with torch, whose last bits depend on how many classes there are, are resampled as nnU-Net does it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from acvl_utils.cropping_and_padding.bounding_boxes import insert_crop_into_image
+from nnunetv2.preprocessing.resampling.default_resampling import resample_data_or_seg_to_shape
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from numpy.typing import NDArray
@@ -34,20 +37,30 @@ def segment(
     dtype = np.uint8 if len(labels.foreground_labels) < 255 else np.uint16
     found = np.zeros(properties["shape_after_cropping_and_before_resampling"], dtype)
     best = None
-    for index in range(len(logits)):
-        values = resample(logits[index : index + 1], properties, plans, configuration)
+    for index, values in enumerate(_resampled_classes(logits, properties, plans, configuration)):
         if labels.has_regions:
-            found[np.asarray(labels.apply_inference_nonlin(values)[0] > 0.5)] = labels.regions_class_order[index]
+            found[np.asarray(labels.apply_inference_nonlin(values[None])[0] > 0.5)] = labels.regions_class_order[index]
         elif best is None:
-            best = np.array(values[0])
+            best = np.array(values)
         else:
-            better = np.asarray(values[0]) > best
+            better = np.asarray(values) > best
             found[better] = index
-            np.maximum(best, values[0], out=best)
+            np.maximum(best, values, out=best)
     whole = insert_crop_into_image(
         np.zeros(properties["shape_before_cropping"], dtype), found, properties["bbox_used_for_cropping"]
     )
     return whole.transpose(plans.transpose_backward)
+
+
+def _resampled_classes(
+    logits: NDArray[np.float16], properties: dict[str, Any], plans: PlansManager, configuration: ConfigurationManager
+) -> Iterator[NDArray[Any]]:
+    """The logits of one class or region after the other, ``(D, H, W)``, on the grid of the cropped image."""
+    if configuration.configuration["resampling_fn_probabilities"] != resample_data_or_seg_to_shape.__name__:
+        yield from resample(logits, properties, plans, configuration)
+        return
+    for index in range(len(logits)):
+        yield resample(logits[index : index + 1], properties, plans, configuration)[0]
 
 
 def resample(

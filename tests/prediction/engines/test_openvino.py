@@ -17,6 +17,7 @@ from missu_nnunet.architecture.configuration import missu_arch_kwargs
 from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.errors import InputError
 from missu_nnunet.prediction.model import load_model
+from missu_nnunet.prediction.predictor import entropy
 
 openvino = pytest.importorskip("missu_nnunet.prediction.engines.openvino", exc_type=ImportError)
 
@@ -61,7 +62,8 @@ def test_folds_and_mirroring_give_pytorchs_logits_and_posterior(tiny_dataset: st
         box = [[0, size] for size in data.shape[1:]]
         properties = {"spacing": [1.0] * 3, "bbox_used_for_cropping": box}
         shapes = ("shape_before_cropping", "shape_after_cropping_and_before_resampling")
-        entropies.append(predictor.entropy(properties | dict.fromkeys(shapes, data.shape[1:])))
+        posterior = predictor.posterior(properties | dict.fromkeys(shapes, data.shape[1:]))
+        entropies.append(entropy(posterior, regions=False))
     pytorch, compiled = logits
     assert pytorch.std() > 0.01
     # nnU-Net adds windows up in half precision.
