@@ -557,7 +557,7 @@ CROSSVAL += [
     (lambda desk: desk.planned(named(CANARY)), REFUSED_NAME),
     (
         lambda desk: desk.planned(lambda plans: plans["configurations"]["3d_fullres"].__delitem__("batch_size")),
-        "is not as",
+        "the key 'batch_size' is missing",
     ),
 ]
 
