@@ -2,21 +2,17 @@
 
 from collections.abc import Collection, Sequence
 
-from nnunetv2.utilities.crossval_split import generate_crossval_split
-
-Split = dict[str, list[str]]
-"""One entry of nnU-Net's ``splits_final.json``: the cases under ``train`` and ``val``."""
+from missu_nnunet.nnunet.splits import Splits, generate_splits
 
 
-def cross_validation_splits(cases: Sequence[str], unlabelled: Collection[str]) -> list[Split]:
+def cross_validation_splits(cases: Sequence[str], unlabelled: Collection[str]) -> Splits:
     """nnU-Net's folds of the labelled cases; the unlabelled ones are in the training set of every fold.
 
     Args:
         cases: all cases, of which at least two are labelled.
         unlabelled: cases that nobody labelled.
     """
-    labelled = sorted(case for case in cases if case not in unlabelled)
-    splits = generate_crossval_split(labelled, seed=12345, n_splits=min(5, len(labelled)))
+    splits = generate_splits([case for case in cases if case not in unlabelled])
     return [{"train": [*split["train"], *sorted(unlabelled)], "val": list(split["val"])} for split in splits]
 
 
