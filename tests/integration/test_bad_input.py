@@ -803,25 +803,6 @@ class Workshop:
         """Change the configuration of the plan."""
         self.plans(lambda plans: change(plans["configurations"]["3d_fullres"]))
 
-    def pipe(self) -> Path:
-        """A pipe that nobody writes to."""
-        file = self.folder / "pipe"
-        os.mkfifo(file)
-        return file
-
-    def described(self, **changes: object) -> Path:
-        """A raw dataset whose dataset.json has other values."""
-        return self.raw(lambda folder: edit(folder / "dataset.json", lambda content: content | changes) and None)
-
-    def record(self, text: str, name: str = "experiment.json") -> tuple[object, ...]:
-        """A record of an experiment in its place; what comes after ``missu crossval`` to read it."""
-        results = self.folder / "nnUNet_results"
-        file = results / DATASET / "crossval" / "3d_fullres" / name
-        file.parent.mkdir(parents=True)
-        file.write_text(text)
-        self.patch.setenv("nnUNet_results", str(results))
-        return "status", "903"
-
     def plans(self, change: Callable[[Any], Any]) -> None:
         edit(self.preprocessed / f"{PLANS}.json", change)
 
