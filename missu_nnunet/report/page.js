@@ -243,10 +243,20 @@ function turnOver({ axis }, event) {
   drawPlanes();
 }
 
+let dragged = null; // the window and the pointer's place where a drag began
+
+function press(plane, event) {
+  const setsWindow = event.button === 2 || (event.button === 0 && event.shiftKey);
+  dragged = setsWindow ? { ...grayWindow, x: event.clientX, y: event.clientY } : null;
+  if (setsWindow) plane.canvas.setPointerCapture(event.pointerId); // the drag may leave the picture
+  else if (event.button === 0) jump(plane, event);
+}
+
 function drag(plane, event) {
   if (!event.buttons) return;
-  if (event.buttons === 2 || event.shiftKey) {
-    setWindow({ level: grayWindow.level + event.movementY / 300, width: grayWindow.width + event.movementX / 300 });
+  if (dragged) {
+    const { level, width, x, y } = dragged;
+    setWindow({ level: level + (event.clientY - y) / 300, width: width + (event.clientX - x) / 300 });
   } else jump(plane, event);
 }
 
@@ -288,7 +298,7 @@ function startViewer() {
   viewerElements.turn.addEventListener("input", () => Plotly.relayout(viewerElements.surface, { "scene.camera": camera() }));
   for (const plane of planes) {
     plane.slider.addEventListener("input", () => { if (shown) { shown.position[plane.axis] = Number(plane.slider.value); drawPlanes(); } });
-    plane.canvas.addEventListener("pointerdown", (event) => { if (event.button === 0 && !event.shiftKey) jump(plane, event); });
+    plane.canvas.addEventListener("pointerdown", (event) => press(plane, event));
     plane.canvas.addEventListener("pointermove", (event) => drag(plane, event));
     plane.canvas.addEventListener("contextmenu", (event) => event.preventDefault());
     plane.canvas.addEventListener("wheel", (event) => turnOver(plane, event), { passive: false });

@@ -136,12 +136,15 @@ def test_level_and_window_are_those_of_the_image(watched: Watched) -> None:
     narrow = [int(end) for end in page.locator("#viewer-window").inner_text().split(" to ")]
     assert narrow == [pytest.approx(low + (high - low) / 4, abs=1), pytest.approx(high - (high - low) / 4, abs=1)]
     assert watched.slices() != before
-    canvas = page.locator(".plane[data-axis='0'] canvas").bounding_box()
-    page.mouse.move(canvas["x"] + 30, canvas["y"] + 30)
+    canvas = page.locator(".plane[data-axis='0'] canvas")
+    canvas.hover()  # which scrolls it into sight
+    corner = canvas.bounding_box()
+    page.mouse.move(corner["x"] + 30, corner["y"] + 30)
     page.mouse.down(button="right")
-    page.mouse.move(canvas["x"] + 60, canvas["y"] + 60)
+    page.mouse.move(corner["x"] + 60, corner["y"] + 60, steps=5)
     page.mouse.up(button="right")
-    assert page.locator("#viewer-window").inner_text() != " to ".join(map(str, narrow))
+    dragged = " to ".join(map(str, narrow))
+    watched.until(f"document.getElementById('viewer-window').innerText !== {json.dumps(dragged)}")
     page.locator("#viewer-window-reset").click()
     assert watched.slices() == before
 
