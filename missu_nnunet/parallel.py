@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -19,9 +20,16 @@ Result = TypeVar("Result")
 
 
 def default_workers() -> int:
-    """Processes to use when the user names none: the cores of this process, at most 8 (as many as nnU-Net uses)."""
+    """Processes to use when the user names none: as many as nnU-Net takes, but no more than there are cores.
+
+    Raises:
+        InputError: if nnU-Net's variable ``nnUNet_def_n_proc`` is not a number of processes.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, 8)
+    wanted = os.environ.get("nnUNet_def_n_proc", "8")
+    if not re.fullmatch("[1-9][0-9]{0,3}", wanted):
+        raise InputError(f"nnUNet_def_n_proc is '{wanted}', expected a number of processes from 1 to 9999")
+    return min(cores, int(wanted))
 
 
 def map_cases(

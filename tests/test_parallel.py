@@ -1,0 +1,28 @@
+"""How many processes a command starts by itself."""
+
+import os
+
+import pytest
+
+from missu_nnunet.errors import InputError
+from missu_nnunet.parallel import default_workers
+
+cores = len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(("variable", "workers"), [(None, min(cores, 8)), ("1", 1), ("9999", cores)])
+def test_as_many_as_nnunet_but_no_more_than_cores(
+    variable: str | None, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if variable is None:
+        monkeypatch.delenv("nnUNet_def_n_proc")
+    else:
+        monkeypatch.setenv("nnUNet_def_n_proc", variable)
+    assert default_workers() == workers
+
+
+@pytest.mark.parametrize("variable", ["", "0", "-1", "two", "1e3", "²", "9" * 5000])
+def test_what_is_no_number_of_processes_is_an_error(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("nnUNet_def_n_proc", variable)
+    with pytest.raises(InputError, match="nnUNet_def_n_proc"):
+        default_workers()
