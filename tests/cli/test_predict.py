@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from commands import Missu, run
+from commands import Missu
+from forked import run
 from matplotlib import pyplot as plt
-from tiny_dataset import REGIONS
+from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprint_dataset
+from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_file_ending
+from tiny_dataset import REGIONS, write_raw_dataset
 from trained_model import write_model
 
 from missu_nnunet.cli.nnunet_spelling import join_folds
@@ -114,6 +117,29 @@ def test_regions_of_a_2d_configuration(missu: Missu, tiny_dataset: str, images: 
     values = sitk.GetArrayFromImage(sitk.ReadImage(str(ours / "uncertainty" / "case_000.nii.gz")))
     assert values.shape == labels.shape
     assert values.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("dataset_id", "file_ending", "configuration"),
+    [(907, ".png", "2d"), (908, ".tif", "3d_fullres"), (909, ".gipl", "3d_fullres")],
+)
+def test_two_channels_in_files_of_other_formats(
+    missu: Missu, nnunet_folders: Path, tmp_path: Path, dataset_id: int, file_ending: str, configuration: str
+) -> None:
+    raw = nnunet_folders / "nnUNet_raw"
+    dataset = write_raw_dataset(raw, dataset_id, channels=2, file_ending=file_ending)
+    extract_fingerprint_dataset(dataset_id, num_processes=1)
+    model = write_model(dataset, configuration=configuration, folds=1)
+    ours, stock = tmp_path / "ours", tmp_path / "stock"
+    images = raw / dataset / "imagesTs"
+    done = missu("predict", images, "-o", ours, "-m", model, "--device", "cpu", "--engine", "pytorch")
+    assert done.returncode == 0, done.stderr
+    nnunet_predict(model, images, stock, "-f", 0)
+    reader = determine_reader_writer_from_file_ending(file_ending, str(next(images.iterdir())))()
+    for name in (f"case_{case:03d}{file_ending}" for case in range(2)):
+        labels, expected = (reader.read_seg(str(folder / name))[0] for folder in (ours, stock))
+        assert len(np.unique(labels)) > 1
+        assert np.array_equal(labels, expected)
 
 
 def test_auto_is_openvino_on_a_cpu(missu: Missu, model: Path, images: Path, tmp_path: Path) -> None:
