@@ -17,8 +17,10 @@ from missu_nnunet.datasets.phantom import LABELS
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import make_folder, write_json
 from missu_nnunet.nnunet.command import LoggedCommand, locked_log, nnunet_command
+from missu_nnunet.nnunet.dataset import DATASET_FILE
+from missu_nnunet.nnunet.fold import Fold
 from missu_nnunet.nnunet.folders import VARIABLES, Model
-from missu_nnunet.nnunet.summary import dice_of_cases
+from missu_nnunet.nnunet.summary import SUMMARY_FILE, dice_of_cases
 from missu_nnunet.structures import Structure, read_structure
 
 EPOCHS = 5
@@ -33,7 +35,7 @@ _DATASET = f"Dataset{_DATASET_ID}_Phantom"
 _NUM_TRAINING = 20
 _NUM_TEST = 4
 
-_STRUCTURES = {name: value for name, value in LABELS.items() if value != 0}
+_STRUCTURES = {name: (value,) for name, value in LABELS.items() if value != 0}
 _MARKER = "missu-demo.json"
 
 
@@ -86,10 +88,10 @@ class Demo:
         return self.folder / "nnUNet_raw" / _DATASET
 
     @property
-    def model(self) -> Path:
+    def fold(self) -> Fold:
         """The trained fold: checkpoints, logs, ``progress.png``."""
-        name = str(Model(_TRAINER, _PLANS, _CONFIGURATION))
-        return self.folder / "nnUNet_results" / _DATASET / name / f"fold_{_FOLD}"
+        model = Model(_TRAINER, _PLANS, _CONFIGURATION)
+        return Fold.of(self.folder / "nnUNet_results" / _DATASET / str(model), _FOLD)
 
     @property
     def predictions(self) -> Path:
@@ -140,10 +142,10 @@ class Demo:
         planned = ("-d", _DATASET_ID, "-c", _CONFIGURATION)
         planner = ("-pl", _PLANNER, "--verify_dataset_integrity", "-npfp", "1", "-np", "1")
         trained = ("-tr", _TRAINER, "-p", _PLANS, "-device", "cpu")
-        resume = ("--c",) if self.model.exists() else ()
+        resume = ("--c",) if self.fold.folder.exists() else ()
         cases = ("-i", self.raw / "imagesTs", "-o", self.predictions)
         references = self.phantoms / "labelsTs"
-        settings = ("-djfile", self.raw / "dataset.json", "-pfile", preprocessed / f"{_PLANS}.json")
+        settings = ("-djfile", self.raw / DATASET_FILE, "-pfile", preprocessed / f"{_PLANS}.json")
         return [
             _step("convert", ("nnUNetv2_convert_MSD_dataset", "-i", self.phantoms), self.raw),
             _step("plan", ("nnUNetv2_plan_and_preprocess", *planned, *planner), preprocessed),
@@ -152,7 +154,7 @@ class Demo:
             _step(
                 "evaluate",
                 ("nnUNetv2_evaluate_folder", references, self.predictions, *settings),
-                self.predictions / "summary.json",
+                self.predictions / SUMMARY_FILE,
             ),
         ]
 
@@ -165,12 +167,12 @@ class Demo:
         preprocessed = self.folder / "nnUNet_preprocessed" / _DATASET
         references = self.phantoms / "labelsTs"
         return {
-            "phantoms": [self.phantoms / "dataset.json", references],
-            "convert": [self.raw / "dataset.json", self.raw / "imagesTs"],
+            "phantoms": [self.phantoms / DATASET_FILE, references],
+            "convert": [self.raw / DATASET_FILE, self.raw / "imagesTs"],
             "plan": [preprocessed / f"{_PLANS}.json", preprocessed / f"{_PLANS}_{_CONFIGURATION}"],
-            "train": [self.model / "checkpoint_final.pth"],
+            "train": [self.fold.final_checkpoint],
             "predict": [self.predictions / file.name for file in references.glob("*.nii.gz")],
-            "evaluate": [self.predictions / "summary.json"],
+            "evaluate": [self.predictions / SUMMARY_FILE],
         }.get(name, [])
 
     def run(self, step: Step) -> Generator[str, None, None]:
@@ -209,7 +211,7 @@ class Demo:
                 },
                 read_image(self.phantoms / "labelsTs" / f"{case}.nii.gz"),
                 read_image(self.predictions / f"{case}.nii.gz"),
-                {name: (value,) for name, value in _STRUCTURES.items()},
+                _STRUCTURES,
                 {name: f"(Dice {value:.3f})" for name, value in dice.items()},
                 self.overlays / f"{case}.png",
             )
@@ -220,7 +222,7 @@ class Demo:
         from missu_nnunet.evaluation.results import gather_results
         from missu_nnunet.report.page import write_report
 
-        model, images = self.model.parent, self.raw / "imagesTr"
+        model, images = self.fold.folder.parent, self.raw / "imagesTr"
         command = ("missu", "report", model, "--images", images, "--output", self.report)
         write_report(
             gather_results([model], NNUNET),
@@ -233,7 +235,7 @@ class Demo:
 
     def dice(self) -> dict[str, dict[str, float]]:
         """Dice of each structure in each held-out case, from nnU-Net's evaluation: case → structure → Dice."""
-        return dice_of_cases(self.predictions / "summary.json", _STRUCTURES)
+        return dice_of_cases(self.predictions / SUMMARY_FILE, _STRUCTURES)
 
     def _read_marker(self) -> list[str] | None:
         """The finished steps; None where the folder is new or empty."""

@@ -45,7 +45,7 @@ def demo(
     for name, path in (
         ("predictions", demo.predictions),
         ("overlays", demo.overlays),
-        ("training", demo.model / "progress.png"),
+        ("training", demo.fold.folder / "progress.png"),
         ("report", demo.report),
         ("logs", demo.folder / "logs"),
     ):

@@ -104,10 +104,10 @@ def predict(
     from missu_nnunet.datasets.inputs import find_cases
     from missu_nnunet.datasets.readers import model_reader
     from missu_nnunet.nnunet.dataset import read_dataset
+    from missu_nnunet.nnunet.postprocessing import find_postprocessing
     from missu_nnunet.prediction.cases import Wanted, predict_cases
     from missu_nnunet.prediction.engines.choice import choose_engine
     from missu_nnunet.prediction.model import check_ensemble, default_device, load_model
-    from missu_nnunet.prediction.postprocessing import find_postprocessing
     from missu_nnunet.prediction.resume import begin, finished_cases
     from missu_nnunet.weights.zipped_model import model_folder
 

@@ -18,6 +18,8 @@ from missu_nnunet.datasets.images import grid_difference, read_header, read_imag
 from missu_nnunet.datasets.splits import stratified_splits
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import read_table
+from missu_nnunet.nnunet.dataset import DATASET_FILE
+from missu_nnunet.nnunet.splits import SPLITS_FILE
 
 CHANNELS = ("t1", "t1ce", "t2", "flair")
 GRADES = ("HGG", "LGG")
@@ -58,7 +60,7 @@ def plan_brats2019(source: Path, dataset_id: int, validation: Path | None = None
             rows[folder.name] = {"case": folder.name, "patient": folder.name, "set": "validation", "grade": ""}
     tables = [file for file in files if file.suffix == ".csv" and not file.name.startswith("._")]
     documents: dict[str, object] = {
-        "dataset.json": {
+        DATASET_FILE: {
             "channel_names": {str(index): channel for index, channel in enumerate(CHANNELS)},
             "labels": {"background": 0, "WT": [1, 2, 3], "TC": [2, 3], "ET": 3},
             "regions_class_order": [1, 2, 3],
@@ -70,7 +72,7 @@ def plan_brats2019(source: Path, dataset_id: int, validation: Path | None = None
         }
     }
     if folds := stratified_splits(grades, {case: [case] for case in grades}):
-        documents["splits_final.json"] = folds
+        documents[SPLITS_FILE] = folds
     skipped = leftovers(
         files, conversions, lambda _: "not one of <ID>_{flair,t1,t1ce,t2,seg}.nii.gz, or there twice", errors
     )

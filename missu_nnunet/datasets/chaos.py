@@ -27,6 +27,8 @@ from missu_nnunet.datasets.dicom_series import Series, file_order, on_grid, read
 from missu_nnunet.datasets.images import grid_difference, read_image
 from missu_nnunet.datasets.splits import stratified_splits
 from missu_nnunet.errors import InputError
+from missu_nnunet.nnunet.dataset import DATASET_FILE
+from missu_nnunet.nnunet.splits import SPLITS_FILE
 
 ORGANS = {"liver": (55, 70), "right kidney": (110, 135), "left kidney": (175, 200), "spleen": (240, 255)}
 """The MR masks' grey values, from and to, in the order of our labels 1–4."""
@@ -150,7 +152,7 @@ def plan_chaos(source: Path, variant: Variant, dataset_id: int) -> PlannedFolder
         cases.setdefault(row["patient"], []).append(row["case"])
     organs = list(ORGANS)[: variant.organs]
     documents: dict[str, Any] = {
-        "dataset.json": {
+        DATASET_FILE: {
             "channel_names": {str(index): channel for index, channel in enumerate(variant.channels)},
             "labels": {"background": 0} | {organ: label for label, organ in enumerate(organs, start=1)},
             "numTraining": len(trained),
@@ -162,7 +164,7 @@ def plan_chaos(source: Path, variant: Variant, dataset_id: int) -> PlannedFolder
     }
     # The scans of one patient stay in one fold, and every fold has its share of CT and MR.
     if folds := stratified_splits({patient: patient[:2] for patient in cases}, cases):
-        documents["splits_final.json"] = folds
+        documents[SPLITS_FILE] = folds
     files = files_below(training) + (files_below(test) if test else [])
     return PlannedFolder(
         name=f"Dataset{dataset_id:03d}_{variant.name}",

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from missu_nnunet.datasets.conversion import Conversion, place
 from missu_nnunet.datasets.readers import Properties, write_labels
-from missu_nnunet.files import read_json
-from missu_nnunet.nnunet.dataset import RawDataset
+from missu_nnunet.nnunet.dataset import RawDataset, read_description
 
 LabelMap = tuple[NDArray[np.integer[Any]], Properties]
 """Labels ``(Z, Y, X)``, and what their reader needs to write them."""
@@ -28,7 +27,7 @@ def ignore_label(dataset: RawDataset) -> int:
 
 def description_with_ignore(dataset: RawDataset, num_training: int) -> dict[str, Any]:
     """The dataset's dataset.json with the ignore label and that number of training cases."""
-    content = read_json(dataset.folder / "dataset.json", "nnU-Net describes every dataset by one")
+    content = read_description(dataset)
     return content | {
         "labels": content["labels"] | {"ignore": ignore_label(dataset)},
         "numTraining": num_training,

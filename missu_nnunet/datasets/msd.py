@@ -19,6 +19,7 @@ from missu_nnunet.datasets.conversion import Conversion, PlannedFolder, copy_nif
 from missu_nnunet.datasets.images import read_header
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL, read_json
+from missu_nnunet.nnunet.dataset import DATASET_FILE
 from missu_nnunet.structures import FilePath, Structure, as_structure
 
 MIRROR = "https://msd-for-monai.s3-us-west-2.amazonaws.com"
@@ -205,7 +206,7 @@ def plan_msd(source: Path, dataset_id: int, link: bool = False, base: Path = Pat
         conversions=tuple(conversions),
         skipped=skipped,
         errors=errors,
-        documents={"dataset.json": _for_nnunet(description, len(images["Tr"]))},
+        documents={DATASET_FILE: _for_nnunet(description, len(images["Tr"]))},
         base=base,
     )
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from missu_nnunet.datasets.headers import check_whole
 from missu_nnunet.datasets.images import read_header, read_image
 from missu_nnunet.errors import InputError
-from missu_nnunet.files import read_json
 from missu_nnunet.nnunet.dataset import RawDataset
+from missu_nnunet.nnunet.model import PLANS_FILE, read_model_plans
 from missu_nnunet.nnunet.names import check_names
 
 Properties = dict[str, Any]
@@ -42,7 +42,7 @@ def find_reader(dataset: RawDataset, example: Path) -> BaseReaderWriter:
     description = {"file_ending": dataset.file_ending}
     if dataset.reader is not None:
         description["overwrite_image_reader_writer"] = dataset.reader
-        check_names(description, str(dataset.folder / "dataset.json"))
+        check_names(description, str(dataset.file))
     check_whole(example)
     choose = partial(determine_reader_writer_from_dataset_json, description, str(example), verbose=False)
     reader: type[BaseReaderWriter] = _quietly(example, "nnU-Net", choose)
@@ -55,13 +55,12 @@ def model_reader(model: Path) -> BaseReaderWriter:
     Raises:
         InputError: if there are no plans, or they name none of nnU-Net's readers.
     """
-    path = model / "plans.json"
-    name = read_json(path, "give a trained model's folder, Trainer__Plans__configuration in nnUNet_results").get(
-        "image_reader_writer"
-    )
+    name = read_model_plans(model).get("image_reader_writer")
     found = {reader.__name__: reader for reader in (*LIST_OF_IO_CLASSES, SimpleITKIOWithReorient)}.get(name)
     if found is None:
-        raise InputError(f"{path}: image_reader_writer is {name!r}, expected one of nnU-Net's readers; plan again")
+        raise InputError(
+            f"{model / PLANS_FILE}: image_reader_writer is {name!r}, expected one of nnU-Net's readers; plan again"
+        )
     return found()
 
 

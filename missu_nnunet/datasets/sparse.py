@@ -24,7 +24,7 @@ from missu_nnunet.datasets.readers import find_reader, read_labels
 from missu_nnunet.datasets.splits import labelled_splits, read_patients, splits_files, with_unlabelled
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import read_json, read_table
-from missu_nnunet.nnunet.dataset import RawDataset, test_set, training_cases
+from missu_nnunet.nnunet.dataset import DATASET_FILE, RawDataset, test_set, training_cases
 from missu_nnunet.nnunet.splits import SPLITS_FILE, Splits, read_splits
 
 Labels = NDArray[np.int16]
@@ -102,7 +102,7 @@ def plan_sparse(dataset: RawDataset, parent: Path, name: str, sparsity: Sparsity
     description.pop("dataset", None)  # the copy's files lie in its own folders
     description["sparse"] = {"of": dataset.name} | asdict(sparsity)
     _refuse_other(parent / name, description["sparse"])
-    documents: dict[str, Any] = {"dataset.json": description}
+    documents: dict[str, Any] = {DATASET_FILE: description}
     if folds := _splits(dataset, list(cases), labelled):
         documents[SPLITS_FILE] = folds
     patients = dataset.folder / "cases.csv"
@@ -158,7 +158,7 @@ def _splits(dataset: RawDataset, cases: list[str], labelled: set[str]) -> Splits
 
 
 def _refuse_other(folder: Path, settings: dict[str, Any]) -> None:
-    path = folder / "dataset.json"
+    path = folder / DATASET_FILE
     if path.is_file():
         found = read_json(path, "remove the dataset to make it anew").get("sparse")
         if found != settings:

@@ -25,7 +25,7 @@ from missu_nnunet.datasets.readers import find_reader, read_channels, read_label
 from missu_nnunet.datasets.splits import labelled_splits, read_patients, splits_files, with_unlabelled
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL, read_json, write_json
-from missu_nnunet.nnunet.dataset import RawDataset, training_cases
+from missu_nnunet.nnunet.dataset import DATASET_FILE, RawDataset, read_description, training_cases
 from missu_nnunet.nnunet.splits import SPLITS_FILE, Splits, read_splits
 from missu_nnunet.parallel import map_cases
 
@@ -81,7 +81,7 @@ def plan_unlabelled(dataset: RawDataset, inputs: Sequence[Path], link: bool, wor
         for case, files in cases.items():
             images = [f"imagesTr/{case}_{channel:04d}{dataset.file_ending}" for channel in range(len(files))]
             description["dataset"][case] = {"images": images, "label": f"labelsTr/{case}{dataset.file_ending}"}
-    documents: dict[str, Any] = {"dataset.json": description}
+    documents: dict[str, Any] = {DATASET_FILE: description}
     added = {case: [str(file.resolve()) for file in files] for case, files in cases.items()}
     if not splits_files(dataset):
         unlabelled = {*account["cases"], *find_unlabelled(dataset, training, workers)}
@@ -106,7 +106,7 @@ def add(plan: PlannedFolder, dataset: RawDataset, workers: int) -> None:
     staging = dataset.folder / f"{PARTIAL}unlabelled"
     staged = execute(plan, staging, workers)
     # The account first: whatever happens then, the way back is known.
-    names = [ACCOUNT, "dataset.json", *(target for one in plan.conversions for target in one.targets)]
+    names = [ACCOUNT, DATASET_FILE, *(target for one in plan.conversions for target in one.targets)]
     for name in [*names, *(name for name in plan.documents if name not in names)]:
         (dataset.folder / name).parent.mkdir(exist_ok=True)
         os.replace(staged / name, dataset.folder / name)
@@ -156,7 +156,7 @@ def plan_removal(dataset: RawDataset, workers: int) -> Removal:
                 )
         beside = [file.with_name(f"{case}.json") for file in (*images[:1], label)]  # the spacing of TIFF files
         files += [file for file in (*images, label, *beside) if file.is_file() or file.is_symlink()]
-    description = read_json(dataset.folder / "dataset.json", "nnU-Net describes every dataset by one")
+    description = read_description(dataset)
     description["numTraining"] = len(training.keys() - set(gone))
     if dataset.listed is not None:
         description["dataset"] = {case: entry for case, entry in description["dataset"].items() if case not in gone}
@@ -169,7 +169,7 @@ def remove(removal: Removal, dataset: RawDataset) -> None:
     """Take out the cases that the plan says; interrupted, it goes on where it stopped when it is planned again."""
     for file in removal.files:
         file.unlink()
-    write_json(removal.description, dataset.folder / "dataset.json")
+    write_json(removal.description, dataset.file)
 
     def without(folds: Splits) -> Splits:
         return [{side: [case for case in fold[side] if case not in removal.cases] for side in fold} for fold in folds]

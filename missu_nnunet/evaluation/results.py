@@ -16,8 +16,9 @@ from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.comparison import OVERALL, Comparisons, FloatArray
 from missu_nnunet.evaluation.folders import Scores, evaluate_folders, some, statistics, stem, without_nan
 from missu_nnunet.evaluation.protocols import Protocol
-from missu_nnunet.nnunet.dataset import RawDataset, read_dataset
+from missu_nnunet.nnunet.dataset import DATASET_FILE, RawDataset, read_dataset
 from missu_nnunet.nnunet.folders import Model, model_folder
+from missu_nnunet.nnunet.model import find_description, folds_of
 from missu_nnunet.nnunet.summary import references_of
 
 CaseScores = dict[str, Scores]
@@ -206,12 +207,11 @@ def comparison_content(results: Results, comparisons: Comparisons) -> dict[str, 
 
 
 def _segmentation_folders(folder: Path) -> list[Path]:
-    """The folders of segmentations of an arm; fold_all, which validates on its training cases, is none of them."""
+    """The folders of an arm's segmentations: the validations of a model's folds, or what the arm's folder holds."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected a trained model's, a fold's or one of segmentations")
-    folds = sorted(folder.glob("fold_[0-9]*/validation"))
-    if folds:
-        return folds
+    if validations := [fold.validation for fold in folds_of(folder) if fold.validation.is_dir()]:
+        return validations
     validation = folder / "validation"
     return [validation] if validation.is_dir() else [folder]
 
@@ -245,10 +245,7 @@ def _check_cases(names_of: dict[Path, set[str]]) -> None:
 def _common_dataset(folders: Sequence[Path]) -> RawDataset | None:
     """The dataset of the dataset.json that nnU-Net keeps beside models and predictions, if there is one."""
     found = {
-        folder: read_dataset(place)
-        for folder in folders
-        for place in (folder.resolve(), *folder.resolve().parents[:2])  # of …/fold_0/validation the model's
-        if (place / "dataset.json").is_file()
+        folder: read_dataset(file.parent) for folder in folders if (file := find_description(DATASET_FILE, folder))
     }
     if not found:
         return None

@@ -11,8 +11,11 @@ from typing import Annotated, Any
 from pydantic import AliasChoices, BeforeValidator, Field, StrictStr, StringConstraints
 
 from missu_nnunet.errors import InputError
+from missu_nnunet.files import read_json
 from missu_nnunet.nnunet.folders import dataset_folders, is_dataset_name, nnunet_folder
 from missu_nnunet.structures import FilePath, Name, Structure, as_structure, read_structure
+
+DATASET_FILE = "dataset.json"
 
 
 def find_dataset(dataset: str) -> Path:
@@ -22,16 +25,16 @@ def find_dataset(dataset: str) -> Path:
         InputError: if there is no such dataset, or several have the ID.
     """
     path = Path(dataset)
-    if path.name == "dataset.json":
+    if path.name == DATASET_FILE:
         path = path.parent
-    if (path / "dataset.json").is_file():
+    if (path / DATASET_FILE).is_file():
         return path
     if not is_dataset_name(dataset):
         raise InputError(
             f"{dataset}: no dataset there; give a dataset's folder, its dataset.json, or its name or ID in nnUNet_raw"
         )
     raw = nnunet_folder("nnUNet_raw")
-    found = [folder for folder in dataset_folders(raw, dataset) if (folder / "dataset.json").is_file()]
+    found = [folder for folder in dataset_folders(raw, dataset) if (folder / DATASET_FILE).is_file()]
     if len(found) != 1:
         names = ", ".join(folder.name for folder in found) or "none"
         raise InputError(
@@ -132,6 +135,11 @@ class RawDataset:
         """Name of the dataset's folder, "Dataset043_BraTS2019"."""
         return self.folder.resolve().name
 
+    @property
+    def file(self) -> Path:
+        """The dataset.json."""
+        return self.folder / DATASET_FILE
+
 
 def read_dataset(folder: Path) -> RawDataset:
     """Read the dataset.json of a dataset's folder.
@@ -139,8 +147,7 @@ def read_dataset(folder: Path) -> RawDataset:
     Raises:
         InputError: if it is not JSON, or lacks what nnU-Net needs.
     """
-    path = folder / "dataset.json"
-    content = read_structure(path, DatasetJson, _REMEDY)
+    content = read_structure(folder / DATASET_FILE, DatasetJson, _REMEDY)
     labels, channels, listed = content.labels, content.channel_names, content.dataset
     return RawDataset(
         folder=folder,
@@ -152,6 +159,15 @@ def read_dataset(folder: Path) -> RawDataset:
         listed=None if listed is None else {case: files.model_dump() for case, files in listed.items()},
         reader=content.overwrite_image_reader_writer,
     )
+
+
+def read_description(dataset: RawDataset) -> dict[str, Any]:
+    """Read all that a dataset.json says, to write it again with changes.
+
+    Raises:
+        InputError: if it has gone, or is not JSON any more.
+    """
+    return read_json(dataset.file, _REMEDY)
 
 
 def check_dataset_json(content: object, name: str) -> None:

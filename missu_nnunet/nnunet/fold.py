@@ -7,16 +7,20 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from missu_nnunet.errors import InputError
+from missu_nnunet.files import read_json
 from missu_nnunet.nnunet.log import EPOCH_SECONDS, early_end, read_epochs
-from missu_nnunet.nnunet.summary import mean_dice
+from missu_nnunet.nnunet.summary import SUMMARY_FILE, mean_dice
 from missu_nnunet.structures import Structure, read_structure
 
 FINAL_CHECKPOINT = "checkpoint_final.pth"
 
 CHECKPOINTS = (FINAL_CHECKPOINT, "checkpoint_latest.pth", "checkpoint_best.pth")
 """The names of a fold's checkpoints, in the order in which nnU-Net looks for the one to continue from."""
+
+_DEBUG_FILE = "debug.json"
 
 
 class _Debug(Structure):
@@ -46,10 +50,30 @@ class Fold:
 
     folder: Path
 
+    @classmethod
+    def of(cls, model: Path, name: str) -> Fold:
+        """The fold of this number, or ``all``, in a trained model's folder."""
+        return cls(model / f"fold_{name}")
+
+    @property
+    def name(self) -> str:
+        """The fold's number, or ``all``."""
+        return self.folder.name.removeprefix("fold_")
+
+    @property
+    def validation(self) -> Path:
+        """The folder of the validation cases' segmentations."""
+        return self.folder / "validation"
+
     @property
     def summary(self) -> Path:
         """nnU-Net's scores of the validation cases."""
-        return self.folder / "validation" / "summary.json"
+        return self.validation / SUMMARY_FILE
+
+    @property
+    def final_checkpoint(self) -> Path:
+        """The checkpoint of the finished training."""
+        return self.folder / FINAL_CHECKPOINT
 
     def is_finished(self) -> bool:
         """Whether nnU-Net trained and validated the fold to the end."""
@@ -57,7 +81,7 @@ class Fold:
 
     def is_trained(self) -> bool:
         """Whether the training is finished, whatever became of the validation."""
-        return _is_whole(self.folder / FINAL_CHECKPOINT)
+        return _is_whole(self.final_checkpoint)
 
     def can_continue(self) -> bool:
         """Whether there is a checkpoint to continue from."""
@@ -86,6 +110,13 @@ class Fold:
     def validation_dice(self) -> float | None:
         """Mean foreground Dice of the validation; None while there is none. NaN if nothing could be scored."""
         return mean_dice(self.summary)
+
+    def debug(self) -> dict[str, Any]:
+        """What nnU-Net wrote down of the training's set-up, such as the device; empty where it cannot be read."""
+        try:
+            return read_json(self.folder / _DEBUG_FILE, "")
+        except InputError:
+            return {}
 
     def logs(self) -> list[Path]:
         """The text logs of the fold's trainings, oldest first; their names hold the time of their start."""
@@ -119,7 +150,7 @@ class Fold:
 
     def _epochs(self) -> int | None:
         try:
-            return read_structure(self.folder / "debug.json", _Debug, "").num_epochs
+            return read_structure(self.folder / _DEBUG_FILE, _Debug, "").num_epochs
         except InputError:
             return None
 

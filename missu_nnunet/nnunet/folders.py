@@ -15,6 +15,9 @@ Variable = Literal["nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"]
 VARIABLES: tuple[Variable, ...] = get_args(Variable)
 """The environment variables that name nnU-Net's folders."""
 
+CROSSVAL_RESULTS = "crossval_results_folds_"
+"""The start of the names of a model's folders of accumulated folds; the folds' numbers follow, as in ``0_1_2``."""
+
 
 def folder_if_set(variable: Variable) -> Path | None:
     """The folder that an environment variable names; None where it is not set. Whether it exists is not looked at."""

@@ -1,4 +1,4 @@
-"""What nnU-Net's preprocessing left of each case, as far as it is needed here."""
+"""What nnU-Net's preprocessing leaves of a dataset: its references, and of each case where the labels are."""
 
 from __future__ import annotations
 
@@ -6,6 +6,20 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from batchgenerators.utilities.file_and_folder_operations import load_pickle
+
+from missu_nnunet.nnunet.folders import nnunet_folder
+
+
+def references_folder(dataset: str) -> Path:
+    """The copies of the dataset's segmentations on their images' grids; whether they exist is not looked at.
+
+    Args:
+        dataset: the dataset's full name, such as ``Dataset004_Hippocampus``.
+
+    Raises:
+        InputError: if nnUNet_preprocessed is not set.
+    """
+    return nnunet_folder("nnUNet_preprocessed") / dataset / "gt_segmentations"
 
 
 def unlabelled_cases(folder: Path, cases: Iterable[str]) -> list[str]:

@@ -11,6 +11,8 @@ from pydantic import Field
 from missu_nnunet.errors import InputError
 from missu_nnunet.structures import FilePath, Structure, read_structure
 
+SUMMARY_FILE = "summary.json"
+
 
 class _Mean(Structure):
     """The means over the foreground; NaN where nothing could be scored."""
@@ -69,7 +71,7 @@ def references_of(segmentations: Path) -> Path:
     Raises:
         InputError: if there is none, or it names no references that are there.
     """
-    path = segmentations / "summary.json"
+    path = segmentations / SUMMARY_FILE
     if not path.exists():
         raise InputError(
             f"{path}: no such file, which would name the references; finish the validation or give --reference FOLDER"
@@ -81,22 +83,23 @@ def references_of(segmentations: Path) -> Path:
     return folder
 
 
-def dice_of_cases(summary: Path, labels: Mapping[str, int]) -> dict[str, dict[str, float]]:
-    """The Dice of each label in each case: case → the label's name → Dice.
+def dice_of_cases(summary: Path, classes: Mapping[str, tuple[int, ...]]) -> dict[str, dict[str, float]]:
+    """The Dice of each class or region in each case: case → name → Dice, NaN where there was nothing to score.
 
     Args:
         summary: the file.
-        labels: each label's name and value.
+        classes: the labels of each class or region, by name.
 
     Raises:
-        InputError: if the file is not there, or not one of nnU-Net's with scores of these labels.
+        InputError: if the file is not there, or not one of nnU-Net's with scores of these classes.
     """
-    remedy = "score the segmentations again with nnUNetv2_evaluate_folder"
+    remedy = "score the segmentations again: nnUNetv2_train … --val for a fold's, nnUNetv2_evaluate_folder for others"
+    keys = {name: str(labels[0] if len(labels) == 1 else labels) for name, labels in classes.items()}
     cases = read_structure(summary, _Scores, remedy).metric_per_case
     try:
         return {
             Path(case.prediction_file).name.removesuffix(".nii.gz"): {
-                name: case.metrics[str(value)].Dice for name, value in labels.items()
+                name: case.metrics[key].Dice for name, key in keys.items()
             }
             for case in cases
         }

@@ -25,9 +25,10 @@ from missu_nnunet.datasets.inputs import Cases
 from missu_nnunet.datasets.readers import read_volume
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL, write_csv, write_json
-from missu_nnunet.nnunet.dataset import RawDataset
+from missu_nnunet.nnunet.dataset import DATASET_FILE, RawDataset
+from missu_nnunet.nnunet.model import PLANS_FILE
+from missu_nnunet.nnunet.postprocessing import Postprocessing
 from missu_nnunet.pictures.predictions import save_prediction
-from missu_nnunet.prediction.postprocessing import Postprocessing
 from missu_nnunet.prediction.predictor import ObservedPredictor, entropy
 from missu_nnunet.prediction.segmentation import segment
 
@@ -97,8 +98,8 @@ def predict_cases(
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
-        write_json(predictors[0].dataset_json, output / "dataset.json")
-        write_json(predictors[0].plans_manager.plans, output / "plans.json")
+        write_json(predictors[0].dataset_json, output / DATASET_FILE)
+        write_json(predictors[0].plans_manager.plans, output / PLANS_FILE)
         ending = dataset.file_ending
         volumes = {case: _volumes(sitk.ReadImage(str(output / f"{case}{ending}")), dataset) for case in finished}
         open_cases = {case: files for case, files in cases.items() if case not in finished}

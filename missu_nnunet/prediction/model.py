@@ -14,9 +14,9 @@ from nnunetv2.configuration import default_num_processes
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 
 from missu_nnunet.errors import InputError
-from missu_nnunet.files import read_json
 from missu_nnunet.nnunet.checkpoint import read_checkpoint
-from missu_nnunet.nnunet.names import check_names
+from missu_nnunet.nnunet.fold import Fold
+from missu_nnunet.nnunet.model import folds_of, read_model
 from missu_nnunet.prediction.engines.choice import network_on
 from missu_nnunet.prediction.predictor import ObservedPredictor
 from missu_nnunet.prediction.temperature import read_temperature
@@ -51,17 +51,15 @@ def load_model(
         InputError: if the folder is not a model's, a fold or checkpoint is missing, broken or would run code, the model
             is the second stage of a cascade, the device is not there, or the engine cannot run the network.
     """
-    for name in ("plans.json", "dataset.json"):
-        remedy = "give a trained model's folder, Trainer__Plans__configuration in nnUNet_results"
-        check_names(read_json(folder / name, remedy), str(folder / name))
+    read_model(folder)  # refuses what nnU-Net would run
     _check_device(device)
-    found = sorted(file.parent.name.removeprefix("fold_") for file in folder.glob(f"fold_[0-9]*/{checkpoint}"))
+    found = [fold.name for fold in folds_of(folder) if (fold.folder / checkpoint).is_file()]
     chosen = list(dict.fromkeys(map(_fold, folds or found)))
     if not chosen:
         raise InputError(f"{folder}: no fold has a {checkpoint}; finish a training or name another with --checkpoint")
     for fold in chosen:
         # nnU-Net would run whatever the file holds.
-        file = folder / f"fold_{fold}" / checkpoint
+        file = Fold.of(folder, fold).folder / checkpoint
         read_checkpoint(file, str(file))
     # As nnUNetv2_predict sets them: another number of threads could change the last bit.
     torch.set_num_threads(multiprocessing.cpu_count() if device == "cpu" else 1)

@@ -192,10 +192,10 @@ def training_charts(trainings: Mapping[str, Sequence[TrainingRun]]) -> list[Char
                     mode="lines+markers" if len(values) < 20 else "lines",
                     marker={"size": 4},
                     line={"color": colour, "dash": dash, "width": width},
-                    name=f"{escape(arm)}, {escape(run.fold)}, {CURVES[key]}",
+                    name=f"{escape(arm)}, fold {run.fold}, {CURVES[key]}",
                     hovertemplate="epoch %{x}: %{y:.4g}<extra>%{fullData.name}</extra>",
                 )
-                last.append(f"{arm} {run.fold} {CURVES[key]} {number(float(values[-1]))}")
+                last.append(f"{arm} fold {run.fold} {CURVES[key]} {number(float(values[-1]))}")
                 shown_arms.append(arm)
                 shown_keys.append(key)
         if last:

@@ -14,6 +14,7 @@ from missu_nnunet.errors import InputError
 from missu_nnunet.files import read_json
 from missu_nnunet.nnunet.fold import Fold
 from missu_nnunet.nnunet.folders import Model, model_folder
+from missu_nnunet.nnunet.model import PLANS_FILE, find_description
 from missu_nnunet.nnunet.plans import find_configuration
 from missu_nnunet.report.training_curves import TrainingRun
 from missu_nnunet.text import counted, duration
@@ -36,14 +37,13 @@ def arm_facts(folder: Path, runs: list[TrainingRun]) -> dict[str, str]:
     facts = {"folder": str(folder)}
     if names := Model.of(model):
         facts |= asdict(names)
-    plans_file = next((p / "plans.json" for p in (folder, model) if (p / "plans.json").is_file()), None)
-    if plans_file:
+    if plans_file := find_description(PLANS_FILE, folder):
         facts |= _plan_facts(plans_file, facts.get("configuration", ""))
     if runs:
-        facts["folds"] = ", ".join(f"{run.fold.removeprefix('fold_')} ({counted(run.epochs, 'epoch')})" for run in runs)
-        ends = {run.fold: Fold(model / run.fold).early_end() for run in runs}
+        facts["folds"] = ", ".join(f"{run.fold} ({counted(run.epochs, 'epoch')})" for run in runs)
+        ends = {run.fold: Fold.of(model, run.fold).early_end() for run in runs}
         if any(ends.values()):
-            facts["ended early"] = "; ".join(f"{fold}: after {end}" for fold, end in ends.items() if end)
+            facts["ended early"] = "; ".join(f"fold {fold} after {end}" for fold, end in ends.items() if end)
     checkpoint = next((run.checkpoint for run in runs if run.checkpoint), {})
     if checkpoint:
         facts["parameters at inference"] = f"{checkpoint['parameters']:,}"
@@ -51,7 +51,7 @@ def arm_facts(folder: Path, runs: list[TrainingRun]) -> dict[str, str]:
         if isinstance(hyperparameters := missu.get("hyperparameters"), dict):
             facts["MISSU's version"] = str(missu.get("version"))
             facts["MISSU's settings"] = ", ".join(f"{name} {value}" for name, value in hyperparameters.items())
-    debug = next((found for run in runs if (found := _read_json(model / run.fold / "debug.json"))), {})
+    debug = next((found for run in runs if (found := Fold.of(model, run.fold).debug())), {})
     for key, name in (("torch_version", "torch"), ("device", "device"), ("gpu_name", "GPU")):
         if key in debug:
             facts[f"trained with {name}" if name == "torch" else name] = str(debug[key])
@@ -65,7 +65,7 @@ def arm_facts(folder: Path, runs: list[TrainingRun]) -> dict[str, str]:
 def dataset_name(folder: Path) -> str | None:
     """The name of the arm's dataset, as its plans or its place say."""
     model = model_folder(folder.resolve())
-    plans = _read_json(model / "plans.json")
+    plans = _read_json(model / PLANS_FILE)
     name = plans.get("dataset_name") or (model.parent.name if model.parent.name.startswith("Dataset") else None)
     return name if isinstance(name, str) else None
 

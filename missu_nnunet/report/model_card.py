@@ -5,7 +5,6 @@ What no file says stays "[More Information Needed]", which is that form's mark f
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,8 @@ from missu_nnunet.errors import InputError
 from missu_nnunet.extras import require_extra
 from missu_nnunet.nnunet.dataset import RawDataset, read_dataset
 from missu_nnunet.nnunet.folders import Model
+from missu_nnunet.nnunet.model import folds_of
+from missu_nnunet.nnunet.summary import dice_of_cases
 from missu_nnunet.prediction.temperature import read_temperature
 from missu_nnunet.report.facts import arm_facts, dataset_name
 from missu_nnunet.report.training_curves import read_training
@@ -129,19 +130,9 @@ def validation_dice(model: Path, dataset: RawDataset) -> dict[str, np.ndarray]:
     Raises:
         InputError: if a ``summary.json`` is not as nnU-Net writes it.
     """
-    keys = {str(labels[0] if len(labels) == 1 else labels): name for name, labels in dataset.regions.items()}
-    found: dict[str, list[float]] = {name: [] for name in dataset.regions}
-    for file in sorted(model.glob("fold_*/validation/summary.json")):
-        try:
-            for case in json.loads(file.read_text(encoding="utf-8"))["metric_per_case"]:
-                for key, metrics in case["metrics"].items():
-                    if key in keys:
-                        found[keys[key]].append(float(metrics["Dice"]))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"{file}: not as nnU-Net writes it ({type(error).__name__}: {error}); validate it again with --val"
-            ) from error
-    return {name: np.array(scores, float) for name, scores in found.items()}
+    summaries = [fold.summary for fold in folds_of(model) if fold.summary.is_file()]
+    cases = [scores for summary in summaries for scores in dice_of_cases(summary, dataset.regions).values()]
+    return {name: np.array([scores[name] for scores in cases], float) for name in dataset.regions}
 
 
 def _model_type(facts: Mapping[str, str]) -> str:

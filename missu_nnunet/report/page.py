@@ -21,8 +21,9 @@ from missu_nnunet.evaluation.comparison import OVERALL, Comparison, Comparisons,
 from missu_nnunet.evaluation.metrics import METRICS
 from missu_nnunet.evaluation.results import Results
 from missu_nnunet.files import whole_file
-from missu_nnunet.nnunet.dataset import read_dataset
+from missu_nnunet.nnunet.dataset import DATASET_FILE, read_dataset
 from missu_nnunet.nnunet.folders import model_folder
+from missu_nnunet.nnunet.model import find_description
 from missu_nnunet.pictures.colours import DIFFERENCES, IGNORED, class_colours, difference_colours, label_colours
 from missu_nnunet.report.cases import ShownCase, choose_cases, image_folders, read_case
 from missu_nnunet.report.charts import (
@@ -250,7 +251,6 @@ def _pictures(
 
 def _channel_names(results: Results) -> tuple[str, ...]:
     for folder in results.folders.values():
-        for place in (folder, model_folder(folder.resolve())):
-            if (place / "dataset.json").is_file():
-                return read_dataset(place).channels
+        if file := find_description(DATASET_FILE, folder):
+            return read_dataset(file.parent).channels
     return ()

@@ -12,6 +12,7 @@ from missu_nnunet.errors import InputError
 from missu_nnunet.nnunet.fold import FINAL_CHECKPOINT, Fold
 from missu_nnunet.nnunet.folders import model_folder
 from missu_nnunet.nnunet.log import read_epochs
+from missu_nnunet.nnunet.model import PLANS_FILE, folds_of
 
 CURVES = {
     "train_losses": "training loss",
@@ -31,7 +32,7 @@ class TrainingRun:
     """The training of one fold.
 
     Attributes:
-        fold: its folder's name, "fold_0".
+        fold: the fold's number.
         source: the file that was read; None where there was none.
         curves: key of ``CURVES`` → one value per epoch, NaN where an epoch has none.
         epoch_seconds: how long each epoch took; empty where that is not known.
@@ -55,35 +56,33 @@ class TrainingRun:
 def read_training(arm: Path) -> list[TrainingRun]:
     """The trainings behind an arm's folder: of a model all folds, of a fold this one, of predictions none."""
     model = model_folder(arm.resolve())
-    if not (model / "plans.json").is_file() or model not in (arm.resolve(), *arm.resolve().parents[:2]):
+    if not (model / PLANS_FILE).is_file() or model not in (arm.resolve(), *arm.resolve().parents[:2]):
         return []
-    folds = sorted(model.glob("fold_*"))
+    folds = folds_of(model)
     if arm.resolve() != model:
-        folds = [fold for fold in folds if fold == arm.resolve() or fold in arm.resolve().parents]
-    return [_read_fold(fold) for fold in folds if fold.is_dir() and fold.name != "fold_all"]
+        folds = [fold for fold in folds if fold.folder in (arm.resolve(), *arm.resolve().parents)]
+    return [_read_fold(fold) for fold in folds]
 
 
-def _read_fold(fold: Path) -> TrainingRun:
+def _read_fold(fold: Fold) -> TrainingRun:
     notes = []
-    files = Fold(fold)
-    for file in files.checkpoints():
+    for file in fold.checkpoints():
         try:
             checkpoint = _describe(file)
         except InputError as error:
             notes.append(str(error))
             continue
         if file.name != FINAL_CHECKPOINT:
-            notes.append(f"{fold.name} has no {FINAL_CHECKPOINT}: the training is not finished, or was stopped.")
+            notes.append(f"fold {fold.name} has no {FINAL_CHECKPOINT}: the training is not finished, or was stopped.")
         logging = checkpoint["logging"]
         curves = {key: values for key in CURVES if (values := _numbers(logging.get(key)))}
         return TrainingRun(fold.name, file.name, curves, _epoch_seconds(logging), checkpoint, notes)
-    logs = files.logs()
+    logs = fold.logs()
     if not logs:
-        return TrainingRun(
-            fold.name, None, {}, [], {}, [*notes, f"{fold.name} has neither checkpoint nor training log."]
-        )
+        notes.append(f"fold {fold.name} has neither checkpoint nor training log.")
+        return TrainingRun(fold.name, None, {}, [], {}, notes)
     if not notes:
-        notes.append(f"{fold.name} has no checkpoint: its curves are those of its training log.")
+        notes.append(f"fold {fold.name} has no checkpoint: its curves are those of its training log.")
     return TrainingRun(fold.name, logs[-1].name, _log_curves(logs), [], {}, notes)
 
 

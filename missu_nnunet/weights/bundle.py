@@ -10,6 +10,8 @@ from missu_nnunet import __version__
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL, make_folder, write_json
 from missu_nnunet.nnunet.checkpoint import check_is_new
+from missu_nnunet.nnunet.fold import FINAL_CHECKPOINT, Fold
+from missu_nnunet.nnunet.model import folds_of
 from missu_nnunet.nnunet.plans import malformed_plan_named
 from missu_nnunet.weights.export import TrainedNetwork, export_onnx, trained_network
 from missu_nnunet.weights.transfer import class_outputs
@@ -43,9 +45,9 @@ def export_bundle(source: Path, out: Path, card: str) -> str:
         RuntimeError: if an ONNX network does not give what PyTorch gives; nothing is kept then.
     """
     check_is_new(out)
-    files = sorted(source.glob("fold_*/checkpoint_final.pth")) if source.is_dir() else [source]
+    files = _final_checkpoints(source) if source.is_dir() else [source]
     if not files:
-        raise InputError(f"{source}: no fold has a checkpoint_final.pth; finish a training, or give a checkpoint")
+        raise InputError(f"{source}: no fold has a {FINAL_CHECKPOINT}; finish a training, or give a checkpoint")
     partial = out.with_name(PARTIAL + out.name)
     shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
     make_folder(partial)
@@ -71,6 +73,12 @@ def export_bundle(source: Path, out: Path, card: str) -> str:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return f"{len(networks)} network{'s' if len(networks) > 1 else ''}; {summary}"
+
+
+def _final_checkpoints(model: Path) -> list[Path]:
+    """The final checkpoints of the model's folds; ``all``, which needs no validation here, is one of them."""
+    folds = [*folds_of(model), Fold.of(model, "all")]
+    return [fold.final_checkpoint for fold in folds if fold.final_checkpoint.is_file()]
 
 
 def _settings(trained: TrainedNetwork, file: Path) -> dict[str, Any]:

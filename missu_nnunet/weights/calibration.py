@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,9 @@ from missu_nnunet.evaluation.calibration import (
     reliability,
 )
 from missu_nnunet.files import read_json, write_json
-from missu_nnunet.nnunet.folders import nnunet_folder
-from missu_nnunet.nnunet.names import check_names
+from missu_nnunet.nnunet.model import PLANS_FILE, folds_of, read_model
 from missu_nnunet.nnunet.plans import malformed_plan_named
+from missu_nnunet.nnunet.preprocessed import references_folder
 from missu_nnunet.prediction.temperature import FILE
 
 _MARGIN = 8
@@ -66,15 +67,13 @@ def calibrate(model: Path, references: Path) -> Calibration:
     Raises:
         InputError: if there is nothing to fit it on, or a file is missing or damaged.
     """
-    plans_file = model / "plans.json"
-    plans = read_json(plans_file, "give a trained model's folder, Trainer__Plans__configuration in nnUNet_results")
-    dataset_json = read_json(model / "dataset.json", "nnU-Net writes it into the model's folder")
-    check_names(plans, str(plans_file))
-    with malformed_plan_named(plans_file):
+    plans, dataset_json = read_model(model)
+    with malformed_plan_named(model / PLANS_FILE):
         plans_manager = PlansManager(plans)
         labels = plans_manager.get_label_manager(dataset_json)
         reader = plans_manager.image_reader_writer_class()
-    files = sorted(model.glob("fold_*/validation/*.npz"))
+    probabilities = {fold.name: sorted(fold.validation.glob("*.npz")) for fold in folds_of(model)}
+    files = list(chain.from_iterable(probabilities.values()))
     if not files:
         raise InputError(
             f"{model}: no probabilities (fold_*/validation/*.npz); write them with nnUNetv2_train … --val --npz"
@@ -92,7 +91,7 @@ def calibrate(model: Path, references: Path) -> Calibration:
     temperature = fit_temperature(logits, targets)
     calibration = Calibration(
         temperature=temperature,
-        folds=tuple(sorted({file.parts[-3].removeprefix("fold_") for file in files})),
+        folds=tuple(fold for fold, found in probabilities.items() if found),
         cases=len(files),
         voxels=len(logits),
         likelihoods=(
@@ -111,7 +110,7 @@ def find_references(model: Path) -> Path:
     Raises:
         InputError: if they are not there.
     """
-    folder = nnunet_folder("nnUNet_preprocessed") / model.resolve().parent.name / "gt_segmentations"
+    folder = references_folder(model.resolve().parent.name)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; preprocess the dataset, or name the folder with --references")
     return folder

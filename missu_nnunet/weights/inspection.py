@@ -18,6 +18,8 @@ from missu_nnunet.archives import ZipReader, open_zip
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import check_is_file, parse_json
 from missu_nnunet.nnunet.checkpoint import CHECKPOINT_MEMBER, NUMBERS, read_checkpoint
+from missu_nnunet.nnunet.dataset import DATASET_FILE
+from missu_nnunet.nnunet.model import PLANS_FILE
 from missu_nnunet.nnunet.names import check_names
 from missu_nnunet.nnunet.pickles import check_pickle
 from missu_nnunet.text import printable
@@ -96,7 +98,7 @@ def _inspect_model(archive: ZipReader) -> list[Inspection]:
             inspections.append(_inspect_checkpoint(checkpoint, name))
         elif file.suffix == ".pkl":
             check_pickle(archive.read(member), name, _POSTPROCESSING.fullmatch)
-        elif file.name in ("plans.json", "dataset.json"):
+        elif file.name in (PLANS_FILE, DATASET_FILE):
             check_names(parse_json(archive.read(member), name, "fetch it again"), name)
         elif not member.endswith(_DATA_SUFFIXES):
             raise InputError(

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from missu_nnunet.errors import InputError
+from missu_nnunet.nnunet.folders import Model
+from missu_nnunet.nnunet.model import PLANS_FILE
 from missu_nnunet.weights.inspection import inspect_file
 
 _WANTED = (".pth", ".json")
@@ -31,10 +33,14 @@ def model_folder(model: Path, configuration: str | None = None) -> Iterator[Path
         return
     inspect_file(model)
     with tempfile.TemporaryDirectory() as temporary, zipfile.ZipFile(model) as archive:
-        folders = {str(PurePosixPath(name).parent) for name in archive.namelist() if name.endswith("/plans.json")}
-        chosen = sorted(folder for folder in folders if configuration in (None, folder.split("__")[-1]))
+        folders = {
+            str(file.parent): found.configuration
+            for file in map(PurePosixPath, archive.namelist())
+            if file.name == PLANS_FILE and (found := Model.of(Path(file.parent)))
+        }
+        chosen = [folder for folder, found in folders.items() if configuration in (None, found)]
         if len(chosen) != 1:
-            names = ", ".join(sorted(folder.split("__")[-1] for folder in folders)) or "no plans.json"
+            names = ", ".join(sorted(folders.values())) or "no model's folder"
             raise InputError(f"{model}: found {names}; name one configuration with -c")
         for name in archive.namelist():
             if name.startswith(f"{chosen[0]}/") and name.endswith(_WANTED):

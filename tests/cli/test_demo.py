@@ -156,7 +156,7 @@ def test_interrupted_training_continues(tmp_path: Path) -> None:
     demo = Demo(tmp_path, seed=0)
     train = {step.name: step for step in demo.steps()}["train"]
     assert "--c" not in train.command
-    demo.model.mkdir(parents=True)
+    demo.fold.folder.mkdir(parents=True)
     train = {step.name: step for step in demo.steps()}["train"]
     assert "--c" in train.command
     assert train.output is None  # nothing of it is removed
@@ -179,7 +179,7 @@ def test_dice_is_read_by_case_and_structure(tmp_path: Path) -> None:
 def test_pictures_and_report_of_its_own_result(tmp_path: Path) -> None:
     """The pictures name both channels; the page is the trained model's, and its images are found."""
     demo = Demo(tmp_path, seed=0)
-    for number, part, predicted in ((0, "Tr", demo.model / "validation"), (1, "Ts", demo.predictions)):
+    for number, part, predicted in ((0, "Tr", demo.fold.validation), (1, "Ts", demo.predictions)):
         name = f"phantom_{number:03d}"
         case = generate_phantom(np.random.default_rng(number))
         reference = demo.phantoms / f"labels{part}" / f"{name}.nii.gz"
@@ -195,7 +195,7 @@ def test_pictures_and_report_of_its_own_result(tmp_path: Path) -> None:
         (predicted / "summary.json").write_text(json.dumps({"metric_per_case": [scored]}))
     channels = {str(number): name for number, name in enumerate(CHANNELS)}
     content = {"channel_names": channels, "labels": LABELS, "numTraining": 1, "file_ending": ".nii.gz"}
-    (demo.model.parent / "dataset.json").write_text(json.dumps(content))
+    (demo.fold.folder.parent / "dataset.json").write_text(json.dumps(content))
     demo.draw_overlays()
     assert (demo.overlays / "phantom_001.png").is_file()
     demo.write_report()

@@ -66,5 +66,5 @@ def test_a_damaged_summary_is_named(model: Path) -> None:
     assert np.isnan(validation_dice(model, dataset)["core"]).sum() == 1
     summary = model / "fold_0" / "validation" / "summary.json"
     summary.write_text('{"metric_per_case": [3]}')
-    with pytest.raises(InputError, match="not as nnU-Net writes it"):
+    with pytest.raises(InputError, match="expected an object; score the segmentations again"):
         validation_dice(model, dataset)

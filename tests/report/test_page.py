@@ -279,7 +279,7 @@ def test_one_arm_alone_whose_images_are_gone(browser: Any, report: Any, models: 
     assert "No image of this case was found" in text
     assert shown.page.locator("#paired").count() == 0
     assert len(set(shown.slices())) == 3
-    assert "fold_1 has no checkpoint: its curves are those of its training log." in text
+    assert "fold 1 has no checkpoint: its curves are those of its training log." in text
     assert shown.faults == []
     shown.context.close()
 

@@ -18,7 +18,7 @@ def model(tmp_path: Path) -> Path:
 
 def test_checkpoint_and_log(model: Path) -> None:
     first, second = read_training(model)
-    assert (first.fold, first.source, first.epochs, first.notes) == ("fold_0", "checkpoint_final.pth", 3, [])
+    assert (first.fold, first.source, first.epochs, first.notes) == ("0", "checkpoint_final.pth", 3, [])
     assert first.curves["train_losses"] == [0.5, 0, -0.5]
     assert first.curves["kd_loss"] == [0.5, 0.4, 0.3]
     assert first.epoch_seconds == [9, 8, 10]
@@ -29,7 +29,7 @@ def test_checkpoint_and_log(model: Path) -> None:
     assert second.curves["seg_loss"] == [0.6054]
     assert second.curves["aux_loss"] == [-0.068]
     assert second.curves["mean_fg_dice"] == [pytest.approx(0.6)]
-    assert second.notes == ["fold_1 has no checkpoint: its curves are those of its training log."]
+    assert second.notes == ["fold 1 has no checkpoint: its curves are those of its training log."]
 
 
 def test_logs_of_a_continued_training_are_joined(model: Path) -> None:
@@ -76,8 +76,8 @@ def test_a_parameter_under_several_names_counts_once(model: Path) -> None:
 
 
 def test_which_folds(model: Path, tmp_path: Path) -> None:
-    assert [run.fold for run in read_training(model / "fold_1")] == ["fold_1"]
-    assert [run.fold for run in read_training(model / "fold_1" / "validation")] == ["fold_1"]
+    assert [run.fold for run in read_training(model / "fold_1")] == ["1"]
+    assert [run.fold for run in read_training(model / "fold_1" / "validation")] == ["1"]
     assert read_training(tmp_path) == []
     (model / "fold_2").mkdir()
     assert read_training(model)[2].notes == ["fold_2 has neither checkpoint nor training log."]

@@ -15,6 +15,7 @@ from nnunetv2.postprocessing.remove_connected_components import (
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import read_json
+from missu_nnunet.nnunet.folders import CROSSVAL_RESULTS
 
 _FUNCTION = remove_all_but_largest_component_from_segmentation
 _FILE = "postprocessing.json"
@@ -49,7 +50,7 @@ def find_postprocessing(models: Sequence[Path]) -> Postprocessing | None:
         InputError: if the file is not as nnU-Net writes it.
     """
     if len(models) == 1:
-        files = list(models[0].glob(f"crossval_results_folds_*/{_FILE}"))
+        files = list(models[0].glob(f"{CROSSVAL_RESULTS}*/{_FILE}"))
     else:
         ensembles = models[0].resolve().parent / "ensembles"
         orders = ("___".join(model.resolve().name for model in order) for order in (models, models[::-1]))
