@@ -28,7 +28,10 @@ app = typer.Typer(
     help="Convert datasets to nnU-Net's format, check them, and prepare submissions.", no_args_is_help=True
 )
 
-Id = Annotated[int, typer.Option("--id", min=1, max=999, help="The dataset's ID in nnU-Net.")]
+Id = Annotated[
+    int | None,
+    typer.Option("--id", min=1, max=999, help="The dataset's ID in nnU-Net. Otherwise the one that --dry-run shows."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="List what would be written, write nothing.")]
 Symlink = Annotated[bool, typer.Option("--symlink/--copy", help="Link or copy the images that need no conversion.")]
 Dataset = Annotated[str, typer.Argument(metavar="DATASET", help="Its folder, name or ID in nnUNet_raw.")]
@@ -44,7 +47,7 @@ Output = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.")]
 )
 def brats2019(
     source: Source,
-    dataset_id: Id = 43,
+    dataset_id: Id = None,
     validation: Annotated[
         Path | None, typer.Option(metavar="SRC2", help="The validation set's folder; becomes imagesTs.")
     ] = None,
@@ -53,9 +56,9 @@ def brats2019(
     workers: Workers = None,
 ) -> None:
     """BraTS 2019: HGG and LGG trees to one dataset with regions WT, TC, ET and splits stratified by grade."""
-    from missu_nnunet.datasets.brats2019 import plan_brats2019
+    from missu_nnunet.datasets.brats2019 import DATASET_ID, plan_brats2019
 
-    _write_dataset(plan_brats2019(source, dataset_id, validation, symlink), dataset_id, dry_run, workers)
+    _write_dataset(plan_brats2019(source, dataset_id or DATASET_ID, validation, symlink), dry_run, workers)
 
 
 @app.command(epilog=examples("missu dataset brats2019-submit predictions submission"))
@@ -73,12 +76,10 @@ def chaos(
     source: Source,
     task: Annotated[
         int | None,
-        typer.Option(
-            min=1, max=5, help="1 liver CT+MR, 2 liver CT, 3 liver MR, 4 organs CT+MR, 5 organs MR; IDs from 51 on."
-        ),
+        typer.Option(min=1, max=5, help="1 liver CT+MR, 2 liver CT, 3 liver MR, 4 organs CT+MR, 5 organs MR."),
     ] = None,
-    modality: Annotated[str | None, typer.Option(help="One by itself: ct (ID 56), t1dual (57) or t2spir (58).")] = None,
-    dataset_id: Annotated[int | None, typer.Option("--id", min=1, max=999, help="The dataset's ID in nnU-Net.")] = None,
+    modality: Annotated[str | None, typer.Option(help="One modality by itself: ct, t1dual or t2spir.")] = None,
+    dataset_id: Id = None,
     dry_run: DryRun = False,
     workers: Workers = None,
 ) -> None:
@@ -94,8 +95,7 @@ def chaos(
         variant = MODALITIES[modality]
     else:
         raise InputError(f"--modality {modality}: unknown, expected one of {', '.join(MODALITIES)}")
-    dataset_id = dataset_id or variant.dataset_id
-    _write_dataset(plan_chaos(source, variant, dataset_id), dataset_id, dry_run, workers)
+    _write_dataset(plan_chaos(source, variant, dataset_id or variant.dataset_id), dry_run, workers)
 
 
 @app.command(epilog=examples("missu dataset chaos-submit predictions submission/Task5 --dicom CHAOS"))
@@ -116,10 +116,7 @@ def chaos_submit(
 @app.command(epilog=examples("missu dataset msd Task04_Hippocampus", "missu dataset msd Task04 --download"))
 def msd(
     source: Annotated[str, typer.Argument(metavar="SRC|TaskNN", help="A task's folder or tar archive, or its number.")],
-    dataset_id: Annotated[
-        int | None,
-        typer.Option("--id", min=1, max=999, help="The dataset's ID in nnU-Net; otherwise the task's number."),
-    ] = None,
+    dataset_id: Id = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch the task first.")] = False,
     mirror: Annotated[
         str | None, typer.Option(envvar="MISSU_MSD_MIRROR", help="The address that holds TaskNN_Name.tar.")
@@ -156,9 +153,8 @@ def msd(
         raise InputError(f"{path}: an archive cannot be linked to; unpack it, or leave out --symlink")
 
     def convert(folder: Path, base: Path) -> None:
-        number = dataset_id or task_number(folder)
-        plan = plan_msd(folder, number, symlink, base)
-        _write_dataset(plan, number, dry_run, workers, lambda finished: check_integrity(finished, workers))
+        plan = plan_msd(folder, dataset_id or task_number(folder), symlink, base)
+        _write_dataset(plan, dry_run, workers, lambda finished: check_integrity(finished, workers))
 
     if path.is_dir():
         convert(path, base=Path())
@@ -194,8 +190,7 @@ def sparse(
     from missu_nnunet.nnunet.dataset import find_dataset, read_dataset
     from missu_nnunet.nnunet.folders import nnunet_folder
 
-    match = re.fullmatch(r"Dataset(\d{3})_\w+", new)
-    if not match:
+    if not re.fullmatch(r"Dataset\d{3}_\w+", new):
         raise InputError(f"{new}: expected the name of a dataset to make, such as Dataset123_Scribbles")
     if scribbles and slices:
         raise InputError("--scribbles and --slices: expected one of them")
@@ -203,7 +198,7 @@ def sparse(
         raise InputError("sparse: expected --scribbles, --slices N or --cases N")
     sparsity = Sparsity(scribbles, slices, cases, seed)
     plan = plan_sparse(read_dataset(find_dataset(dataset)), nnunet_folder("nnUNet_raw"), new, sparsity, symlink)
-    _write_dataset(plan, int(match[1]), dry_run, workers)
+    _write_dataset(plan, dry_run, workers)
 
 
 @app.command(epilog=examples("missu dataset unlabelled 4 more-images", "missu dataset unlabelled 4 --remove"))
@@ -300,11 +295,7 @@ def _show_findings(dataset: str, findings: list[Finding]) -> None:
 
 
 def _write_dataset(
-    plan: PlannedFolder,
-    dataset_id: int,
-    dry_run: bool,
-    workers: int | None,
-    check: Callable[[Path], None] | None = None,
+    plan: PlannedFolder, dry_run: bool, workers: int | None, check: Callable[[Path], None] | None = None
 ) -> None:
     """Write the plan into nnUNet_raw, unless another dataset has its ID."""
     from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
@@ -312,6 +303,7 @@ def _write_dataset(
     from missu_nnunet.nnunet.folders import nnunet_folder
 
     parent = nnunet_folder("nnUNet_raw")
+    dataset_id = int(plan.name[len("Dataset") :].partition("_")[0])
     if others := [name for name in find_candidate_datasets(dataset_id) if name != plan.name]:
         raise InputError(
             f"--id {dataset_id}: found {others[0]} in nnU-Net's folders, expected a free ID; choose another"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from missu_nnunet.cli.examples import examples
-from missu_nnunet.cli.options import Trusted
+from missu_nnunet.cli.options import Configuration, Trusted
 from missu_nnunet.terminal import say
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ app = typer.Typer(help="Fit trained weights to another plan, and export them.", 
 Checkpoint = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint of nnUNetv2_train.")]
 Output = Annotated[Path, typer.Argument(metavar="OUT", help="File to write.")]
 Plans = Annotated[Path, typer.Option(help="Plans file to fit to, with the dataset's dataset.json beside it.")]
-Configuration = Annotated[str, typer.Option("-c", help="Configuration of the plan.")]
 
 
 @app.command(epilog=examples("missu weights adapt checkpoint_final.pth adapted.pth --plans nnUNetMISSUPlans.json"))

@@ -21,6 +21,9 @@ from missu_nnunet.files import read_table
 from missu_nnunet.nnunet.dataset import DATASET_FILE
 from missu_nnunet.nnunet.splits import SPLITS_FILE
 
+DATASET_ID = 43
+"""The dataset's ID in nnU-Net, unless the user gives another."""
+
 CHANNELS = ("t1", "t1ce", "t2", "flair")
 GRADES = ("HGG", "LGG")
 TO_NNUNET = {0: 0, 2: 1, 1: 2, 4: 3}
