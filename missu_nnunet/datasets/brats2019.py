@@ -1,7 +1,7 @@
-"""BraTS 2019, from the organisers' folders to nnU-Net's and, for a submission, back.
+"""BraTS 2019: converts the organisers' folders to nnU-Net's format and, for a submission, back.
 
-Labels on disk are 1 (necrotic and non-enhancing core), 2 (oedema) and 4 (enhancing tumour). nnU-Net wants consecutive
-ones, and its region training wants them ordered from the outside in: oedema 1, core 2, enhancing 3.
+The organisers' labels are 1 (necrotic and non-enhancing core), 2 (oedema) and 4 (enhancing tumour). nnU-Net needs
+consecutive labels, and its region training needs them ordered from the outside in: oedema 1, core 2, enhancing 3.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ TO_BRATS = {ours: theirs for theirs, ours in TO_NNUNET.items()}
 
 
 def plan_brats2019(source: Path, dataset_id: int, validation: Path | None = None, link: bool = False) -> PlannedFolder:
-    """Plan the dataset: four channels per case, labels 1–3 with regions WT, TC and ET, splits stratified by grade.
+    """Plan the dataset: four channels per case, the regions WT, TC and ET, and splits that are stratified by grade.
 
     Args:
-        source: the training folder, which holds HGG and LGG, or the folder around it.
-        dataset_id: 1–999.
-        validation: the validation folder, which holds the cases, or the folder around it; becomes imagesTs.
-        link: link images that need no conversion instead of copying them.
+        source: the training folder, which holds ``HGG`` and ``LGG``, or its parent.
+        dataset_id: the dataset's ID in nnU-Net, 1 to 999.
+        validation: the validation folder, which holds the cases, or its parent; its cases go to ``imagesTs``.
+        link: whether images that need no conversion are linked instead of copied.
 
     Raises:
-        InputError: neither HGG nor LGG is found.
+        InputError: if there is no case in ``HGG`` or ``LGG``.
     """
     root = _below(source, "MICCAI_BraTS_2019_Data_Training")
     files = files_below(root)
@@ -90,10 +90,14 @@ def plan_brats2019(source: Path, dataset_id: int, validation: Path | None = None
 
 
 def plan_submission(predictions: Path, name: str) -> PlannedFolder:
-    """Plan a folder `name` of predictions with the organisers' labels 1, 2 and 4.
+    """Plan a folder of predictions with the organisers' labels 1, 2 and 4.
+
+    Args:
+        predictions: folder of nnU-Net's predictions.
+        name: name of the folder to make.
 
     Raises:
-        InputError: there is no prediction.
+        InputError: if there is no prediction.
     """
     files = files_below(predictions)
     conversions = tuple(

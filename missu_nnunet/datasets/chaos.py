@@ -1,11 +1,11 @@
-"""CHAOS, from the organisers' DICOM slices and PNG masks to nnU-Net's volumes and, for a submission, back to PNG.
+"""CHAOS: converts DICOM slices and PNG masks to nnU-Net's volumes and, for a submission, back to PNG.
 
-What goes wrong when it is done by habit, and is done from the headers here:
+Three things are easily taken wrong, and follow from the headers here:
 
-* A mask belongs to the slice at the same place in the order of file names. CT files are numbered by descending z, MR
-  files by ascending z: volumes are stacked by each slice's ImagePositionPatient, masks along with their slices.
-* The distance of slices is that of their positions; SliceThickness is another thing (3.2 mm where the step is 2.0 mm).
-* Both phases of T1-DUAL carry one series UID; folders tell them apart, and file numbers pair them.
+* A mask belongs to the slice that has the same place in the order of file names. CT files are numbered by descending z,
+  MR files by ascending z. Volumes are therefore stacked by each slice's ``ImagePositionPatient``, and masks with them.
+* The distance between slices is that of their positions, not ``SliceThickness`` (3.2 mm where the step is 2.0 mm).
+* Both phases of T1-DUAL have the same series UID; their folders tell them apart, and file numbers pair them.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from missu_nnunet.nnunet.dataset import DATASET_FILE
 from missu_nnunet.nnunet.splits import SPLITS_FILE
 
 ORGANS = {"liver": (55, 70), "right kidney": (110, 135), "left kidney": (175, 200), "spleen": (240, 255)}
-"""The MR masks' grey values, from and to, in the order of our labels 1–4."""
+"""The lowest and the highest grey value of each organ in the MR masks, in the order of our labels 1 to 4."""
 
 SUBMITTED = (63, 126, 189, 252)
 """The grey value of each organ in an MR submission."""
 
 SUBMITTED_CT = 255
-"""The liver's in a CT submission. The organisers' CT masks are 1-bit, whose "on" 8-bit readers see as 255; their
-evaluation counts every value but 0."""
+"""The grey value of the liver in a CT submission. The organisers' CT masks have one bit, which 8-bit readers see as
+255; their evaluation counts every value but 0."""
 
 PHASES = ("InPhase", "OutPhase")
 UNKNOWN = 255
@@ -51,10 +51,10 @@ class Variant:
     Attributes:
         dataset_id: the dataset's ID in nnU-Net, unless the user gives another.
         name: name of the dataset.
-        sequences: those of CT, T1DUAL and T2SPIR that belong to it.
-        organs: how many of ``ORGANS`` are labels.
-        channels: channels in nnU-Net's dataset.json. "CT" makes nnU-Net normalise Hounsfield units.
-        phases_apart: whether the two phases of T1-DUAL are cases of their own: nnU-Net wants the same channels in every
+        sequences: its sequences, some of ``CT``, ``T1DUAL`` and ``T2SPIR``.
+        organs: number of organs that are labels, the first ones of ``ORGANS``.
+        channels: names of the channels in ``dataset.json``; with "CT", nnU-Net normalises Hounsfield units.
+        phases_apart: whether the two phases of T1-DUAL are cases of their own. nnU-Net needs the same channels in every
             case, and the other sequences have one.
     """
 
@@ -81,13 +81,13 @@ MODALITIES = {
 
 
 def read_masks(files: Sequence[Path], series: Series, modality: str, organs: int) -> sitk.Image:
-    """The labels of a series: 1 liver, 2 right kidney, 3 left kidney, 4 spleen, the first ``organs`` of them.
+    """Read the labels of a series: 1 liver, 2 right kidney, 3 left kidney, 4 spleen.
 
     Args:
-        files: the PNG masks. In the order of their names they belong to the slices in the order of theirs.
+        files: the PNG masks; sorted by name, they belong to the slices sorted by name.
         series: the slices.
-        modality: "CT", where every value but 0 is liver, or "MR", where ``ORGANS`` tells.
-        organs: 1–4.
+        modality: "CT", where every value but 0 is liver, or "MR", where ``ORGANS`` gives the values.
+        organs: number of organs, 1 to 4, that become labels; the others become background.
 
     Raises:
         InputError: if the number of masks, their size or their values are not what they should be.
@@ -113,9 +113,9 @@ def plan_chaos(source: Path, variant: Variant, dataset_id: int) -> PlannedFolder
     """Plan the dataset of a task or a modality.
 
     Args:
-        source: the folder that holds Train_Sets and Test_Sets, or one of these.
+        source: the folder that holds ``Train_Sets`` and ``Test_Sets``, or one of these.
         variant: one of ``TASKS`` or ``MODALITIES``.
-        dataset_id: 1–999.
+        dataset_id: the dataset's ID in nnU-Net, 1 to 999.
 
     Raises:
         InputError: if there is no training set.
@@ -177,14 +177,14 @@ def plan_chaos(source: Path, variant: Variant, dataset_id: int) -> PlannedFolder
 
 
 def plan_submission(predictions: Path, source: Path, name: str) -> PlannedFolder:
-    """Plan a folder of PNG stacks: CT/<id>/Results, MR/<id>/<sequence>/Results, as in the organisers' template.
+    """Plan a submission: PNG stacks in ``CT/<id>/Results`` and ``MR/<id>/<sequence>/Results``, as the organisers ask.
 
-    Slices are img000.png and so on in the order of the DICOM files' names. Of the two phases of T1-DUAL, where they are
-    cases of their own, the in-phase prediction is taken: the organisers drew their masks on it.
+    The slices are called ``img000.png`` and so on, in the order of the DICOM files' names. Where the two phases of
+    T1-DUAL are cases of their own, the in-phase prediction is taken: the organisers drew their masks on that phase.
 
     Args:
         predictions: nnU-Net's predictions, named as ``plan_chaos`` names cases.
-        source: the folder that holds Test_Sets (or Train_Sets), for the DICOM slices.
+        source: the folder that holds ``Test_Sets`` (or ``Train_Sets``) with the DICOM slices.
         name: name of the folder to make.
 
     Raises:

@@ -1,8 +1,8 @@
-"""What the converters share: a plan of files to write, its execution, and an account of every source file.
+"""What all converters share: a plan of the files to write, its execution, and an account of every source file.
 
-A converter looks at the download and returns a :class:`PlannedFolder`; nothing is written until :func:`execute`. A
-dataset takes shape in a hidden folder beside its final place and is renamed when all of it is there, so that nnU-Net
-never sees half of one; what an interrupted conversion has finished stays there, and the next run takes it up.
+A converter looks at the download and returns a ``PlannedFolder``; nothing is written before ``execute``. The dataset is
+written into a hidden folder beside its final place, which is renamed when it is complete, so that nnU-Net never sees an
+incomplete dataset. What an interrupted conversion has finished stays there, and the next run continues from it.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ ACCOUNT = "conversion.csv"
 
 @dataclass(frozen=True)
 class Conversion:
-    """One case.
+    """The conversion of one case.
 
     Attributes:
-        case: its name, for messages.
-        sources: the files it is made of.
-        targets: the files it becomes, relative to the dataset's folder.
-        convert: writes the targets, given a path to write each to; picklable. Raises :class:`InputError` on bad input.
+        case: name of the case, for messages.
+        sources: the files that the case is made from.
+        targets: the files that the case becomes, relative to the dataset's folder.
+        convert: a picklable function that takes a path for each target and writes it; it raises ``InputError`` on bad
+            input.
     """
 
     case: str
@@ -49,14 +50,14 @@ class PlannedFolder:
     """A folder that a conversion would make, and all that it would write into it.
 
     Attributes:
-        name: of the folder to make.
-        conversions: its cases.
-        skipped: the source files that are not converted, and why.
-        errors: what stands in the way: a case's folder and a line as of an :class:`InputError`.
-        documents: JSON files of the dataset, by name.
-        tables: CSV files of the dataset, by name: rows with the same keys.
-        is_submission: the folder goes to a challenge as it is; the account stays beside it.
-        base: the account names source files relative to it, if they are below it.
+        name: name of the folder to make.
+        conversions: the conversions of its cases.
+        skipped: the source files that are not converted, each with the reason.
+        errors: what prevents the conversion: the folder of a case, and a message as ``InputError`` has it.
+        documents: content of the dataset's JSON files, by name.
+        tables: rows of the dataset's CSV files, by name; all rows have the same keys.
+        is_submission: whether the folder goes to a challenge as it is, so that the account lies beside it.
+        base: folder to which the account's paths of source files are relative, where they lie below it.
     """
 
     name: str
@@ -70,10 +71,10 @@ class PlannedFolder:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Every file below a folder, sorted.
+    """List every file below a folder, sorted.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: if there is no such folder.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the folder that the download was unpacked to")
@@ -86,7 +87,14 @@ def leftovers(
     reason: Callable[[Path], str],
     errors: Mapping[Path, str] | None = None,
 ) -> dict[Path, str]:
-    """The files that no conversion takes, each with the reason why not."""
+    """Find the files that no conversion takes, each with the reason.
+
+    Args:
+        files: all source files.
+        conversions: the planned conversions.
+        reason: says why a file is not taken, where no other reason is known.
+        errors: folders of cases with errors.
+    """
     taken = {source for conversion in conversions for source in conversion.sources}
     skipped = {}
     for file in files:
@@ -102,19 +110,19 @@ def leftovers(
 
 
 def execute(plan: PlannedFolder, parent: Path, workers: int, check: Callable[[Path], None] | None = None) -> Path:
-    """Write what the plan says into `parent` and return the folder made.
+    """Write what the plan says, and return the folder that was made.
 
-    Run again, it writes only what is missing or older than its sources, and leaves alone what :func:`edited` names.
+    A second run writes only what is missing or older than its sources, and keeps the files that ``edited`` names.
 
     Args:
         plan: what to write.
-        parent: the folder that will hold the plan's folder.
-        workers: processes.
-        check: looks at the finished folder before it takes its name; raises :class:`InputError` to refuse it.
+        parent: the folder that will hold the planned folder.
+        workers: number of processes.
+        check: looks at the finished folder before it gets its final name, and raises ``InputError`` to refuse it.
 
     Raises:
-        InputError: the plan has errors (nothing is written then), the folder holds files of something else, or cases
-            could not be converted; their reasons are in the account.
+        InputError: if the plan has errors, in which case nothing is written; if the folder holds foreign files; or if
+            cases could not be converted, for reasons that the account lists.
     """
     if plan.errors:
         first = next(iter(plan.errors.values()))
@@ -157,7 +165,7 @@ def execute(plan: PlannedFolder, parent: Path, workers: int, check: Callable[[Pa
 
 
 def edited(plan: PlannedFolder, parent: Path) -> list[str]:
-    """Those of the plan's documents and tables that a finished folder has in other words than the plan's."""
+    """List the documents and tables in a finished folder that the user has edited: their content is not the plan's."""
     folder = parent / plan.name
     return [
         *(name for name, content in plan.documents.items() if _differs(folder / name, content)),
@@ -166,12 +174,17 @@ def edited(plan: PlannedFolder, parent: Path) -> list[str]:
 
 
 def copy_nifti(source: Path, target: Path, link: bool) -> None:
-    """Put a NIfTI file in place as .nii.gz without touching its header or voxels.
+    """Put a NIfTI file in place as ``.nii.gz`` without changing its header or voxels.
 
-    A .nii.gz is copied, or linked; a .nii is compressed, since nnU-Net wants one file ending in a dataset.
+    A ``.nii.gz`` is copied or linked; a ``.nii`` is compressed, because nnU-Net needs one file ending per dataset.
+
+    Args:
+        source: the NIfTI file.
+        target: path of the copy or link.
+        link: whether a ``.nii.gz`` is linked instead of copied.
 
     Raises:
-        InputError: the source is damaged or was cut short.
+        InputError: if the source is damaged or was cut short.
     """
     check_whole(source)
     if source.name.endswith(".nii"):
@@ -182,7 +195,7 @@ def copy_nifti(source: Path, target: Path, link: bool) -> None:
 
 
 def place(source: Path, target: Path, link: bool) -> None:
-    """Put a file in place as it is: a copy, or a link."""
+    """Copy a file to ``target``, or link it there."""
     if link:
         target.symlink_to(source.resolve())
     else:
@@ -190,7 +203,7 @@ def place(source: Path, target: Path, link: bool) -> None:
 
 
 def _differs(path: Path, content: Any) -> bool:
-    """Whether there is a JSON file that holds something else, apart from the number of cases, which is counted."""
+    """Whether the JSON file exists and holds something else, the number of cases apart, which is counted anew."""
     if not path.is_file():
         return False
     try:

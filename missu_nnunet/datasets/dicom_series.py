@@ -1,6 +1,6 @@
-"""A folder of DICOM slices as one volume, placed by each slice's own position.
+"""Reads a folder of DICOM slices as one volume, in which every slice stands at its own position.
 
-The distance of slices is that of their positions; SliceThickness is another thing.
+The distance between slices is that of their positions, not ``SliceThickness``, which may differ.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Series:
 
     Attributes:
         files: the slices, by ascending position along the normal of their plane.
-        order: the place of each file in the order of file names.
-        grid: an image without content that has the volume's size, spacing (mm), origin (mm, LPS) and direction.
+        order: for each of these, its index among the slices in the order of their file names.
+        grid: an empty image with the volume's size, spacing (mm), origin (mm, LPS) and direction.
     """
 
     files: tuple[Path, ...]
@@ -36,7 +36,7 @@ class Series:
 
 
 def read_series(files: Sequence[Path]) -> Series:
-    """Read the slices' headers and put them in order.
+    """Read the headers of slices, and put the slices in order.
 
     Args:
         files: all slices of a series.
@@ -90,7 +90,7 @@ def read_series(files: Sequence[Path]) -> Series:
 
 
 def read_volume(series: Series) -> sitk.Image:
-    """The series' values after rescale slope and intercept (CT: HU); 16-bit integers where that loses nothing."""
+    """Read the series' values, slope and intercept applied (HU for CT); 16-bit integers where that loses nothing."""
     slices = [sitk.GetArrayFromImage(read_image(file)).squeeze(0) for file in series.files]
     volume = np.stack(slices).astype(np.float32)
     whole = np.rint(volume)
@@ -100,12 +100,12 @@ def read_volume(series: Series) -> sitk.Image:
 
 
 def file_order(file: Path) -> list[int | str]:
-    """Numbers in names compare as numbers, as in the organisers' natural sort."""
+    """Return a key that sorts the numbers in file names by value, as the organisers' natural sort does."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", file.name)]
 
 
 def on_grid(array: np.ndarray, series: Series) -> sitk.Image:
-    """The voxels ``(D, H, W)`` of an array, in the places of the series' voxels."""
+    """Make an image of the voxels ``(D, H, W)`` on the series' grid."""
     image = sitk.GetImageFromArray(array)
     image.CopyInformation(series.grid)
     return image

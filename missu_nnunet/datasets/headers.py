@@ -1,7 +1,7 @@
-"""What an image file claims of itself, checked before a library believes it.
+"""Checks what the header of an image file claims before a library believes it.
 
-The libraries that read images set aside as much memory as a header says, fill with zeros what the file lacks, follow a
-header to other files, or crash.
+The libraries that read images allocate as much memory as a header says, fill missing voxels with zeros, follow a header
+to other files, or crash.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _GIPL_BYTES = {7: 1, 8: 1, 15: 2, 16: 2, 31: 4, 32: 4, 64: 4, 65: 8}  # of a vox
 
 
 def check_header(path: Path) -> None:
-    """Look at a file, and at its header where the format is NIfTI, NRRD, MetaImage, GIPL or TIFF.
+    """Check a file, and its header where the format is NIfTI, NRRD, MetaImage, GIPL or TIFF.
 
     Raises:
-        InputError: if the file is missing, empty, or cannot be read from its start to its end (a folder, a pipe, a
-            device); its header is damaged, or claims more than the file or this machine's memory can hold.
+        InputError: if the file is missing, empty or not a regular file, or if its header is damaged or claims more than
+            the file or this machine's memory can hold.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file")
@@ -58,17 +58,17 @@ def check_header(path: Path) -> None:
 
 
 def is_nifti(path: Path) -> bool:
-    """Whether the file is called a NIfTI file."""
+    """Whether the name is one of a NIfTI file."""
     return path.name.endswith((".nii", ".nii.gz"))
 
 
 def nifti_voxels(path: Path) -> np.ndarray:
-    """Voxels of a NIfTI file in SimpleITK's order, as nibabel reads them.
+    """Read the voxels of a NIfTI file with nibabel, in SimpleITK's order ``(Z, Y, X)``.
 
-    SimpleITK says nothing of two faults: it turns NaN into 0, and fills with 0 what a file that was cut short lacks.
+    SimpleITK hides two faults: it turns NaN into 0, and fills the missing part of a file that was cut short with 0.
 
     Raises:
-        InputError: as for ``check_header``, or the file was cut short.
+        InputError: as for ``check_header``, or if the file was cut short.
     """
     check_header(path)
     try:
@@ -91,9 +91,9 @@ def check_whole(path: Path) -> None:
 
 
 def nifti_disagreement(path: Path) -> str | None:
-    """How the two places that a NIfTI header gives its voxels, qform and sform, differ; None where they agree.
+    """Say how qform and sform, the two positions that a NIfTI header gives its voxels, differ; None where they agree.
 
-    They may differ by a voxel: both are rounded, and a qform cannot shear.
+    A difference of up to a voxel counts as agreement: both are rounded, and a qform cannot shear.
 
     Raises:
         InputError: as for ``check_header``.

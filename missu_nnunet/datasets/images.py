@@ -1,4 +1,4 @@
-"""Reading images, and telling whether two lie on the same grid."""
+"""Reads images, and tells whether two of them lie on the same grid."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ sitk.ProcessObject.GlobalWarningDisplayOff()  # ITK's warnings of several lines;
 
 
 def read_image(path: Path) -> sitk.Image:
-    """The image, or an :class:`InputError` that says why it cannot be read."""
+    """Read an image.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
     read_header(path)
     check_whole(path)
     try:
@@ -27,7 +31,11 @@ def read_image(path: Path) -> sitk.Image:
 
 
 def read_voxels(path: Path) -> np.ndarray:
-    """An image's voxels as they lie in the file, in SimpleITK's order, or an :class:`InputError`."""
+    """Read an image's voxels as they lie in the file, in SimpleITK's order ``(Z, Y, X)``.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
     return nifti_voxels(path) if is_nifti(path) else sitk.GetArrayFromImage(read_image(path))
 
 
@@ -36,7 +44,11 @@ Grid = sitk.Image | sitk.ImageFileReader
 
 
 def read_header(path: Path) -> sitk.ImageFileReader:
-    """The image's grid without its voxels, or an :class:`InputError` that says why it cannot be read."""
+    """Read an image's grid without its voxels.
+
+    Raises:
+        InputError: if it cannot be read, or is not one volume of numbers in space.
+    """
     check_header(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
@@ -63,10 +75,10 @@ def read_header(path: Path) -> sitk.ImageFileReader:
 
 
 def grid_difference(image: Grid, other: Grid) -> str | None:
-    """What differs first between two grids, "shape (4, 4, 4) and (4, 4, 5)", or None where they agree.
+    """Name the first difference of two grids, such as "shape (4, 4, 4) and (4, 4, 5)"; None where they agree.
 
-    Headers keep their numbers in 32-bit floats, and each software rounds its own way: spacings may differ by 1e-4 of
-    themselves, origins by 1 % of a voxel, directions by 1e-4. Shapes and vectors are in the order x, y, z.
+    Headers hold 32-bit floats, and each program rounds in its own way. Grids therefore agree where spacings differ by a
+    factor of at most 1 + 1e-4, origins by 1 % of a voxel and directions by 1e-4. Vectors are in the order x, y, z.
     """
     if image.GetSize() != other.GetSize():
         return f"shape {image.GetSize()} and {other.GetSize()}"

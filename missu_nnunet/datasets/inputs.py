@@ -1,4 +1,4 @@
-"""Images that a user gives, to predict or to learn from: a folder as nnU-Net takes it, or single files."""
+"""Finds the cases among the images that a user gives: folders as nnU-Net takes them, and single files."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ Cases = dict[str, list[Path]]
 
 
 def find_cases(inputs: Sequence[Path], dataset: RawDataset, reader: BaseReaderWriter) -> Cases:
-    """The cases in folders, and among single files.
+    """Find the cases in folders and among single files.
 
-    A file is named as in nnU-Net, ``case_0000.nii.gz``, where 0000 is the channel; how many channels it holds, the
-    reader says: a photograph's colours are one file. A single file that holds all channels may be called anything;
-    its name is the case's.
+    Files are named as in nnU-Net, ``case_0000.nii.gz``, where 0000 is the channel. The reader tells how many channels a
+    file holds: the colours of a photograph are in one file. A single file that holds all channels may have any name,
+    which is then the case's.
 
     Args:
         inputs: folders and files.
-        dataset: the model's dataset, or the one to add to.
-        reader: the dataset's.
+        dataset: dataset of the model, or the dataset to add to.
+        reader: reader of the dataset.
 
     Raises:
-        InputError: if nothing is there, a file has another ending, channels are missing, unreadable, or on different
+        InputError: if there is no image, a file has another ending, or channels are missing, unreadable or on different
             grids.
     """
     cases: Cases = {}

@@ -1,4 +1,4 @@
-"""Cases that keep their images and get another label map, with voxels that nobody labelled under the ignore label."""
+"""Cases that keep their images and get another label map, in which unlabelled voxels have the ignore label."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ LabelMap = tuple[NDArray[np.integer[Any]], Properties]
 
 
 def ignore_label(dataset: RawDataset) -> int:
-    """The dataset's ignore label, or what it would be: nnU-Net wants the highest, and no gap below it."""
+    """Return the dataset's ignore label, or the one it would get: nnU-Net needs the label after the highest."""
     return max(dataset.labels) + 1 if dataset.ignore is None else dataset.ignore
 
 
 def description_with_ignore(dataset: RawDataset, num_training: int) -> dict[str, Any]:
-    """The dataset's dataset.json with the ignore label and that number of training cases."""
+    """Return the content of the ``dataset.json`` with the ignore label and another number of training cases."""
     content = read_description(dataset)
     return content | {
         "labels": content["labels"] | {"ignore": ignore_label(dataset)},
@@ -43,16 +43,16 @@ def case_conversion(
     label_source: Path | None = None,
     label_map: Callable[[], LabelMap] | None = None,
 ) -> Conversion:
-    """Images copied as they are, and beside them a label map that the dataset's reader writes.
+    """Plan to copy the images of a case, and to write a label map with the dataset's reader.
 
     Args:
-        reader: the dataset's.
-        case: its name.
+        reader: reader of the dataset.
+        case: name of the case.
         images: the case's images, by channel.
-        ending: ending of the dataset's files.
-        link: link images instead of copying them.
-        label_source: the file that the label map is made from, if it is made from one.
-        label_map: makes the label map; picklable. Without it the case is one of the test set.
+        ending: file ending of the dataset.
+        link: whether images are linked instead of copied.
+        label_source: the file that the label map is made from, if there is one.
+        label_map: a picklable function that makes the label map; a case without one belongs to the test set.
     """
     where = "Ts" if label_map is None else "Tr"
     copied = {image: f"images{where}/{case}_{channel:04d}{ending}" for channel, image in enumerate(images)}

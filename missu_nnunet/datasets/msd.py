@@ -1,4 +1,4 @@
-"""The Medical Segmentation Decathlon: fetch, check and convert one of its tasks, or anything in its format."""
+"""The Medical Segmentation Decathlon: fetches, checks and converts a task, or any dataset in its format."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from missu_nnunet.nnunet.dataset import DATASET_FILE
 from missu_nnunet.structures import FilePath, Structure, as_structure
 
 MIRROR = "https://msd-for-monai.s3-us-west-2.amazonaws.com"
-"""Where MONAI's DecathlonDataset downloads from, too; its list of checksums follows."""
+"""The address that MONAI's ``DecathlonDataset`` downloads from as well; ``MD5`` are its checksums."""
 
 PATIENCE = 60.0
-"""Seconds in which ``LEAST_BYTES`` of a download must come."""
+"""Seconds within which at least ``LEAST_BYTES`` of a download must arrive."""
 
 LEAST_BYTES = 2**16
 
@@ -45,10 +45,10 @@ MD5 = {
 
 
 def find_task(name: str) -> str:
-    """The full name of a task: "Task04" or "Task04_Hippocampus".
+    """Return the full name of a task, "Task04_Hippocampus", given as such or as "Task04".
 
     Raises:
-        InputError: the Decathlon has no such task.
+        InputError: if the Decathlon has no such task.
     """
     found = [task for task in MD5 if name in (task, task.partition("_")[0])]
     if not found:
@@ -59,16 +59,16 @@ def find_task(name: str) -> str:
 
 
 def download(task: str, md5: str, folder: Path, mirror: str = MIRROR) -> Path:
-    """Fetch a task's archive into `folder`, unless it is there already, and return its path.
+    """Fetch a task's archive, unless it is there already, and return its path.
 
     Args:
-        task: its full name.
-        md5: what the archive's checksum must be.
-        folder: where archives are kept.
-        mirror: the address that holds the archives.
+        task: full name of the task.
+        md5: checksum that the archive must have.
+        folder: folder in which archives are kept.
+        mirror: address that holds the archives.
 
     Raises:
-        InputError: the download failed, or the file is not the one expected.
+        InputError: if the download fails, or the file has another checksum.
     """
     import pooch
     from requests import RequestException
@@ -85,12 +85,12 @@ def download(task: str, md5: str, folder: Path, mirror: str = MIRROR) -> Path:
 
 
 def _watched(fetch: Callable[..., object], url: str, output_file: str, *others: object) -> None:
-    """A download that ends: well, or when too little has come for too long.
+    """Download in a thread, which is left behind when too little arrives for too long.
 
-    Each byte that trickles in is enough for a time limit of the socket. A thread can be left behind.
+    A time limit of the socket would not do: it starts again with every byte.
 
     Raises:
-        TimeoutError: the server is too slow.
+        TimeoutError: if the server is too slow.
     """
     failures: list[BaseException] = []
 
@@ -115,10 +115,10 @@ def _watched(fetch: Callable[..., object], url: str, output_file: str, *others: 
 
 
 def unpack(archive: Path, folder: Path) -> Path:
-    """Unpack a task's archive into `folder` and return the task's folder.
+    """Unpack a task's archive into a folder, and return the task's folder in it.
 
     Raises:
-        InputError: the archive is damaged, reaches outside the folder, or holds no task; see :func:`unpack_tar`.
+        InputError: if the archive is damaged, reaches outside the folder, or holds no task (``archives.unpack_tar``).
     """
     unpack_tar(archive, folder)
     found = sorted(path for path in folder.iterdir() if re.fullmatch(r"Task\d+_\w+", path.name) and path.is_dir())
@@ -148,10 +148,10 @@ class _Description(Structure):
 
 
 def task_number(source: Path) -> int:
-    """The number in a task folder's name.
+    """Return the number in the name of a task's folder.
 
     Raises:
-        InputError: the folder is not named as nnU-Net's converter wants it.
+        InputError: if the name is not one that nnU-Net's converter takes.
     """
     match = re.fullmatch(r"Task(\d+)_[^_]+", source.resolve().name)
     if not match:
@@ -160,16 +160,16 @@ def task_number(source: Path) -> int:
 
 
 def plan_msd(source: Path, dataset_id: int, link: bool = False, base: Path = Path()) -> PlannedFolder:
-    """Plan what nnUNetv2_convert_MSD_dataset writes: 4D images split into channels, the rest as it is.
+    """Plan what ``nnUNetv2_convert_MSD_dataset`` writes: 4D images are split into channels, all else is copied.
 
     Args:
-        source: the task's folder, TaskNN_Name.
-        dataset_id: 1–999.
-        link: link 3D images and labels instead of copying them.
-        base: the account names files relative to it.
+        source: the task's folder, ``TaskNN_Name``.
+        dataset_id: the dataset's ID in nnU-Net, 1 to 999.
+        link: whether 3D images and labels are linked instead of copied.
+        base: folder to which the account's paths are relative.
 
     Raises:
-        InputError: the folder is not a task.
+        InputError: if the folder is not a task.
     """
     task_number(source)
     description = _read_description(source / "dataset.json")
@@ -212,10 +212,10 @@ def plan_msd(source: Path, dataset_id: int, link: bool = False, base: Path = Pat
 
 
 def check_integrity(folder: Path, workers: int) -> None:
-    """nnU-Net's own check of a raw dataset.
+    """Run nnU-Net's own check of a raw dataset.
 
     Raises:
-        InputError: it finds something; the details are on standard output.
+        InputError: if it finds a fault; the details are on standard output.
     """
     from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
 

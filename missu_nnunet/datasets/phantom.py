@@ -49,7 +49,7 @@ def generate_phantom(rng: np.random.Generator) -> PhantomCase:
     """Draw one phantom of at most 32 × 40 × 32 voxels.
 
     Args:
-        rng: The only source of randomness.
+        rng: the only source of randomness.
 
     Returns:
         The image and its reference segmentation.
@@ -67,13 +67,13 @@ def write_phantom_dataset(folder: Path, seed: int, num_training: int = 20, num_t
     converter does not read.
 
     Args:
-        folder: The dataset's folder; its name must be ``TaskNN_Name`` for nnU-Net's converter. It must not exist.
-        seed: Two calls with the same seed write the same bytes.
-        num_training: Number of training cases.
-        num_test: Number of held-out cases.
+        folder: the dataset's folder, which must not exist; nnU-Net's converter needs a name such as ``TaskNN_Name``.
+        seed: seed of all cases; two calls with the same seed write the same bytes.
+        num_training: number of training cases.
+        num_test: number of held-out cases.
 
     Raises:
-        FileExistsError: ``folder`` exists already.
+        FileExistsError: if ``folder`` exists already.
     """
     folder.mkdir(parents=True)
     names = [f"phantom_{number:03d}" for number in range(num_training + num_test)]

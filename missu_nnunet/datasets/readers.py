@@ -1,4 +1,4 @@
-"""Images and label maps through a dataset's own reader, one of nnU-Net's, as training and prediction will see them."""
+"""Reads images and label maps with nnU-Net's reader for a dataset, as training and prediction will see them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from missu_nnunet.nnunet.model import PLANS_FILE, read_model_plans
 from missu_nnunet.nnunet.names import check_names
 
 Properties = dict[str, Any]
-"""What nnU-Net's readers tell of an image beside its voxels: the spacing (mm, z, y, x), and what writing needs."""
+"""What nnU-Net's readers tell of an image beside its voxels: its spacing (mm; z, y, x), and what writing needs."""
 
 IMAGE_ENDINGS = tuple(sorted({ending for reader in LIST_OF_IO_CLASSES for ending in reader.supported_file_endings}))
 """The file endings that nnU-Net's readers take."""
@@ -34,7 +34,11 @@ Read = TypeVar("Read")
 
 
 def find_reader(dataset: RawDataset, example: Path) -> BaseReaderWriter:
-    """The reader, and writer, that nnU-Net chooses for a dataset, one of whose images is the example.
+    """Find the reader and writer that nnU-Net chooses for a dataset.
+
+    Args:
+        dataset: the raw dataset.
+        example: one of its images.
 
     Raises:
         InputError: if none of nnU-Net's readers reads the image.
@@ -50,7 +54,7 @@ def find_reader(dataset: RawDataset, example: Path) -> BaseReaderWriter:
 
 
 def model_reader(model: Path) -> BaseReaderWriter:
-    """The reader that the plans in a trained model's folder name.
+    """Find the reader that a trained model's plans name.
 
     Raises:
         InputError: if there are no plans, or they name none of nnU-Net's readers.
@@ -65,7 +69,7 @@ def model_reader(model: Path) -> BaseReaderWriter:
 
 
 def count_channels(reader: BaseReaderWriter, file: Path) -> int:
-    """How many channels the reader finds in a file.
+    """Count the channels that the reader finds in a file.
 
     Raises:
         InputError: if the reader refuses the file.
@@ -77,7 +81,7 @@ def count_channels(reader: BaseReaderWriter, file: Path) -> int:
 
 
 def read_channels(reader: BaseReaderWriter, files: Sequence[Path]) -> tuple[NDArray[np.float32], Properties]:
-    """A case's image as nnU-Net reads it, ``(C, Z, Y, X)``.
+    """Read a case's image ``(C, Z, Y, X)`` as nnU-Net does.
 
     Raises:
         InputError: if a file is damaged, or the reader refuses the files.
@@ -88,7 +92,7 @@ def read_channels(reader: BaseReaderWriter, files: Sequence[Path]) -> tuple[NDAr
 
 
 def read_labels(reader: BaseReaderWriter, file: Path) -> tuple[NDArray[np.float32], Properties]:
-    """A label map as nnU-Net reads it, ``(Z, Y, X)``.
+    """Read a label map ``(Z, Y, X)`` as nnU-Net does.
 
     Raises:
         InputError: if the file is damaged, the reader refuses it, or it holds more than one channel.
@@ -101,7 +105,7 @@ def read_labels(reader: BaseReaderWriter, file: Path) -> tuple[NDArray[np.float3
 
 
 def read_volume(reader: BaseReaderWriter, file: Path) -> sitk.Image:
-    """An image with its geometry; that of a TIFF volume, of which SimpleITK sees the first page alone, by the reader.
+    """Read an image with its geometry. TIFF volumes go through the reader, as SimpleITK sees their first page alone.
 
     Raises:
         InputError: if the file cannot be read.
@@ -115,7 +119,13 @@ def read_volume(reader: BaseReaderWriter, file: Path) -> sitk.Image:
 
 
 def write_labels(reader: BaseReaderWriter, labels: np.ndarray, properties: Properties, file: Path) -> None:
-    """Write a label map ``(Z, Y, X)`` with the properties of an image or label map on its grid.
+    """Write a label map.
+
+    Args:
+        reader: reader of the dataset, which also writes.
+        labels: the labels ``(Z, Y, X)``.
+        properties: what the reader told of an image or label map on the same grid.
+        file: the file to write.
 
     Raises:
         InputError: if the reader's class cannot write it.

@@ -1,7 +1,8 @@
-"""A sparse copy of a dataset: some of its labels kept, the rest under nnU-Net's ignore label.
+"""Sparse copies of a dataset: some labels are kept, the rest becomes nnU-Net's ignore label.
 
-It answers what a lab asks before it annotates: how much would scribbles, every Nth slice or a few labelled cases lose?
-What is kept follows from the seed and a case's name: a case more or less changes nothing in the others.
+A sparse copy answers what a lab asks before it annotates: how much accuracy would be lost with scribbles, with every
+Nth slice, or with a few labelled cases? What is kept of a case depends on the seed and the case's name alone, so that
+adding or removing a case does not change the others.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ class Sparsity:
     """Which labels of a dense dataset are kept.
 
     Attributes:
-        scribbles: of each class, background included, one thin stroke in every slice; otherwise whole slices.
-        every: every so manieth slice, counted from one that is drawn; all when None.
-        labelled: of so many cases, the first ones by name, and of the others nothing; of all when None.
-        seed: of all that is drawn.
+        scribbles: whether one thin stroke per class and slice is kept, the background's included.
+        every: N, to keep every Nth slice, counted from a random one; None keeps all slices.
+        labelled: number of cases that keep labels, the first ones by name; None stands for all cases.
+        seed: seed of the random choices.
     """
 
     scribbles: bool = False
@@ -48,7 +49,13 @@ class Sparsity:
 
 
 def keep_scribbles(slices: Labels, ignore: int, rng: np.random.Generator) -> Labels:
-    """One stroke, a voxel thin, per class and slice ``(S, H, W)``, drawn inside the class's largest part there."""
+    """Keep one stroke per class and slice, one voxel wide, inside the class's largest component in the slice.
+
+    Args:
+        slices: dense labels ``(S, H, W)``.
+        ignore: the ignore label, which replaces all other voxels.
+        rng: chooses the ends of the strokes.
+    """
     kept = np.full_like(slices, ignore)
     for dense, sparse in zip(slices, kept, strict=True):
         for label in np.unique(dense[dense != ignore]):
@@ -58,10 +65,16 @@ def keep_scribbles(slices: Labels, ignore: int, rng: np.random.Generator) -> Lab
 
 
 def keep_slices(slices: Labels, ignore: int, every: int, rng: np.random.Generator) -> Labels:
-    """Every so manieth of the slices ``(S, H, W)``, counted from one that is drawn; at least one.
+    """Keep every Nth slice, and at least one.
+
+    Args:
+        slices: dense labels ``(S, H, W)``.
+        ignore: the ignore label, which replaces all voxels of the other slices.
+        every: N.
+        rng: chooses the slice that is counted from.
 
     Raises:
-        InputError: there is a single slice.
+        InputError: if there is a single slice.
     """
     if len(slices) < 2:
         raise InputError("a single slice, expected a volume to keep every Nth slice of; use --scribbles or --cases")
@@ -75,15 +88,15 @@ def plan_sparse(dataset: RawDataset, parent: Path, name: str, sparsity: Sparsity
     """Plan a copy of a dataset with fewer labels.
 
     Args:
-        dataset: the dense one.
+        dataset: the densely labelled dataset.
         parent: the folder of raw datasets that the copy will lie in.
-        name: the copy's, ``DatasetXXX_Name``.
-        sparsity: what is kept.
-        link: link images instead of copying them.
+        name: name of the copy, ``DatasetXXX_Name``.
+        sparsity: which labels are kept.
+        link: whether images are linked instead of copied.
 
     Raises:
-        InputError: the dataset has no cases, or fewer than are to be labelled, or a copy of that name was made
-            otherwise.
+        InputError: if the dataset has no cases, or fewer than are to be labelled, or if there is a copy of that name
+            with other settings.
     """
     cases, number = training_cases(dataset), sparsity.labelled
     if not cases:
@@ -115,7 +128,7 @@ def plan_sparse(dataset: RawDataset, parent: Path, name: str, sparsity: Sparsity
 def _thinned(
     dataset: RawDataset, reader: BaseReaderWriter, case: str, file: Path, sparsity: Sparsity | None
 ) -> LabelMap:
-    """What is kept of a case's label map: nothing without a sparsity."""
+    """Make a case's sparse label map; without a sparsity, no label is kept."""
     values, properties = read_labels(reader, file)
     if unknown := sorted(set(np.unique(values).tolist()) - dataset.labels):
         expected = ", ".join(map(str, sorted(dataset.labels)))
@@ -134,7 +147,7 @@ def _thinned(
 
 
 def _stroke(region: NDArray[np.bool_], rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows and columns of a line between two places in a region's largest part, away from its edge where it can."""
+    """Rows and columns of a line between two random places in a region's largest part, off its edge where possible."""
     parts, _ = ndimage.label(region, np.ones((3, 3)))
     part = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
     depth = ndimage.distance_transform_edt(part)
@@ -147,7 +160,7 @@ def _stroke(region: NDArray[np.bool_], rng: np.random.Generator) -> tuple[NDArra
 
 
 def _splits(dataset: RawDataset, cases: list[str], labelled: set[str]) -> Splits:
-    """Splits that validate on labelled cases only; where all are labelled, the dense dataset's, if there are any."""
+    """Splits that validate on labelled cases only; where all cases are labelled, the dense dataset's own, if any."""
     if len(labelled) == len(cases):
         files = splits_files(dataset)
         return read_splits(files[0]) if files else []

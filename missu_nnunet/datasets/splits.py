@@ -1,4 +1,4 @@
-"""Splits of a dataset into folds, as nnU-Net keeps them in splits_final.json, and the patients they keep together."""
+"""Splits of a dataset into folds, in the form of nnU-Net's ``splits_final.json``, which keep patients together."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ from missu_nnunet.nnunet.splits import SPLITS_FILE, Splits, generate_splits, rea
 
 
 def splits_files(dataset: RawDataset) -> list[Path]:
-    """The files that hold the dataset's splits: what nnU-Net trains on comes first, in nnUNet_preprocessed."""
+    """List the files that hold the dataset's splits, first the one in nnUNet_preprocessed, which nnU-Net trains on."""
     preprocessed = folder_if_set("nnUNet_preprocessed")
     folders = ([preprocessed / dataset.name] if preprocessed else []) + [dataset.folder]
     return [folder / SPLITS_FILE for folder in folders if (folder / SPLITS_FILE).is_file()]
 
 
 def splits_of(dataset: RawDataset, training: Collection[str]) -> Splits:
-    """The splits that nnU-Net would train on: those of a file, or its own; none for fewer cases than its five folds.
+    """Return the splits that nnU-Net would train on: those of a file, or else the ones that it would make.
+
+    Args:
+        dataset: the raw dataset.
+        training: the training cases; of fewer than five, nnU-Net makes no splits, and the result is empty.
 
     Raises:
-        InputError: the file is not one of splits.
+        InputError: if the file does not hold splits.
     """
     if files := splits_files(dataset):
         return read_splits(files[0])
@@ -33,11 +37,13 @@ def splits_of(dataset: RawDataset, training: Collection[str]) -> Splits:
 
 
 def labelled_splits(labelled: Collection[str], patients: Mapping[str, str]) -> Splits:
-    """Splits of labelled cases: nnU-Net's own where each is a patient, otherwise folds of patients; five, or fewer.
+    """Split labelled cases into five folds, or as many as there are patients.
+
+    Where every case is a patient of its own, the splits are nnU-Net's; otherwise patients are dealt to the folds.
 
     Args:
-        labelled: the cases.
-        patients: each case's patient.
+        labelled: the labelled cases.
+        patients: the patient of each case, by the case's name.
     """
     by_patient: dict[str, list[str]] = {}
     for case in sorted(labelled):
@@ -48,9 +54,14 @@ def labelled_splits(labelled: Collection[str], patients: Mapping[str, str]) -> S
 
 
 def with_unlabelled(folds: Splits, unlabelled: Collection[str], patients: Mapping[str, str]) -> Splits:
-    """The folds, every one training on all unlabelled cases and validating on none.
+    """Change folds so that each trains on all unlabelled cases and validates on none of them.
 
-    A patient of whom a fold validates a case is kept out of its training, unlabelled scans included.
+    Where a fold validates on a case of a patient, it does not train on the same patient's unlabelled cases.
+
+    Args:
+        folds: the folds to change.
+        unlabelled: the cases that nobody labelled.
+        patients: the patient of each case; a case that is not named there is a patient of its own.
     """
     changed: list[dict[str, list[str]]] = []
     for fold in folds:
@@ -62,16 +73,16 @@ def with_unlabelled(folds: Splits, unlabelled: Collection[str], patients: Mappin
 
 
 def stratified_splits(strata: Mapping[str, str], cases: Mapping[str, Sequence[str]]) -> Splits:
-    """Folds of patients, each with its share of every stratum; always the same.
+    """Deal patients to folds so that each fold gets its share of every stratum. The result is always the same.
 
-    scikit-learn's StratifiedKFold refuses strata smaller than the number of folds; dealing out does not.
+    scikit-learn's ``StratifiedKFold`` refuses strata with fewer members than there are folds; dealing does not.
 
     Args:
-        strata: each patient's stratum.
-        cases: each patient's cases, which stay together.
+        strata: the stratum of each patient.
+        cases: the cases of each patient, which stay together.
 
     Returns:
-        For each fold its cases, "train" and "val": five folds, or as many as there are patients; none for one patient.
+        Five folds, or as many as there are patients; none where there is a single patient.
     """
     number_of_folds = min(5, len(strata))
     if number_of_folds < 2:
@@ -95,15 +106,18 @@ def stratified_splits(strata: Mapping[str, str], cases: Mapping[str, Sequence[st
 
 
 def read_patients(dataset: RawDataset, training: Collection[str], pattern: str | None = None) -> dict[str, str]:
-    """Each training case's patient.
+    """Find the patient of each training case.
+
+    The column "patient" of the dataset's ``cases.csv`` names it; where there is no such file, every case is a patient
+    of its own.
 
     Args:
-        dataset: whose cases.csv has a column "patient", if it has one; otherwise every case is a patient.
-        training: the cases.
-        pattern: a regular expression whose first group, searched in a case's name, is the patient, instead.
+        dataset: the raw dataset.
+        training: the training cases.
+        pattern: a regular expression whose first group finds the patient in a case's name, instead of the file.
 
     Raises:
-        InputError: the pattern is none, or a case does not match it.
+        InputError: if the pattern is not a regular expression with a group, or a case does not match it.
     """
     if pattern:
         try:

@@ -1,7 +1,8 @@
-"""Images without labels, added to a raw dataset and taken out of it again.
+"""Adds images without labels to a raw dataset, and takes them out again.
 
-Their label maps are all *ignore*, so that stock nnU-Net trains the dataset as well: it draws patches of such a case and
-takes no loss from them. ``ACCOUNT`` in the dataset's folder names them, and what has to be undone.
+Every voxel of their label maps has the ignore label, so that stock nnU-Net can train on the dataset as well: it draws
+patches of such a case and computes no loss on them. The file ``ACCOUNT`` in the dataset's folder records what was added
+and what has to be undone.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ from missu_nnunet.nnunet.splits import SPLITS_FILE, Splits, read_splits
 from missu_nnunet.parallel import map_cases
 
 ACCOUNT = "unlabelled.json"
-"""Which cases were added and what they were copied from, and whether the ignore label and the splits came with them."""
+"""The file that records which cases were added from which files, and whether the ignore label and splits were, too."""
 
 
 def find_unlabelled(dataset: RawDataset, cases: Iterable[str], workers: int) -> list[str]:
-    """Find the training cases of a raw dataset whose label map is all *ignore*.
+    """Find the training cases in whose label map every voxel has the ignore label.
 
     Raises:
         InputError: if a label map cannot be read.
@@ -45,16 +46,16 @@ def find_unlabelled(dataset: RawDataset, cases: Iterable[str], workers: int) -> 
 
 
 def plan_unlabelled(dataset: RawDataset, inputs: Sequence[Path], link: bool, workers: int) -> PlannedFolder:
-    """Plan to add images to a dataset's training cases, with label maps that are all *ignore*.
+    """Plan to add images to a dataset's training cases, with label maps that hold the ignore label alone.
 
     Args:
         dataset: the raw dataset to add to.
-        inputs: images, and folders of them, named as nnU-Net names channels.
-        link: link images instead of copying them.
-        workers: processes.
+        inputs: images and folders of images, named as nnU-Net names channels.
+        link: whether images are linked instead of copied.
+        workers: number of processes.
 
     Raises:
-        InputError: if the images are not such as the dataset's, or a training case has one's name.
+        InputError: if an image does not suit the dataset, or a training case has the same name.
     """
     training = training_cases(dataset)
     if not training:
@@ -98,10 +99,10 @@ def plan_unlabelled(dataset: RawDataset, inputs: Sequence[Path], link: bool, wor
 
 
 def add(plan: PlannedFolder, dataset: RawDataset, workers: int) -> None:
-    """Add the cases that the plan says; interrupted, it goes on where it stopped when it is called again.
+    """Add the planned cases. After an interruption, another call goes on where this one stopped.
 
     Raises:
-        InputError: if images cannot be used; the dataset is then as before.
+        InputError: if an image cannot be used; the dataset then stays as it was.
     """
     staging = dataset.folder / f"{PARTIAL}unlabelled"
     staged = execute(plan, staging, workers)
@@ -118,13 +119,13 @@ def add(plan: PlannedFolder, dataset: RawDataset, workers: int) -> None:
 
 @dataclass(frozen=True)
 class Removal:
-    """The changes when the cases that were added are taken out again.
+    """What changes in a dataset when the cases that were added are taken out again.
 
     Attributes:
-        cases: cases that are removed.
-        labelled: cases that stay, since somebody has labelled them.
-        files: files that are deleted.
-        description: the new content of dataset.json.
+        cases: the cases that are removed.
+        labelled: the cases that stay, because somebody has labelled them since.
+        files: the files that are deleted.
+        description: the new content of ``dataset.json``.
     """
 
     cases: tuple[str, ...]
@@ -137,7 +138,7 @@ def plan_removal(dataset: RawDataset, workers: int) -> Removal:
     """Plan to take out the cases that were added, but not those that somebody has labelled since.
 
     Raises:
-        InputError: if none were added, or an image's original is gone and the dataset has the only copy.
+        InputError: if no case was added, or the original of an image is gone and the dataset holds the only copy.
     """
     account = _read_account(dataset)
     if not account["cases"]:
@@ -166,7 +167,7 @@ def plan_removal(dataset: RawDataset, workers: int) -> Removal:
 
 
 def remove(removal: Removal, dataset: RawDataset) -> None:
-    """Take out the cases that the plan says; interrupted, it goes on where it stopped when it is planned again."""
+    """Take out the planned cases. After an interruption, a new plan goes on where this one stopped."""
     for file in removal.files:
         file.unlink()
     write_json(removal.description, dataset.file)
@@ -199,7 +200,7 @@ def _read_account(dataset: RawDataset) -> dict[str, Any]:
 
 
 def _nothing(reader: BaseReaderWriter, images: Sequence[Path], ignore: int) -> LabelMap:
-    """A label map that is all *ignore*, for images that have been looked at."""
+    """Check the images, and make a label map of the ignore label on their grid."""
     for image in images:
         voxels = read_voxels(image)
         if not np.isfinite(voxels).all():

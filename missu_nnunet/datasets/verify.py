@@ -1,7 +1,7 @@
-"""What nnU-Net's integrity check does not see in a raw dataset and later costs a day.
+"""Finds faults in a raw dataset that nnU-Net's integrity check does not see, and that cost a day later.
 
-nnU-Net takes voxels as they lie in the file: it does not check that images are oriented alike, only warns of labels
-whose headers put them elsewhere, and knows nothing of patients.
+nnU-Net takes voxels in the file's order: it does not check that images are oriented alike, only warns of labels whose
+headers put them elsewhere, and knows nothing of patients.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from missu_nnunet.pictures.orientation import orientation_code
 
 @dataclass(frozen=True)
 class Finding:
-    """Something found.
+    """A finding of one check.
 
     Attributes:
-        level: "error" is wrong for sure, "warning" may be meant, "note" is good to know.
+        level: "error" for what is certainly wrong, "warning" for what may be intended, "note" for information.
         check: name of the check.
-        cases: cases in which it was found.
-        message: description of what was found, and the remedy.
+        cases: the cases concerned.
+        message: what was found, and the remedy.
         visible: whether a picture of the case can show it.
     """
 
@@ -69,9 +69,9 @@ def verify(dataset: RawDataset, patient_pattern: str | None = None, workers: int
 
     Args:
         dataset: the raw dataset to check.
-        patient_pattern: a regular expression whose first group, searched in a case's name, is the patient. Without it,
-            the column "patient" of the dataset's cases.csv tells; without that, every case is a patient.
-        workers: processes.
+        patient_pattern: a regular expression whose first group finds the patient in a case's name, see
+            ``splits.read_patients``.
+        workers: number of processes.
 
     Raises:
         InputError: if the dataset has no cases, or its splits or patients cannot be read.
@@ -107,10 +107,19 @@ def verify(dataset: RawDataset, patient_pattern: str | None = None, workers: int
 
 
 def save_pictures(dataset: RawDataset, findings: Sequence[Finding], folder: Path, limit: int = 5) -> list[Path]:
-    """A picture of each case of the visible findings, ``limit`` of each, above one of a case without findings.
+    """Save a picture of each case with a visible finding, above a case without findings.
 
-    Images are drawn as nnU-Net sees them, which does not turn them, with the marks of their own headers
-    (``missu_nnunet.pictures.dataset_cases.save_dataset_cases``).
+    Images are drawn as nnU-Net sees them, which does not reorient them; the letters at the sides are those of their own
+    headers (``missu_nnunet.pictures.dataset_cases.save_dataset_cases``).
+
+    Args:
+        dataset: the raw dataset.
+        findings: what ``verify`` found.
+        folder: folder for the pictures.
+        limit: number of cases to draw of each finding.
+
+    Returns:
+        The pictures written.
     """
     training, test = training_cases(dataset), test_set(dataset)
     titles: dict[str, list[str]] = {}

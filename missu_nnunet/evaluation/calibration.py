@@ -13,15 +13,15 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit, log_softmax, softmax
 
 BINS = 15
-"""Equal parts of the confidence from 0 to 1, as in Guo et al."""
+"""Number of bins of equal width for the confidence from 0 to 1, as in Guo et al."""
 
 _LOG_TEMPERATURES = (-4.0, 4.0)
-"""Where the temperature is looked for: 0.018 to 55."""
+"""The range of temperatures that is searched: 0.018 to 55."""
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often voxels are right, by how sure the model is of them; bins without a voxel are NaN.
+    """How often the model is right, by how sure it is; bins without a voxel are NaN.
 
     Attributes:
         confidence: mean probability of the predicted class in each bin.
@@ -40,11 +40,11 @@ class Reliability:
 
 
 def negative_log_likelihood(logits: NDArray[np.float32], targets: NDArray[np.integer], temperature: float) -> float:
-    """The mean over voxels, and over regions.
+    """Compute the mean negative log-likelihood over voxels and, where there are some, regions.
 
     Args:
-        logits: ``(N, C)``, of N voxels.
-        targets: ``(N,)``, each voxel's class; or of regions ``(N, C)``, 1 where a voxel belongs to the region.
+        logits: ``(N, C)``, for N voxels.
+        targets: the class of each voxel ``(N,)``; for regions ``(N, C)``, 1 where a voxel belongs to the region.
         temperature: number by which the logits are divided.
     """
     scaled = logits / np.float32(temperature)
@@ -55,7 +55,7 @@ def negative_log_likelihood(logits: NDArray[np.float32], targets: NDArray[np.int
 
 
 def fit_temperature(logits: NDArray[np.float32], targets: NDArray[np.integer]) -> float:
-    """The temperature of the highest likelihood; above 1 where the model is too sure of itself.
+    """Find the temperature with the highest likelihood; it is above 1 where the model is too sure.
 
     Args:
         logits: logits, as for ``negative_log_likelihood``.
@@ -72,7 +72,7 @@ def fit_temperature(logits: NDArray[np.float32], targets: NDArray[np.integer]) -
 
 
 def reliability(logits: NDArray[np.float32], targets: NDArray[np.integer], temperature: float) -> Reliability:
-    """Confidence and accuracy by bins of the confidence; of regions each decides for itself.
+    """Compute confidence and accuracy by bins of the confidence; regions count as decisions of their own.
 
     Args:
         logits: logits, as for ``negative_log_likelihood``.

@@ -1,4 +1,4 @@
-"""Scoring a folder of predicted segmentations against a folder of references."""
+"""Scores a folder of predicted segmentations against a folder of references."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Evaluation:
     """The scores of a folder.
 
     Attributes:
-        protocol: name of the protocol whose conventions were followed.
-        metrics: the metrics' names.
-        tolerance: mm, that of the metric "nsd".
-        classes: the classes or regions scored, with their labels.
-        cases: the scores of each case.
+        protocol: protocol whose conventions were followed.
+        metrics: names of the metrics.
+        tolerance: tolerance of the metric "nsd" in mm.
+        classes: labels of each class or region that was scored.
+        cases: scores of each case.
     """
 
     protocol: Protocol
@@ -42,7 +42,7 @@ class Evaluation:
     cases: dict[str, Scores]
 
     def summary(self) -> dict[str, dict[str, dict[str, float]]]:
-        """class → metric → "mean", "std" (of the population), "median" and "n", of the cases with a value."""
+        """Summarise the cases with a value: class → metric → "mean", "std" (of the population), "median" and "n"."""
         return {
             name: {
                 metric: statistics([scores[name][metric] for scores in self.cases.values()]) for metric in self.metrics
@@ -51,7 +51,7 @@ class Evaluation:
         }
 
     def foreground_mean(self) -> dict[str, float]:
-        """The mean over the classes' means of each metric, of those that have one, as in nnU-Net's summary.json."""
+        """Average each metric over the means of the classes that have one, as nnU-Net's ``summary.json`` does."""
         summary = self.summary()
         return {
             metric: statistics([summary[name][metric]["mean"] for name in self.classes])["mean"]
@@ -59,7 +59,7 @@ class Evaluation:
         }
 
     def content(self) -> dict[str, Any]:
-        """Everything, per case and summarised; undefined values are None."""
+        """Return everything, per case and summarised; undefined values are None."""
         content = {
             "protocol": self.protocol.name,
             "nsd_tolerance_mm": self.tolerance,
@@ -71,7 +71,7 @@ class Evaluation:
         return without_nan(content)
 
     def rows(self) -> list[dict[str, object]]:
-        """The scores as rows, one for each case and class; undefined values are NaN."""
+        """Return the scores as rows, one for each case and class; undefined values are NaN."""
         return [
             {"case": case, "class": name, **values}
             for case, scores in self.cases.items()
@@ -95,12 +95,13 @@ def evaluate_folders(
     Args:
         predictions: folder of the predicted segmentations.
         references: folder of the reference segmentations.
-        protocol: conventions and, without a dataset, classes. The protocol nnunet then takes the labels it finds.
-        dataset: the dataset whose classes, regions and ignore label are used.
-        metrics: names of the metrics to compute; the protocol's own when empty.
+        protocol: protocol whose conventions and, without a dataset, classes are used; nnU-Net's protocol then takes the
+            labels that it finds.
+        dataset: dataset whose classes, regions and ignore label are used.
+        metrics: names of the metrics to compute; where it is empty, those that the protocol reports.
         tolerance: tolerance of the metric "nsd" in mm.
-        chill: score the predictions there are, as nnU-Net's option of this name does, instead of asking for all.
-        workers: processes.
+        chill: whether missing predictions are allowed, as with nnU-Net's option of this name.
+        workers: number of processes.
 
     Raises:
         InputError: if a case is missing, a label is unknown, or prediction and reference lie on different grids.
@@ -155,7 +156,7 @@ def _pair_names(predictions: Path, references: Path, file_ending: str | None, ch
 
 
 def some(names: list[str]) -> str:
-    """The first three names, and how many more there are, for a message of one line."""
+    """Join the first three names, and say how many more there are, for a message of one line."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
@@ -218,7 +219,7 @@ def _check_labels(segmentation: np.ndarray, known: set[int | None], path: Path) 
 
 
 def statistics(values: Iterable[float]) -> dict[str, float]:
-    """ "mean", "std" (of the population), "median" and "n" of the values that are defined."""
+    """Summarise the defined values by "mean", "std" (of the population), "median" and "n"."""
     defined = [value for value in values if not math.isnan(value)]
     if not defined:
         return {"mean": math.nan, "std": math.nan, "median": math.nan, "n": 0}
@@ -231,7 +232,7 @@ def statistics(values: Iterable[float]) -> dict[str, float]:
 
 
 def without_nan(content: Any) -> Any:
-    """Copy dictionaries and lists with None in place of NaN, which JSON does not have."""
+    """Copy dictionaries and lists with None in the place of NaN, which JSON lacks."""
     if isinstance(content, dict):
         return {key: without_nan(value) for key, value in content.items()}
     if isinstance(content, list):
@@ -240,5 +241,5 @@ def without_nan(content: Any) -> Any:
 
 
 def stem(name: str) -> str:
-    """The case of a segmentation's file name."""
+    """Return the name of the case that a segmentation's file name stands for."""
     return next(name.removesuffix(ending) for ending in (*FILE_ENDINGS, Path(name).suffix) if name.endswith(ending))

@@ -1,6 +1,6 @@
-"""The metrics: a record of each, from which options, checks, tables and charts follow.
+"""The metrics: one record each, from which options, checks, tables and charts follow.
 
-A new one is a method of ``missu_nnunet.evaluation.mask_pair.MaskPair`` and a record here.
+A new metric is a method of ``missu_nnunet.evaluation.mask_pair.MaskPair`` and a record here.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ class Metric:
 
     Attributes:
         name: the metric's name on the command line, in tables and in files.
-        value: computes it for a pair of masks; the second argument is the tolerance (mm), which only "nsd" heeds.
-        larger_is_better: otherwise a smaller value is.
+        value: function of a pair of masks and a tolerance (mm), which only "nsd" uses, that computes the metric.
+        larger_is_better: whether larger values are better than smaller ones.
         unit: unit of the values; empty for a share.
-        protocol: the only protocol that knows it; empty where all do.
+        protocol: the only protocol that has the metric; empty where all have it.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Metric:
 
 
 def chaos_score(dice: float, ravd: float, assd: float, mssd: float) -> float:
-    """The CHAOS challenge's score of an organ, 0–100: the mean over its four metrics, each 0 beyond a threshold.
+    """Compute the CHAOS challenge's score of an organ, 0–100: the mean of four metrics, each 0 beyond a threshold.
 
     Args:
         dice: Dice of the organ, 0–1.
@@ -76,5 +76,5 @@ METRICS = {metric.name: metric for metric in _ALL}
 
 
 def offered_metrics(protocol: str = "") -> list[str]:
-    """The names of the metrics that a protocol knows; without one, of those that all know."""
+    """List the names of the metrics that a protocol has; without a protocol, of those that all have."""
     return [metric.name for metric in _ALL if metric.protocol in ("", protocol)]

@@ -1,6 +1,6 @@
-"""What a challenge reports: its metrics, and what a region scores that one of the two lacks.
+"""Protocols: which metrics a challenge reports, and what a class scores that prediction or reference lack.
 
-The definitions of BraTS and CHAOS are the organisers'; see docs/datasets.md for where they are written.
+The definitions of BraTS and CHAOS are the organisers' own; ``docs/datasets.md`` describes them.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from missu_nnunet.evaluation.mask_pair import MaskPair
 from missu_nnunet.evaluation.metrics import METRICS
 
 Classes = Mapping[str, tuple[int, ...]]
-"""A name for each class or region, and the labels that make it up."""
+"""The labels of each class or region, by its name."""
 
 DIAGONAL = 373.13
-"""mm; the diagonal of BraTS's 240×240×155 image of 1 mm: the worst distance it gives."""
+"""The diagonal of BraTS's image of 240×240×155 voxels of 1 mm, in mm: the worst distance that BraTS gives."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,14 @@ class Protocol:
     """How one community scores a class.
 
     Attributes:
-        name: its name on the command line.
-        metrics: metrics that are reported when the user does not choose.
-        classes: the organisers' classes and labels, for data that comes without a dataset.json.
-        both_empty: value of a metric where neither prediction nor reference has the class.
-        one_empty: value of a metric where one of the two has it. Metrics not listed keep their own value, NaN (not
-            scored) where that is undefined.
-        needs_reference: leave a case unscored where the reference lacks the class.
-        outside_is_foreground: how borders are drawn (``MaskPair``).
+        name: name of the protocol on the command line.
+        metrics: names of the metrics that are reported when the user does not choose.
+        classes: the organisers' classes and labels, for data without a ``dataset.json``.
+        both_empty: values of metrics where neither prediction nor reference has the class.
+        one_empty: values of metrics where only one of the two has it. Metrics that are not listed keep their own value,
+            which is NaN (not scored) where it is undefined.
+        needs_reference: whether a class that the reference lacks is left unscored.
+        outside_is_foreground: how borders at the faces of the volume are drawn, see ``MaskPair``.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Protocol:
     outside_is_foreground: bool = False
 
     def score(self, pair: MaskPair, metrics: Sequence[str], tolerance: float) -> dict[str, float]:
-        """The value of each metric for one class of one case; ``tolerance`` (mm) is that of "nsd"."""
+        """Compute each metric for one class of one case; ``tolerance`` is that of "nsd" in mm."""
         if self.needs_reference and not pair.n_reference:
             return dict.fromkeys(metrics, math.nan)
         convention: Mapping[str, float] = {}

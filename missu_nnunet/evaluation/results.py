@@ -1,4 +1,4 @@
-"""The scores of several arms of an experiment, gathered from the folders that nnU-Net writes."""
+"""Gathers the scores of several arms of an experiment from the folders that nnU-Net writes."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Results:
     """The scores of several arms on the same cases.
 
     Attributes:
-        protocol: name of the protocol whose conventions were followed.
-        metrics: the metrics' names.
-        tolerance: mm, that of the metric "nsd".
-        classes: the names of the classes or regions scored.
+        protocol: protocol whose conventions were followed.
+        metrics: names of the metrics.
+        tolerance: tolerance of the metric "nsd" in mm.
+        classes: names of the classes or regions that were scored.
         folders: arm → the folder given for it.
-        arms: arm → its cases' scores; the same cases in all.
-        files: arm → case → its segmentation and the reference.
-        labels: the labels that make up each class or region.
+        arms: arm → scores of its cases, which are the same in all arms.
+        files: arm → case → its segmentation and its reference.
+        labels: labels of each class or region.
         ignore: the ignore label, if there is one.
     """
 
@@ -73,7 +73,7 @@ class Results:
         }
 
     def summary(self) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-        """metric → arm → class, and the mean of several classes → its statistics over the cases."""
+        """Summarise the cases: metric → arm → class (and the mean of several classes) → its statistics."""
         return {
             metric: {
                 arm: {name: statistics(scores[:, column]) for column, name in enumerate(self.classes)}
@@ -85,7 +85,7 @@ class Results:
 
 
 def case_means(scores: FloatArray) -> FloatArray:
-    """Each case's mean over the classes with a value, (cases,); NaN where there is none."""
+    """Average each case over its classes with a value: ``(cases, classes)`` → ``(cases,)``, NaN where there is none."""
     defined = ~np.isnan(scores)
     counts = defined.sum(axis=1)
     return np.where(counts, np.where(defined, scores, 0).sum(axis=1) / np.maximum(counts, 1), np.nan)
@@ -104,16 +104,16 @@ def gather_results(
     """Score every arm's segmentations.
 
     Args:
-        folders: one for each arm: a trained model's folder (``Trainer__Plans__configuration``: the validation cases of
-            its folds 0, 1, …), one fold's folder, or any folder of segmentations.
-        protocol: conventions and, without a dataset, classes.
-        references: folder of reference segmentations; by default the one that the summary.json beside an arm's
+        folders: the folder of each arm: a trained model's (``Trainer__Plans__configuration``), which stands for the
+            validation cases of its folds 0, 1, …; a fold's; or any folder of segmentations.
+        protocol: protocol whose conventions and, without a dataset, classes are used.
+        references: folder of reference segmentations; by default the one that the ``summary.json`` beside an arm's
             segmentations names.
-        dataset: dataset whose classes, regions and ignore label are used; by default the dataset.json that nnU-Net puts
-            into the folders of models and of predictions.
-        metrics: names of the metrics to compute; the protocol's own when empty.
+        dataset: dataset whose classes, regions and ignore label are used; by default that of the ``dataset.json`` which
+            nnU-Net puts into the folders of models and of predictions.
+        metrics: names of the metrics to compute; where it is empty, those that the protocol reports.
         tolerance: tolerance of the metric "nsd" in mm.
-        workers: processes.
+        workers: number of processes.
 
     Raises:
         InputError: if a folder holds no segmentations, its references or classes are unknown, or arms' cases differ.
@@ -172,7 +172,10 @@ def gather_results(
 
 
 def arm_names(folders: Sequence[Path]) -> list[str]:
-    """Short names that tell the folders apart: trainers, models (``Trainer__Plans__configuration``), last parts, paths.
+    """Choose short names that tell the folders apart.
+
+    These are the names of the trainers; where they do not differ, those of the models
+    (``Trainer__Plans__configuration``); then those of the folders; and in the end the folders' paths.
 
     Raises:
         InputError: if a folder is given twice.
@@ -191,7 +194,7 @@ def arm_names(folders: Sequence[Path]) -> list[str]:
 
 
 def comparison_content(results: Results, comparisons: Comparisons) -> dict[str, Any]:
-    """Everything: settings, comparisons with their sentences, rankings, and each case's scores; undefined is None."""
+    """Return everything: settings, comparisons with sentences, rankings, and each case's scores; undefined is None."""
     content = {
         "protocol": results.protocol.name,
         "nsd_tolerance_mm": results.tolerance,
@@ -243,7 +246,7 @@ def _check_cases(names_of: dict[Path, set[str]]) -> None:
 
 
 def _common_dataset(folders: Sequence[Path]) -> RawDataset | None:
-    """The dataset of the dataset.json that nnU-Net keeps beside models and predictions, if there is one."""
+    """The dataset that the ``dataset.json`` of models and predictions describes, if there is one."""
     found = {
         folder: read_dataset(file.parent) for folder in folders if (file := find_description(DATASET_FILE, folder))
     }

@@ -1,4 +1,4 @@
-"""Predicting cases one after the other: segmentations, and beside them volumes, uncertainty maps and pictures."""
+"""Predicts cases one after the other: segmentations and, beside them, volumes, uncertainty maps and pictures."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ Given = TypeVar("Given")
 Found = TypeVar("Found")
 
 Preprocessed = tuple[torch.Tensor, dict[str, Any]]
-"""An image as one model sees it, and nnU-Net's properties of it."""
+"""The preprocessed image of one model, and nnU-Net's properties of it."""
 
 
 @dataclass(frozen=True)
 class ClassVolume:
-    """How much of a class was predicted; `ml` is None for 2D images."""
+    """The predicted volume of a class, in voxels and millilitres; ``ml`` is None for 2D images."""
 
     voxels: int
     ml: float | None
@@ -49,7 +49,7 @@ class ClassVolume:
 
 @dataclass(frozen=True)
 class PredictedCase:
-    """A case that is written: its volumes by class or region, and how long it took."""
+    """A case that has been written: its volumes by class or region, and the seconds that it took."""
 
     name: str
     volumes: dict[str, ClassVolume]
@@ -58,12 +58,13 @@ class PredictedCase:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to write beside the segmentations, and what to make of them.
+    """What a prediction writes beside the segmentations.
 
     Attributes:
-        overlays: pictures.
-        probabilities: as ``nnUNetv2_predict --save_probabilities`` writes them, before any post-processing.
-        postprocessing: what stays of the segmentations, if not all.
+        overlays: whether pictures are written.
+        probabilities: whether probabilities are written, as ``nnUNetv2_predict --save_probabilities`` does; they are
+            those before any post-processing.
+        postprocessing: the post-processing of the segmentations, if there is one.
     """
 
     overlays: bool = False
@@ -79,22 +80,22 @@ def predict_cases(
     wanted: Wanted,
     finished: Collection[str] = (),
 ) -> Iterator[PredictedCase]:
-    """Predict and write every case; each is yielded when its files are in place.
+    """Predict and write every case, and yield each when its files are in place.
 
-    Into `output` go the segmentations, as nnU-Net writes them, dataset.json and plans.json; uncertainty maps into
-    ``uncertainty/``, pictures into ``overlays/``, and ``volumes.csv`` at the end. Several models are an ensemble, as
-    that of ``nnUNetv2_ensemble``: the mean of their probabilities decides.
+    The output folder gets the segmentations, ``dataset.json`` and ``plans.json`` as nnU-Net writes them, uncertainty
+    maps in ``uncertainty/``, pictures in ``overlays/`` and, at the end, ``volumes.csv``. Several models form an
+    ensemble like that of ``nnUNetv2_ensemble``: the mean of their probabilities decides.
 
     Args:
-        predictors: a loaded one for each model.
-        cases: what to predict.
-        dataset: the first model's.
-        output: folder.
-        wanted: what else to write.
-        finished: cases whose segmentation is there already; they are not predicted again.
+        predictors: the loaded predictor of each model.
+        cases: the cases to predict.
+        dataset: dataset of the first model.
+        output: folder for all that is written.
+        wanted: what is written beside the segmentations.
+        finished: cases that are segmented already and are not predicted again.
 
     Raises:
-        InputError: an image cannot be read or preprocessed, or the folder cannot be written.
+        InputError: if an image cannot be read or preprocessed, or the folder cannot be written.
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -117,7 +118,7 @@ def predict_cases(
 
 
 def _one_ahead(pool: Executor, function: Callable[[Given], Found], values: Iterable[Given]) -> Iterator[Found]:
-    """`function` of each value, computed while the one before is in use."""
+    """Yield ``function`` of each value, computed while the result before is in use."""
     waiting: Future[Found] | None = None
     for value in values:
         submitted = pool.submit(function, value)
@@ -129,7 +130,7 @@ def _one_ahead(pool: Executor, function: Callable[[Given], Found], values: Itera
 
 
 def _preprocess(predictors: Sequence[ObservedPredictor], files: list[Path]) -> list[Preprocessed]:
-    """The image as each model sees it."""
+    """Preprocess a case for each model."""
     for file in files:
         check_whole(file)
     found = []
@@ -158,7 +159,7 @@ def _predict_case(
     output: Path,
     wanted: Wanted,
 ) -> dict[str, ClassVolume]:
-    """Write the case's files: all of them into a folder beside, then each to its place, the segmentation last."""
+    """Write the case's files into a folder beside, then move each to its place, the segmentation last."""
     first = predictors[0]
     # As arrays: nnU-Net's resampling rounds tensors differently, and its command gives it an array.
     logits = [

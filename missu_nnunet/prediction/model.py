@@ -1,4 +1,4 @@
-"""A trained model, loaded for prediction."""
+"""Loads trained models for prediction."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ def load_model(
     uncertainty: bool,
     on_window: Callable[[float], None],
 ) -> ObservedPredictor:
-    """A predictor with the settings of ``nnUNetv2_predict``.
+    """Load a trained model with the settings of ``nnUNetv2_predict``.
 
     Args:
-        folder: the trained model's (``Trainer__Plans__configuration``).
-        folds: their numbers, or "all"; every fold with a checkpoint when empty.
-        checkpoint: the file's name.
+        folder: the model's folder, ``Trainer__Plans__configuration``.
+        folds: numbers of the folds, or "all"; where it is empty, every fold with a checkpoint is used.
+        checkpoint: name of the checkpoints' files.
         device: "cuda", "cpu" or "mps".
         engine: engine that runs the network, see ``missu_nnunet.prediction.engines.choice.choose_engine``.
-        tta: mirror, as the training allows.
+        tta: whether to mirror at test time, along the axes that the training allows.
         step: step of the sliding window, as a share of the patch.
-        uncertainty: whether to keep the posterior, see ``ObservedPredictor``; calibrated where the model is.
+        uncertainty: whether to keep the posterior, which is calibrated where the model is.
         on_window: function that is called after each window, see ``ObservedPredictor``.
 
     Raises:
-        InputError: if the folder is not a model's, a fold or checkpoint is missing, broken or would run code, the model
-            is the second stage of a cascade, the device is not there, or the engine cannot run the network.
+        InputError: if the folder is not a model's; if a fold or checkpoint is missing, broken or would run code; if the
+            model is the second stage of a cascade; if the device is not there; or if the engine cannot run the network.
     """
     read_model(folder)  # refuses what nnU-Net would run
     _check_device(device)
@@ -110,7 +110,7 @@ def check_ensemble(predictors: Sequence[ObservedPredictor], models: Sequence[Pat
 
     Args:
         predictors: the loaded models.
-        models: names of the models in messages.
+        models: folders of the models, for messages.
 
     Raises:
         InputError: if they do not.
@@ -131,14 +131,14 @@ def check_ensemble(predictors: Sequence[ObservedPredictor], models: Sequence[Pat
 
 
 def default_device() -> str:
-    """The fastest there is."""
+    """Return the fastest device of this machine: "cuda", "mps" or "cpu"."""
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _fold(text: str) -> str:
-    """The fold as nnU-Net names its folder: what is looked at must be what it loads."""
+    """Return the fold as nnU-Net names its folder: what is checked must be what nnU-Net loads."""
     if text != "all" and not re.fullmatch("[0-9]{1,3}", text):
         raise InputError(f"fold {text}: expected a number such as 0, or all; give those to use with --folds")
     return text if text == "all" else str(int(text))

@@ -1,4 +1,4 @@
-"""nnU-Net's predictor, which also says how sure it is and how far it has come."""
+"""nnU-Net's predictor, extended by the uncertainty and the progress of a prediction."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from missu_nnunet.prediction.segmentation import resample
 
 
 class ObservedPredictor(nnUNetPredictor):
-    """Predicts what nnU-Net predicts, bit for bit, and reports each window.
+    """A predictor that predicts what nnU-Net's does, bit for bit, and reports each window.
 
-    With ``uncertainty`` it also keeps the mean posterior of all the ensemble's members: every fold and every mirroring.
-    nnU-Net itself averages logits, which cannot tell members that disagree from members that are unsure.
+    With ``uncertainty`` it also keeps the mean posterior over all members of the ensemble, which are every fold and
+    every mirroring. nnU-Net averages logits, which does not tell members that disagree from members that are unsure.
 
     Attributes:
-        temperature: number by which the members' logits are divided for that posterior; segmentations ignore it.
-        on_window: called with the share of the case that is done, 0 to 1.
+        uncertainty: whether the mean posterior is kept.
+        temperature: number by which the logits are divided for the posterior; segmentations do not depend on it.
+        on_window: function that is called with the finished share of the case, 0 to 1.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class ObservedPredictor(nnUNetPredictor):
         self._posterior_of_folds = torch.empty(0)
 
     def predict_logits_from_preprocessed_data(self, data: Tensor) -> Tensor:
-        """Predict a case's logits as nnU-Net does; the case's mean posterior is then that of ``posterior``."""
+        """Predict a case's logits as nnU-Net does; ``posterior`` then gives the case's mean posterior."""
         self._windows_done = 0
         self._posterior_of_folds = torch.zeros(())
         return super().predict_logits_from_preprocessed_data(data)
@@ -129,9 +130,10 @@ class ObservedPredictor(nnUNetPredictor):
         return list(chain.from_iterable(combinations(shifted, count) for count in range(len(shifted) + 1)))
 
     def posterior(self, properties: dict[str, Any]) -> Iterator[NDArray[np.float32]]:
-        """The last case's mean posterior, class by class, each in the image's shape; what is cropped is background.
+        """Yield the last case's mean posterior, one class after the other, in the shape of the image.
 
-        Of the classes one at a time is resampled: all of them need many times the memory.
+        What nnU-Net cropped is background. The classes are resampled one at a time; all at once they would need many
+        times the memory.
 
         Args:
             properties: properties of this case from nnU-Net's preprocessing.
@@ -149,14 +151,14 @@ class ObservedPredictor(nnUNetPredictor):
 
 
 def entropy(posterior: Iterable[NDArray[np.float32]], regions: bool) -> NDArray[np.float32]:
-    """How undecided a posterior is, from 0, where all members are sure, to 1.
+    """Compute how undecided a posterior is, from 0 where all members are sure to 1.
 
-    Of labels it is the entropy of the distribution over the classes, divided by the logarithm of their number, so that
-    1 is an even distribution; of regions the mean of the regions' own entropies, in bits.
+    For labels this is the entropy of the distribution over the classes, divided by the logarithm of their number, so
+    that an even distribution has 1; for regions it is the mean of the regions' own entropies in bits.
 
     Args:
-        posterior: the probability of each class or region.
-        regions: whether they are regions.
+        posterior: the probabilities of each class or region.
+        regions: whether classes are overlapping regions.
     """
     total, found, count = np.zeros(()), np.zeros(()), 0
     for values in posterior:

@@ -1,4 +1,4 @@
-"""Going on with a prediction that was interrupted."""
+"""Lets an interrupted prediction go on where it stopped."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from missu_nnunet.errors import InputError
 from missu_nnunet.files import make_folder, read_json, write_json
 
 FILE = "missu_predict.json"
-"""What a folder of predictions says of the settings that they were made with."""
+"""The file in a folder of predictions that holds the settings they were made with."""
 
 
 def begin(output: Path, settings: dict[str, Any]) -> None:
-    """Write down the settings, before the first case.
+    """Record the settings before the first case.
 
     Raises:
         InputError: if the folder cannot be written.
@@ -24,10 +24,16 @@ def begin(output: Path, settings: dict[str, Any]) -> None:
 
 
 def finished_cases(output: Path, settings: dict[str, Any], cases: Iterable[str], file_ending: str) -> set[str]:
-    """The cases that an earlier run predicted with the same settings; the segmentation is the last file it writes.
+    """Find the cases that an earlier run has finished; a case's segmentation is the last file that is written.
+
+    Args:
+        output: folder of the predictions.
+        settings: the settings of this run.
+        cases: names of the cases to predict.
+        file_ending: file ending of the segmentations.
 
     Raises:
-        InputError: if it had other settings, or the predictions there say nothing of theirs.
+        InputError: if the earlier run had other settings, or did not record them.
     """
     found = {case for case in cases if (output / f"{case}{file_ending}").is_file()}
     if not found:

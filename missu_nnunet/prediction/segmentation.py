@@ -1,8 +1,8 @@
-"""From logits to the segmentation that is written: nnU-Net's, voxel for voxel, in a fraction of its memory.
+"""Makes segmentations of logits: nnU-Net's, voxel for voxel, in a fraction of its memory.
 
-nnU-Net resamples the logits of all classes to the image's grid, in float64 on the way, and takes the most likely class
-then. Classes do not meet before that, so here each is resampled by itself and only the best so far is kept. Plans that
-resample with torch, whose last bits depend on how many classes there are, are resampled as nnU-Net does it.
+nnU-Net resamples the logits of all classes to the image's grid, in float64 on the way, and then takes the most likely
+class. Classes are independent until then, so here each is resampled by itself, and only the best so far is kept. Plans
+that resample with torch, whose last bits depend on the number of classes, are resampled as nnU-Net does it.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ def segment(
     configuration: ConfigurationManager,
     labels: LabelManager,
 ) -> NDArray[np.unsignedinteger[Any]]:
-    """The segmentation of a case on the grid of its image, axes as nnU-Net's writers take them.
+    """Segment a case on the grid of its image, with the axes as nnU-Net's writers take them.
 
     Args:
         logits: ``(classes, D, H, W)`` or ``(regions, D, H, W)`` at the plan's spacing.
-        properties: properties of this case from nnU-Net's preprocessing.
+        properties: the case's properties from nnU-Net's preprocessing.
         plans: plans of the model.
         configuration: configuration of the model.
         labels: label manager of the model.
@@ -66,11 +66,11 @@ def _resampled_classes(
 def resample(
     values: NDArray[Any], properties: dict[str, Any], plans: PlansManager, configuration: ConfigurationManager
 ) -> NDArray[Any]:
-    """Values at the plan's spacing ``(C, D, H, W)``, on the grid of the image that nnU-Net has cropped.
+    """Resample values from the plan's spacing to the grid of the image as nnU-Net has cropped it.
 
     Args:
-        values: logits or probabilities.
-        properties: properties of this case from nnU-Net's preprocessing.
+        values: logits or probabilities ``(C, D, H, W)``.
+        properties: the case's properties from nnU-Net's preprocessing.
         plans: plans of the model.
         configuration: configuration of the model.
     """

@@ -9,11 +9,11 @@ from missu_nnunet.errors import InputError
 from missu_nnunet.files import read_json
 
 FILE = "calibration.json"
-"""What ``missu weights calibrate`` writes into a trained model's folder."""
+"""The file that ``missu weights calibrate`` writes into a trained model's folder."""
 
 
 def read_temperature(model: Path) -> float | None:
-    """The temperature of a calibrated model, or None.
+    """Read the temperature of a model; None where the model is not calibrated.
 
     Raises:
         InputError: if the file holds no temperature.

@@ -80,4 +80,4 @@ def test_which_folds(model: Path, tmp_path: Path) -> None:
     assert [run.fold for run in read_training(model / "fold_1" / "validation")] == ["1"]
     assert read_training(tmp_path) == []
     (model / "fold_2").mkdir()
-    assert read_training(model)[2].notes == ["fold_2 has neither checkpoint nor training log."]
+    assert read_training(model)[2].notes == ["fold 2 has neither checkpoint nor training log."]

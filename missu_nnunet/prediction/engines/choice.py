@@ -1,4 +1,4 @@
-"""Which engine a prediction runs on."""
+"""Chooses the engine that a prediction runs on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ ENGINES = ("pytorch", "openvino", "openvino-bf16")
 
 
 def choose_engine(name: str, device: str) -> str:
-    """Choose one of ``ENGINES``: the one named, or for ``auto`` OpenVINO on a CPU where it is installed, else PyTorch.
+    """Choose one of ``ENGINES``.
+
+    ``auto`` stands for OpenVINO on a CPU where it is installed, and for PyTorch elsewhere.
 
     Args:
         name: the engine that the user asks for.
@@ -35,11 +37,11 @@ def choose_engine(name: str, device: str) -> str:
 
 
 def network_on(engine: str, network: nn.Module, input_shape: Sequence[int], threads: int) -> nn.Module:
-    """The network as the engine runs it: takes the same weights and windows, and gives the same logits.
+    """Return the network as the engine runs it: it takes the same weights and windows, and gives the same logits.
 
     Args:
         engine: one of ``ENGINES``.
-        network: any that nnU-Net predicts with.
+        network: the network that nnU-Net would predict with.
         input_shape: shape of a window, ``(B, C, D, H, W)`` or ``(B, C, H, W)``.
         threads: number of CPU threads, for engines that have threads of their own.
 

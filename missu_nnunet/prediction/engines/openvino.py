@@ -1,4 +1,4 @@
-"""OpenVINO: a network's forward pass on CPUs, faster than PyTorch's."""
+"""OpenVINO: runs a network's forward pass on CPUs, faster than PyTorch does."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ import openvino  # noqa: E402
 
 
 class OpenVINONetwork(nn.Module):
-    """A network that OpenVINO computes, in the place where nnU-Net's predictor has its own.
+    """A network that OpenVINO computes, to put in the place of the network of nnU-Net's predictor.
 
-    Weights are compiled when they are loaded for the first time, and kept: an ensemble compiles each of its folds once
-    and not for every case.
+    Weights are compiled when they are loaded for the first time, and kept, so that an ensemble compiles each of its
+    folds once and not for every case.
 
     Args:
-        network: any whose output is one tensor.
-        input_shape: the only shape that it will be given, ``(B, C, D, H, W)`` or ``(B, C, H, W)``.
+        network: a network whose output is one tensor.
+        input_shape: the only shape of its input, ``(B, C, D, H, W)`` or ``(B, C, H, W)``.
         threads: number of CPU threads.
         bfloat16: compute in bfloat16 instead of float32.
 
@@ -54,7 +54,7 @@ class OpenVINONetwork(nn.Module):
         self._current: openvino.CompiledModel | None = None
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """The network's own, and then OpenVINO's compilation of it."""
+        """Load weights into the network, and compile it with them."""
         keys = self.network.load_state_dict(state_dict, strict, assign)
         # The weights are kept beside, so that no others can come to have their identity.
         if id(state_dict) not in self._compiled:
@@ -63,7 +63,7 @@ class OpenVINONetwork(nn.Module):
         return keys
 
     def forward(self, x: Tensor) -> Tensor:
-        """``x`` of ``input_shape`` → the network's output."""
+        """Image of ``input_shape`` → the network's output."""
         assert self._current is not None, "weights must be loaded first"
         return torch.from_numpy(self._current(x.numpy())[0])
 
