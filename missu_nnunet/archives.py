@@ -1,4 +1,4 @@
-"""Archives from outside, zip and tar: refused where they would write elsewhere, or unpack to far more than they are."""
+"""Opens zips and tars from outside, and refuses those that would write elsewhere or unpack to far more."""
 
 import os
 import re
@@ -15,11 +15,11 @@ from missu_nnunet.files import check_is_file
 from missu_nnunet.text import printable
 
 MAX_COMPRESSION = 100
-"""An archive may unpack to so many times its size."""
+"""How many times its size an archive may unpack to."""
 
 
 class ZipReader:
-    """The members of a zip, all of which have been found to stay inside it; they are read in memory.
+    """A zip whose members have been checked to stay inside it; they are read in memory.
 
     Attributes:
         name: name of the zip in messages.
@@ -41,19 +41,19 @@ class ZipReader:
             raise InputError(f"{name}: refused, because it holds several files of one name; do not use it")
 
     def check_size(self, max_compression: int = MAX_COMPRESSION) -> None:
-        """Refuse a zip that unpacks to far more than its size: compressed beyond measure, or of overlapping members.
+        """Refuse a zip that unpacks to far more than its size, by extreme compression or overlapping members.
 
         Args:
-            max_compression: how many times its size it may unpack to.
+            max_compression: how many times its size the zip may unpack to.
 
         Raises:
-            InputError: if it would be more.
+            InputError: if it unpacks to more.
         """
         unpacked = sum(member.file_size for member in self.members.values())
         _check_size(unpacked, self._size, max_compression, self.name)
 
     def read(self, member: str) -> bytes:
-        """The content of a member.
+        """Read a member.
 
         Raises:
             InputError: if it is damaged or encrypted.
@@ -64,7 +64,7 @@ class ZipReader:
 
 @contextmanager
 def open_zip(file: IO[bytes], name: str, kind: str = "zip") -> Iterator[ZipReader]:
-    """Open a zip and look at the names of its members.
+    """Open a zip, and check the names of its members.
 
     Args:
         file: the opened file.

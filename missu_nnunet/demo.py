@@ -49,20 +49,25 @@ class _State(Structure):
 
 @dataclass(frozen=True)
 class Step:
-    """A step of the demo: one nnU-Net command."""
+    """A step of the demo: one of nnU-Net's commands.
+
+    Attributes:
+        name: name of the step.
+        command: command line of the step.
+        output: what an interrupted run may leave incomplete; None where the command itself continues.
+    """
 
     name: str
     command: tuple[str, ...]
     output: Path | None
-    """What an interrupted run of the step may have left half-written; None where the command itself resumes."""
 
 
 class Demo:
     """A demo in its folder.
 
     Args:
-        folder: The folder; made if it does not exist.
-        seed: Seed of the phantoms.
+        folder: folder of the demo, which is made if it does not exist.
+        seed: seed of the phantoms and of the training.
 
     Raises:
         InputError: if ``folder`` holds something else, or a demo of another seed or version.
@@ -100,17 +105,17 @@ class Demo:
 
     @property
     def overlays(self) -> Path:
-        """Draw a picture of every held-out case."""
+        """The folder of the pictures of the held-out cases."""
         return self.folder / "overlays"
 
     @property
     def report(self) -> Path:
-        """The page of the trained model."""
+        """The report of the trained model."""
         return self.folder / "report.html"
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that keep nnU-Net inside the folder and within a small machine."""
+        """The environment variables that keep nnU-Net inside the folder and within a small machine's means."""
         folders: dict[str, str] = {name: str((self.folder / name).resolve()) for name in VARIABLES}
         processes = {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1", "nnUNet_npp": "1", "nnUNet_nps": "1"}
         # OpenMP threads that wait busily slow a training several times when something else runs on the machine.
@@ -118,11 +123,11 @@ class Demo:
         return folders | processes | seed | {"OMP_WAIT_POLICY": "PASSIVE", "nnUNet_wandb_enabled": "0"}
 
     def log(self, step: Step) -> Path:
-        """The file that holds all that a step's command printed, in this run and earlier ones."""
+        """Return the log of a step, which holds the output of all its runs."""
         return self.folder / "logs" / f"{step.name}.log"
 
     def write_phantoms(self) -> None:
-        """Write the dataset, unless that is done."""
+        """Write the dataset, unless it is there already."""
         from missu_nnunet.datasets.phantom import write_phantom_dataset
 
         if self.is_finished("phantoms"):
@@ -133,7 +138,7 @@ class Demo:
         self._finish("phantoms")
 
     def steps(self) -> list[Step]:
-        """nnU-Net's commands in their order.
+        """List nnU-Net's commands in their order.
 
         Raises:
             InputError: if nnU-Net's commands are not beside the Python that runs this.
@@ -159,11 +164,11 @@ class Demo:
         ]
 
     def is_finished(self, name: str) -> bool:
-        """Whether the step of this name is done, and what it made has not been removed since."""
+        """Whether the step of this name is finished, and its files are still there."""
         return name in (self._finished or ()) and all(path.exists() for path in self._made(name))
 
     def _made(self, name: str) -> list[Path]:
-        """Files that a step leaves behind."""
+        """List the files that a finished step leaves."""
         preprocessed = self.folder / "nnUNet_preprocessed" / _DATASET
         references = self.phantoms / "labelsTs"
         return {
@@ -179,7 +184,7 @@ class Demo:
         """Run a step and yield the lines that its command prints, as they come.
 
         Raises:
-            InputError: The command fails.
+            InputError: if the command fails.
         """
         self._begin(step.name)
         if step.output is not None:
@@ -217,7 +222,7 @@ class Demo:
             )
 
     def write_report(self) -> None:
-        """Write the page of the trained model: its curves, and its validation cases in pictures and scores."""
+        """Write the report of the trained model: its curves, and the pictures and scores of its validation cases."""
         from missu_nnunet.evaluation.protocols import NNUNET
         from missu_nnunet.evaluation.results import gather_results
         from missu_nnunet.report.page import write_report
@@ -234,11 +239,11 @@ class Demo:
         )
 
     def dice(self) -> dict[str, dict[str, float]]:
-        """Dice of each structure in each held-out case, from nnU-Net's evaluation: case → structure → Dice."""
+        """Read the Dice of each structure in each held-out case from nnU-Net's evaluation: case → structure → Dice."""
         return dice_of_cases(self.predictions / SUMMARY_FILE, _STRUCTURES)
 
     def _read_marker(self) -> list[str] | None:
-        """The finished steps; None where the folder is new or empty."""
+        """Read the finished steps; None where the folder is new or empty."""
         marker = self.folder / _MARKER
         if not marker.is_file():
             if self.folder.exists() and not (self.folder.is_dir() and not any(self.folder.iterdir())):
@@ -262,7 +267,7 @@ class Demo:
         return {"seed": self.seed, "version": __version__}
 
     def _begin(self, name: str) -> None:
-        """Have done again what follows the step, too, if it was finished once."""
+        """Mark the step, and all that follow it, as not finished."""
         assert self._finished is not None
         if name in self._finished:
             self._finished = self._finished[: self._finished.index(name)]

@@ -1,4 +1,4 @@
-"""Whether this machine and environment can train MISSU with nnU-Net, and what to do where they cannot."""
+"""Finds out whether MISSU can be trained with nnU-Net here, and what to do where it cannot."""
 
 import contextlib
 import importlib.metadata
@@ -29,7 +29,7 @@ _PATIENCE = 120
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. A ``fault`` keeps a training from starting, a ``warning`` does not."""
+    """The result of one check. A ``fault`` keeps a training from starting, a ``warning`` does not."""
 
     name: str
     status: Literal["ok", "warning", "fault"]
@@ -38,7 +38,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at versions, discovery, folders and hardware, and try what otherwise breaks late. Prints nothing."""
+    """Check versions, discovery, folders and hardware, and try what would otherwise break late; print nothing."""
     findings = [
         Finding("Python", "ok", platform.python_version()),
         Finding("missu-nnunet", "ok", __version__),
@@ -87,7 +87,7 @@ def _nnunet_version() -> Finding:
 
 
 def _allowed(distribution: str) -> SpecifierSet:
-    """The versions of a distribution that missu-nnunet requires, as its setup.cfg says."""
+    """The versions of a distribution that missu-nnunet allows, as its ``setup.cfg`` says."""
     requirements = map(Requirement, importlib.metadata.requires("missu-nnunet") or [])
     return next(found.specifier for found in requirements if found.name == distribution)
 

@@ -1,4 +1,4 @@
-"""The error that a user can act on."""
+"""The error that a user can act on, and how a process ends with it."""
 
 import errno
 import os
@@ -27,7 +27,7 @@ _REMEDIES = {
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used.
+    """An error in what the user gave.
 
     The message is one line that names the file or argument, what was found, what was expected and the remedy. The
     ``missu`` command prints it without a traceback and exits with code 2.
@@ -35,14 +35,15 @@ class InputError(ValueError):
 
 
 def is_about_a_path(error: OSError) -> bool:
-    """Whether the system refused something about a file or folder, which the user can act on."""
+    """Whether the error concerns a file or folder, so that the user can act on it."""
     return isinstance(error.filename, str | bytes | os.PathLike) or error.errno in DISK_FULL
 
 
 def end_with(error: InputError | OSError) -> NoReturn:
-    """End this process with the error's line on standard error and exit code 2.
+    """End this process with one line on standard error and exit code 2.
 
-    An OSError is one about a path, see ``is_about_a_path``.
+    Args:
+        error: an ``InputError``, or an ``OSError`` that ``is_about_a_path``.
     """
     text = _of_system(error) if isinstance(error, OSError) else str(error)
     words = (_shortened(word) for word in re.split("[\n ]", text))  # a library's reason may have several lines
@@ -62,10 +63,10 @@ def _shortened(word: str) -> str:
 
 
 def end_on_input_error() -> None:
-    """Make an ``InputError`` that nobody catches end this process as it ends ``missu``: one line, exit code 2.
+    """Let an ``InputError`` that nobody catches end this process as it ends ``missu``: one line, exit code 2.
 
-    For nnU-Net's commands, whose code is not ours. It stays an ordinary exception until then; all others, and all in
-    an interactive session, are reported as before.
+    This is for nnU-Net's commands, whose code is not ours. Other exceptions, and those in an interactive session, are
+    reported as before.
     """
     if getattr(sys.excepthook, "func", None) is not _report:
         sys.excepthook = partial(_report, sys.excepthook)

@@ -1,4 +1,4 @@
-"""The extras of this distribution: libraries that only some commands need, such as ``missu-nnunet[datasets]``."""
+"""The extras of this distribution, such as ``missu-nnunet[datasets]``: libraries that only some commands need."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _FOR_DEVELOPERS = ("test", "docs", "all")
 
 @contextmanager
 def require_extra(extra: str) -> Iterator[None]:
-    """Import an extra's libraries in this block, which names the extra where one of them is missing.
+    """Name the extra to install where an import in this block finds a library missing.
 
     Raises:
-        InputError: a library is not installed.
+        InputError: if a library is not installed.
     """
     try:
         yield
@@ -28,7 +28,7 @@ def require_extra(extra: str) -> Iterator[None]:
 
 
 def missing_libraries() -> dict[str, list[str]]:
-    """Each extra for users with those of its libraries that are not installed; empty without installed metadata."""
+    """List the libraries of each extra that are not installed; empty where this package itself is not installed."""
     missing: dict[str, list[str]] = {}
     try:
         requirements = importlib.metadata.requires("missu-nnunet") or []

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, and read only where they are files."""
+"""Writes files atomically, and reads only what is a regular file."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from typing import Any
 from missu_nnunet.errors import DISK_FULL, InputError
 
 PARTIAL = ".partial-"
-"""What the name of a file being written starts with."""
+"""The start of the name of a file that is being written."""
 
 MAX_TEXT_BYTES = 2**28
-"""The largest text that is read: a log or a table has far less, and all of it is held in memory."""
+"""The largest text that is read, in bytes: it is held in memory, and logs and tables are far smaller."""
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, unless they are there.
+    """Make a folder and its parents, unless they exist.
 
     Raises:
         InputError: if it cannot be made.
@@ -37,12 +37,12 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` to write to, which takes its name when the block ends well and vanishes otherwise.
+    """Give a path beside ``path`` to write to, which gets its name when the block succeeds and is removed otherwise.
 
-    The file is readable to whom the user's umask allows, whatever the library that writes it thinks.
+    The file has the permissions that the user's umask asks for, whatever library writes it.
 
     Raises:
-        InputError: if ``path`` cannot be written. An OSError of the block about something else remains what it is.
+        InputError: if ``path`` cannot be written. Other errors of the block are passed on as they are.
     """
     partial = path.with_name(PARTIAL + path.name)
     make_folder(path.parent)
@@ -72,7 +72,7 @@ def _usual_mode(path: Path) -> int:
 
 
 def write_bytes(content: bytes | memoryview, path: Path) -> None:
-    """Write ``content``, whole or not at all, even if the machine loses power.
+    """Write bytes atomically, even if the machine loses power.
 
     Raises:
         InputError: see ``whole_file``.
@@ -84,7 +84,7 @@ def write_bytes(content: bytes | memoryview, path: Path) -> None:
 
 
 def write_json(content: Any, path: Path) -> None:
-    """Write ``content`` as JSON, whole or not at all; NaN is not JSON and must have become None before.
+    """Write JSON atomically. NaN is not JSON, and must have been replaced by None.
 
     Raises:
         InputError: see ``whole_file``.
@@ -96,7 +96,7 @@ def write_json(content: Any, path: Path) -> None:
 
 
 def csv_text(rows: Sequence[Mapping[str, object]]) -> str:
-    """Rows with the same keys as CSV below a heading; what is None or NaN is empty."""
+    """Format rows with the same keys as CSV below a heading; None and NaN become empty cells."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]) if rows else [])
     writer.writeheader()
@@ -108,7 +108,7 @@ def csv_text(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def write_csv(rows: Sequence[Mapping[str, object]], path: Path) -> None:
-    """Write rows as ``csv_text`` shapes them, whole or not at all.
+    """Write rows atomically, as ``csv_text`` formats them.
 
     Raises:
         InputError: see ``whole_file``.
@@ -118,14 +118,14 @@ def write_csv(rows: Sequence[Mapping[str, object]], path: Path) -> None:
 
 
 def check_is_file(path: Path, remedy: str) -> None:
-    """Refuse what is no file: reading a pipe or a device may never end.
+    """Refuse what is not a regular file: reading a pipe or a device might never end.
 
     Args:
         path: the file to read.
         remedy: advice of the message.
 
     Raises:
-        InputError: if it is missing, cannot be looked at, or is not a regular file.
+        InputError: if it is missing, inaccessible or not a regular file.
     """
     try:
         mode = path.stat().st_mode
@@ -167,7 +167,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
         remedy: advice of the message where the file cannot be read.
 
     Raises:
-        InputError: if it is missing, cannot be read, is not JSON, or holds something else than an object.
+        InputError: if it is missing, cannot be read, is not JSON, or holds something other than an object.
     """
     return parse_json(read_text(path, remedy), str(path), remedy)
 
@@ -200,7 +200,7 @@ def parse_json(text: str | bytes, name: str, remedy: str) -> dict[str, Any]:
         remedy: advice of the message where it cannot be read.
 
     Raises:
-        InputError: if it is not JSON, or holds something else than an object.
+        InputError: if it is not JSON, or holds something other than an object.
     """
     content = load_json(text, name, remedy)
     if not isinstance(content, dict):
@@ -216,7 +216,7 @@ def read_table(path: Path, remedy: str) -> list[dict[str, str]]:
         remedy: advice of the message where the file cannot be read.
 
     Raises:
-        InputError: if it is missing, cannot be read, or a line has other columns than the first.
+        InputError: if it is missing, cannot be read, or has a line with other columns than the first.
     """
     reader = csv.DictReader(io.StringIO(read_text(path, remedy), newline=""))
     try:

@@ -1,4 +1,4 @@
-"""Every knob of a MISSU training, in one place."""
+"""All hyper-parameters of a MISSU training."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,10 +6,10 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """The hyper-parameters of a trainer variant; variants differ by these alone.
+    """The hyper-parameters of a trainer; variants of ``MISSUTrainer`` differ by these alone.
 
-    They are stored in the checkpoint and printed in the log. The paper fixes none of the weights: unless marked
-    otherwise the defaults are design choices.
+    They are stored in the checkpoint and printed in the log. The paper does not give the weights; the defaults are
+    design choices unless the release is named.
 
     Attributes:
         transformer: whether a Transformer stands at the bottleneck; False leaves the bottleneck as the encoder made it.

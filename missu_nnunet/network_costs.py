@@ -1,7 +1,7 @@
-"""What networks cost: time and memory of a forward pass and of a training step, measured side by side.
+"""Measures what networks cost: time and memory of a forward pass and of a training step, side by side.
 
-Every round measures every network once, in turn, so that whatever else the machine does meets all of them; what is
-compared are the ratios within a round.
+Every round measures every network once, in turn, so that other work on the machine slows all of them alike. What counts
+are the ratios within a round.
 """
 
 import time
@@ -44,13 +44,13 @@ class Cost:
     """The cost of one network.
 
     Attributes:
-        name: the network's.
+        name: name of the network.
         parameters: number of parameters at inference.
         macs: multiply-accumulate operations of a forward pass of one patch.
-        forward: seconds of a forward pass of one patch without gradients, one per round.
-        step: seconds of a training step, one per round; empty if none was asked for.
-        training_bytes: memory of training; on CUDA the peak of a training step, elsewhere what autograd keeps for the
-            backward pass.
+        forward: seconds of a forward pass of one patch without gradients, for each round.
+        step: seconds of a training step, for each round; empty where none was measured.
+        training_bytes: memory of training in bytes: on CUDA the peak of a training step, elsewhere what autograd keeps
+            for the backward pass.
     """
 
     name: str
@@ -71,17 +71,17 @@ def measure(
     rounds: int,
     training: bool = True,
 ) -> list[Cost]:
-    """Measure networks in turn; on CUDA under autocast, as nnU-Net runs them. The first round is not counted.
+    """Measure networks in turn, on CUDA under autocast, as nnU-Net runs them; the first round does not count.
 
     Args:
-        networks: name → what builds the network; the logits of the finest level come first.
+        networks: name → function that builds the network, whose finest logits come first.
         input_channels: image channels.
         num_classes: channels of the logits.
         patch_size: patch size in voxels.
-        batch_size: patches of a training step; the forward pass is that of one.
+        batch_size: patches of a training step; the forward pass takes a single one.
         device: the device to run on.
         rounds: measurements of each network.
-        training: also measure training steps: forward, nnU-Net's loss, backward, AdamW.
+        training: whether to measure training steps as well: forward, nnU-Net's loss, backward, AdamW.
     """
     runs = {
         name: _Run(build, input_channels, num_classes, patch_size, batch_size, device, taught=name == TAUGHT)
@@ -177,10 +177,10 @@ class _Run:
 
 
 def inference_size(build: Callable[[], nn.Module], input_channels: int, patch_size: Sequence[int]) -> tuple[int, int]:
-    """Parameters of a network at inference, and multiply-accumulate operations of a forward pass of one patch.
+    """Count a network's parameters at inference, and the multiply-accumulate operations for one patch.
 
     Args:
-        build: builds the network.
+        build: function that builds the network.
         input_channels: image channels.
         patch_size: patch size in voxels.
     """
@@ -236,11 +236,11 @@ class Ratio:
 
 
 def ratio(times: Sequence[float], reference: Sequence[float]) -> Ratio:
-    """Ratio of two networks' times, round by round.
+    """Compare two networks' times, round by round.
 
     Args:
-        times: seconds, one per round.
-        reference: the same of the network to compare with.
+        times: seconds of each round.
+        reference: seconds of each round for the network to compare with.
     """
     ratios = np.array(times) / np.array(reference)
     if len(ratios) < 2:
@@ -250,10 +250,10 @@ def ratio(times: Sequence[float], reference: Sequence[float]) -> Ratio:
 
 
 def measure_plan(plans_file: Path, configuration: str, device: torch.device, rounds: int) -> list[Cost]:
-    """Cost of a plan's U-Net, as nnU-Net builds it, and of MISSU without and with self-distillation.
+    """Measure a plan's U-Net, as nnU-Net builds it, and MISSU without and with self-distillation.
 
-    Of a plan written for MISSU, whose deepest stages have given way to the Transformer, the U-Net is that of the
-    stages left.
+    For a plan that was written for MISSU, in which the Transformer has replaced the deepest stages, the U-Net has the
+    remaining stages.
 
     Args:
         plans_file: a plans file of nnU-Net; the dataset's ``dataset.json`` lies beside it, as nnU-Net puts it.
@@ -285,7 +285,7 @@ def plan_networks(
     input_channels: int,
     num_classes: int,
 ) -> dict[str, Callable[[], nn.Module]]:
-    """Functions that build the networks of ``measure_plan``, by name.
+    """Return functions that build the networks of ``measure_plan``, by name.
 
     Args:
         arch_kwargs: ``plan["architecture"]["arch_kwargs"]``.

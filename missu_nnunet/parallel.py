@@ -1,4 +1,4 @@
-"""One function over many cases, on several processes, with a progress bar."""
+"""Applies a function to many cases, on several processes, with a progress bar."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 
 def default_workers() -> int:
-    """Processes to use when the user names none: as many as nnU-Net takes, but no more than there are cores.
+    """Return the number of processes to use by default: as many as nnU-Net takes, but no more than there are cores.
 
     Raises:
         InputError: if nnU-Net's variable ``nnUNet_def_n_proc`` is not a number of processes.
@@ -35,16 +35,19 @@ def default_workers() -> int:
 def map_cases(
     function: Callable[[Case], Result], cases: Sequence[Case], workers: int, description: str
 ) -> list[Result | InputError]:
-    """``function`` of every case, in the order of ``cases``; a case whose input is bad yields its error instead.
+    """Apply a function to every case, and return the results in the order of the cases.
 
     Args:
-        function: picklable (a module's function, or a partial of one), unless ``workers`` is 1.
-        cases: picklable arguments.
-        workers: processes; 1 runs in this process.
-        description: stands left of the progress bar (on standard error, where it is a terminal).
+        function: the function; unless ``workers`` is 1 it must be picklable, such as a partial of a module's function.
+        cases: arguments of the function, which must then be picklable, too.
+        workers: number of processes; 1 runs in this process.
+        description: text beside the progress bar.
+
+    Returns:
+        For each case the function's result, or the ``InputError`` that it raised.
 
     Raises:
-        InputError: if a process was killed, which is mostly for want of memory.
+        InputError: if a process was killed, most likely because memory ran out.
     """
     results: dict[int, Result | InputError] = {}
     with progress_bar(

@@ -1,6 +1,6 @@
-"""Files that hold a structure, read through a typed schema: one that is not as it should be ends in one line.
+"""Reads JSON files through typed schemas, so that a fault in a file becomes one line that names it.
 
-A schema is strict about what is used of a file, and lenient about whatever else the file holds.
+A schema is strict about the part of a file that is used, and lenient about the rest.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ _EXPECTED = (
     | dict.fromkeys(("list_type", "tuple_type"), "expected a list")
     | {"string_type": "expected text", "int_type": "expected a whole number"}
 )
-"""What messages say of the commonest faults, in JSON's words instead of Python's."""
+"""The expectations in messages about the commonest faults, in JSON's words instead of Python's."""
 
 Name = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=250, pattern=r"^[^/\x00]+$")]
-"""What can be the name of a file or folder, and leads nowhere else; "." and ".." are refused where paths are made."""
+"""A name of a file or folder that leads nowhere else; "." and ".." are refused where paths are made."""
 
 FilePath = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
-"""What can be a path."""
+"""A text that can be a path."""
 
 
 class Structure(BaseModel):
-    """The part of an object in a file that is used; the schemas of files derive from it."""
+    """The part of a JSON object that is used; the schemas of files derive from this class."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 def read_structure(path: Path, schema: type[Schema], remedy: str) -> Schema:
-    """Read a JSON file that holds a structure.
+    """Read a JSON file through a schema.
 
     Args:
         path: the file.
@@ -45,22 +45,22 @@ def read_structure(path: Path, schema: type[Schema], remedy: str) -> Schema:
         remedy: advice of the message where the file cannot be read.
 
     Raises:
-        InputError: if it is missing, cannot be read, is not JSON, or holds something else.
+        InputError: if it is missing, cannot be read, is not JSON, or does not fit the schema.
     """
     return as_structure(load_json(read_text(path, remedy), str(path), remedy), schema, str(path), remedy)
 
 
 def as_structure(content: object, schema: type[Schema], name: str, remedy: str) -> Schema:
-    """Bring what has been read into the schema's form.
+    """Bring content that has been read into the form of a schema.
 
     Args:
         content: content of the file.
-        schema: expected form, as for ``read_structure``.
+        schema: the schema, as for ``read_structure``.
         name: name of the file in the message.
         remedy: advice of the message.
 
     Raises:
-        InputError: if the content has another form.
+        InputError: if the content does not fit the schema.
     """
     try:
         return TypeAdapter(schema).validate_python(content)

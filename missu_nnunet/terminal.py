@@ -1,8 +1,7 @@
-"""The one printer for the terminal: it shows text as it stands, whoever wrote it.
+"""Prints to the terminal, and shows untrusted text literally.
 
-A label, a case or a file may be called ``[/b]`` or ``[link=…]``, or hold escape characters. Nothing printed here is
-read as markup, and nothing reaches the terminal that it would obey. Where the output is no terminal but a pipe or a
-file, no line is cut or folded.
+A label, a case or a file may be called ``[/b]`` or ``[link=…]``, or hold escape characters. No text printed here is
+read as markup, or reaches the terminal as a control sequence. Where the output is a pipe or a file, no line is folded.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from rich.text import Text
 from missu_nnunet.text import printable
 
 _NARROWEST_TEXT = 12
-"""Characters that a column of text keeps in a narrow terminal, where it is folded; numbers are never folded."""
+"""The least width in characters of a column of text, which a narrow terminal folds; numbers are never folded."""
 
 _UNLIMITED = 100_000
 
 
 def literal(value: object, style: str = "") -> Text:
-    """Any value as plain text: neither markup nor a word to the terminal."""
+    """Turn any value into plain text, without markup and control characters."""
     return value if isinstance(value, Text) else Text(printable(str(value)), style)
 
 
@@ -52,7 +51,7 @@ class LiteralTable(Table):
 
 
 def table(text_columns: Sequence[str], number_columns: Sequence[str] = (), *, header: bool = True) -> LiteralTable:
-    """An empty table, for ``show``.
+    """Make an empty table, to be filled and printed with ``show``.
 
     Args:
         text_columns: headings of the columns at the left, which a narrow terminal folds.
@@ -68,7 +67,7 @@ def table(text_columns: Sequence[str], number_columns: Sequence[str] = (), *, he
 
 
 def show(table: LiteralTable, title: str = "") -> None:
-    """Print a table below its title; wider than the terminal rather than with a number cut."""
+    """Print a table below its title. It may be wider than the terminal: no number is cut."""
     if title:
         say(title, style="bold")
     width = _console().width if _console().is_terminal else _UNLIMITED
@@ -86,25 +85,25 @@ def _least_width(table: Table) -> int:
 
 
 def progress_bar(*columns: ProgressColumn) -> Progress:
-    """A progress bar, seen where there is a terminal only; ``Words`` are its columns of text."""
+    """Make a progress bar, which only a terminal shows; ``Words`` are its columns of text."""
     console = _live_console()
     return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
 class Words(ProgressColumn):
-    """A column of a progress bar that shows a format of its ``task`` as plain text."""
+    """A column of a progress bar that shows plain text, formatted from its ``task``."""
 
     def __init__(self, text_format: str) -> None:
         super().__init__()
         self._format = text_format
 
     def render(self, task: Task) -> Text:
-        """The text of now."""
+        """Return the current text."""
         return literal(self._format.format(task=task))
 
 
 def waiting(text: str) -> Status:
-    """A line that moves while something runs, seen where there is a terminal only; update it with ``literal``."""
+    """Make a line with a spinner, which only a terminal shows; update it with ``literal``."""
     return _live_console().status(literal(text))
 
 

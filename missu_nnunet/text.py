@@ -1,24 +1,24 @@
-"""Words for people: numbers in words, and text from outside that is safe to show."""
+"""Text for people: numbers in words, and untrusted text made safe to show."""
 
 from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    """Untrusted text as one line that a terminal shows and does not obey.
+    """Make one line without control characters from untrusted text.
 
-    Control characters, line breaks, and the invisible characters that turn the direction of writing become their
-    escapes, such as ``\\x1b``. Two names that differ in them alone stay different.
+    Control characters, line breaks and the invisible characters that change the direction of writing become escapes,
+    such as ``\\x1b``, so that names which differ in them alone stay different.
     """
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def counted(number: int, noun: str) -> str:
-    """A number of things: ``1 case``, ``2 cases``."""
+    """Format a number of things: ``1 case``, ``2 cases``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def duration(seconds: float) -> str:
-    """A time in two units at most: ``0.4 s``, ``45 s``, ``12 min``, ``3 h 20 min``, ``2 d 4 h``."""
+    """Format a time in at most two units: ``0.4 s``, ``45 s``, ``12 min``, ``3 h 20 min``, ``2 d 4 h``."""
     if seconds < 60:
         return f"{seconds:.1f} s" if 0 < seconds < 9.95 else f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -32,5 +32,5 @@ def duration(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """A number of bytes: ``12 MB``, ``3.4 GB``."""
+    """Format a number of bytes: ``12 MB``, ``3.4 GB``."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

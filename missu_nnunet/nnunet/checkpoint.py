@@ -1,4 +1,4 @@
-"""Checkpoints of nnU-Net and MISSU: read without running anything that they hold, and written whole or not at all."""
+"""Reads checkpoints of nnU-Net and MISSU without running anything that they hold, and writes them atomically."""
 
 import io
 import re
@@ -22,16 +22,16 @@ from missu_nnunet.text import printable
 CHECKPOINT_MEMBER = re.compile(
     r"[^/]+/(data\.pkl|data/\d+|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id)"
 )
-"""The names of a checkpoint's members, which is a zip."""
+"""The names of the members of a checkpoint, which is a zip."""
 
 NUMBERS = re.compile(r"numpy\.dtype|numpy\.(_core|core)\.multiarray\.scalar|_codecs\.encode")
-"""What NumPy's numbers import, in a pickle."""
+"""The names that NumPy's numbers import in a pickle."""
 
 _ALLOWED = re.compile(
     r"collections\.OrderedDict|torch\.device|torch\._utils\._rebuild_(tensor_v2|parameter)|"
     r"torch\.(Float|Double|Half|BFloat16|Long|Int|Short|Char|Byte|Bool)Storage|" + NUMBERS.pattern
 )
-"""What a checkpoint imports: plain tensors are made of these."""
+"""The names that a checkpoint may import: plain tensors are made of these."""
 
 
 class _NumberType:
@@ -60,10 +60,10 @@ _NUMPY: list[Any] = [
 
 
 def read_checkpoint(file: Path | IO[bytes], name: str) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU; whatever would run code is refused before it runs.
+    """Read a checkpoint onto the CPU; a checkpoint that would run code is refused before it does.
 
-    What comes back is made of plain dictionaries, lists, tuples, numbers, texts and tensors that lie in memory, none
-    of which contains itself.
+    The result consists of plain dictionaries, lists, tuples, numbers, texts and tensors in memory, none of which
+    contains itself.
 
     Args:
         file: path or opened file.
@@ -173,17 +173,17 @@ def _is_checkpoint(checkpoint: Any) -> bool:
 
 
 def check_is_new(path: Path) -> None:
-    """Refuse an output that exists: nothing is ever replaced.
+    """Refuse an output that exists already: no output is ever replaced.
 
     Raises:
-        InputError: if it does.
+        InputError: if it exists.
     """
     if path.exists():
         raise InputError(f"{path}: exists already; choose another name for the output, or remove it first")
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint, whole or not at all.
+    """Write a checkpoint atomically: it is there in full or not at all.
 
     Raises:
         InputError: if ``path`` cannot be written.

@@ -1,6 +1,6 @@
-"""nnU-Net's commands, run from here: output goes to a log, one command at a time for each log.
+"""Runs nnU-Net's commands: their output goes to a log, and each log has one command at a time.
 
-A command dies with the process that started it.
+A command ends with the process that started it, however that process ends.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import IO
 from missu_nnunet.errors import InputError
 
 _PATIENCE = 15.0
-"""Seconds to wait for a command whose starter was killed a moment ago, and which is being killed."""
+"""Seconds to wait for a command that is being killed because the process that started it was."""
 
 
 def nnunet_command(name: str) -> str:
-    """The path of a command, such as ``nnUNetv2_train``, beside this Python, not whichever is first on the PATH.
+    """Find a command such as ``nnUNetv2_train`` beside this Python: the first on the PATH may be another environment's.
 
     Raises:
         InputError: if it is not there.
@@ -54,12 +54,16 @@ class BusyError(RuntimeError):
 
 
 class LoggedCommand:
-    """A command on its way; its lock on the log lasts as long as any process of it.
+    """A running command, which holds the lock on its log until its last process has ended.
 
     Args:
-        command: the name of one of nnU-Net's commands, or the path of another, and its arguments.
+        command: name of one of nnU-Net's commands, or path of another, and its arguments.
         log: the open log, from ``locked_log``.
-        variables: environment variables, in addition to this process's.
+        variables: environment variables in addition to those of this process.
+
+    Attributes:
+        line: the command line with the variables, as a shell takes it.
+        started: time of the start, as ``time.monotonic`` gives it.
     """
 
     def __init__(self, command: Sequence[str], log: IO[str], variables: Mapping[str, str]) -> None:
@@ -81,22 +85,22 @@ class LoggedCommand:
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
+        """Seconds since the start."""
         return time.monotonic() - self.started
 
     def poll(self) -> int | None:
-        """The exit code, or None while it runs."""
+        """Return the exit code, or None while the command runs."""
         return self._process.poll()
 
     def wait(self) -> int:
-        """Wait for the end and return the exit code; an exception on the way, Ctrl-C too, kills the command."""
+        """Wait for the end and return the exit code; an exception meanwhile, such as Ctrl-C, kills the command."""
         try:
             return self._process.wait()
         finally:
             self.stop()
 
     def lines(self) -> Generator[str, None, None]:
-        """Yield each line that the command prints; closing the generator before its end kills the command."""
+        """Yield each line that the command prints; closing the generator early kills the command."""
         try:
             with self._log.open(encoding="utf-8", errors="replace") as log:
                 log.seek(self._start)
@@ -114,7 +118,7 @@ class LoggedCommand:
             self.stop()
 
     def stop(self) -> None:
-        """Kill the command, if it runs, and wait until it is gone."""
+        """Kill the command if it runs, and wait until it has ended."""
         assert self._process.stdin is not None  # it is a pipe
         self._process.stdin.close()
         self._process.wait()
@@ -122,12 +126,12 @@ class LoggedCommand:
 
 @contextmanager
 def locked_log(path: Path) -> Iterator[IO[str]]:
-    """The log, opened to append, with a lock that what is started with it as output inherits.
+    """Open a log to append to it, with a lock that commands inherit which are started with it as their output.
 
-    On file systems without locks there is none.
+    File systems without locks do without.
 
     Raises:
-        BusyError: another process has the lock and keeps it.
+        BusyError: if another process holds the lock and keeps it.
         InputError: if this is neither Linux nor macOS.
     """
     require_posix()
@@ -142,7 +146,7 @@ def locked_log(path: Path) -> Iterator[IO[str]]:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a command writes to the log now, here or, where the file system has locks, on another machine."""
+    """Whether a command writes to the log now, on this machine or, where the file system has locks, on another."""
     import fcntl  # which Windows lacks
 
     try:

@@ -1,4 +1,4 @@
-"""nnU-Net's raw datasets: where they are, and what their dataset.json says."""
+"""nnU-Net's raw datasets: where they lie, and what their ``dataset.json`` says."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ DATASET_FILE = "dataset.json"
 
 
 def find_dataset(dataset: str) -> Path:
-    """The folder of a dataset, given as a folder, a dataset.json, or a name or an ID in nnUNet_raw ("43").
+    """Find the folder of a dataset.
+
+    Args:
+        dataset: a folder, a ``dataset.json``, or a name or an ID ("43") in nnUNet_raw.
 
     Raises:
         InputError: if there is no such dataset, or several have the ID.
@@ -108,17 +111,18 @@ class DatasetJson(Structure):
 
 @dataclass(frozen=True)
 class RawDataset:
-    """A dataset.json, as far as it is needed here.
+    """A raw dataset, as its ``dataset.json`` describes it.
 
     Attributes:
-        folder: the dataset's folder.
-        channels: the names of the channels, in order.
-        regions: the labels of every class or region but the background, by name.
-        labels: every label that a segmentation may hold: the background, the classes' and the ignore label.
+        folder: folder of the dataset.
+        channels: names of the channels, in order.
+        regions: labels of each class or region but the background, by its name.
+        labels: all labels that a segmentation may hold, those of the background and the ignore label included.
         ignore: the ignore label, if the dataset has one.
-        file_ending: ending of images and segmentations, with the dot.
-        listed: the key "dataset", by which a dataset.json may list its files instead of having imagesTr and labelsTr.
-        reader: the name of the reader that dataset.json asks nnU-Net for; without it, the files decide.
+        file_ending: file ending of images and segmentations, with the dot.
+        listed: files of each training case, where ``dataset.json`` lists them under "dataset" instead of having them in
+            the folders ``imagesTr`` and ``labelsTr``.
+        reader: name of the reader that ``dataset.json`` asks for; without one, nnU-Net chooses by the files.
     """
 
     folder: Path
@@ -132,17 +136,17 @@ class RawDataset:
 
     @property
     def name(self) -> str:
-        """Name of the dataset's folder, "Dataset043_BraTS2019"."""
+        """Name of the dataset's folder, such as "Dataset043_BraTS2019"."""
         return self.folder.resolve().name
 
     @property
     def file(self) -> Path:
-        """The dataset.json."""
+        """The ``dataset.json``."""
         return self.folder / DATASET_FILE
 
 
 def read_dataset(folder: Path) -> RawDataset:
-    """Read the dataset.json of a dataset's folder.
+    """Read the ``dataset.json`` in a dataset's folder.
 
     Raises:
         InputError: if it is not JSON, or lacks what nnU-Net needs.
@@ -162,10 +166,10 @@ def read_dataset(folder: Path) -> RawDataset:
 
 
 def read_description(dataset: RawDataset) -> dict[str, Any]:
-    """Read all that a dataset.json says, to write it again with changes.
+    """Read the whole content of a dataset's ``dataset.json``, to write it again with changes.
 
     Raises:
-        InputError: if it has gone, or is not JSON any more.
+        InputError: if it cannot be read any more.
     """
     return read_json(dataset.file, _REMEDY)
 
@@ -184,7 +188,7 @@ def check_dataset_json(content: object, name: str) -> None:
 
 
 def training_cases(dataset: RawDataset) -> dict[str, tuple[list[Path], Path]]:
-    """The images, by channel, and the segmentation of every training case; whether these exist is not looked at."""
+    """List the images, by channel, and the segmentation of every training case; the files need not exist."""
     ending, folder = dataset.file_ending, dataset.folder
     if dataset.listed is not None:
         # Paths are relative to the folder, or absolute, and may name environment variables, as in nnU-Net.
@@ -207,7 +211,7 @@ def training_cases(dataset: RawDataset) -> dict[str, tuple[list[Path], Path]]:
 
 
 def test_set(dataset: RawDataset) -> dict[str, list[Path]]:
-    """The images in imagesTs, by case."""
+    """List the images in ``imagesTs``, by case."""
     return _by_case(dataset.folder / "imagesTs", dataset.file_ending)
 
 

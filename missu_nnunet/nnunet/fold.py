@@ -31,12 +31,12 @@ class _Debug(Structure):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training came.
+    """How far a training has come.
 
     Attributes:
-        done: epochs done.
-        epochs: epochs in all; None if nnU-Net has not said.
-        epoch_seconds: how long the latest epoch took; None before its end.
+        done: number of finished epochs.
+        epochs: number of epochs in all; None where nnU-Net has not written it down yet.
+        epoch_seconds: duration of the latest epoch in seconds; None before the end of the first.
     """
 
     done: int
@@ -80,7 +80,7 @@ class Fold:
         return self.is_trained() and self.validation_dice() is not None
 
     def is_trained(self) -> bool:
-        """Whether the training is finished, whatever became of the validation."""
+        """Whether the training is finished, with or without its validation."""
         return _is_whole(self.final_checkpoint)
 
     def can_continue(self) -> bool:
@@ -88,42 +88,42 @@ class Fold:
         return any(_is_whole(self.folder / name) for name in CHECKPOINTS)
 
     def checkpoints(self) -> list[Path]:
-        """The checkpoints that are there, whole or not, in the order of ``CHECKPOINTS``."""
+        """List the checkpoints that exist, complete or not, in the order of ``CHECKPOINTS``."""
         return [file for name in CHECKPOINTS if (file := self.folder / name).is_file()]
 
     def set_broken_checkpoints_aside(self) -> list[Path]:
-        """Rename the checkpoints that nnU-Net was killed in writing, which it would fail to continue from."""
+        """Rename incomplete checkpoints, which nnU-Net was killed in writing and could not continue from."""
         broken = [file for file in self.checkpoints() if not _is_whole(file)]
         for file in broken:
             file.replace(file.with_name(file.name + ".broken"))
         return broken
 
     def delete_checkpoints(self) -> None:
-        """Make sure that the fold's next training begins anew."""
+        """Delete all checkpoints, so that the fold's next training begins anew."""
         for name in CHECKPOINTS:
             (self.folder / name).unlink(missing_ok=True)
 
     def delete_scores(self) -> None:
-        """Make sure that the scores of an earlier training do not make the next one look finished."""
+        """Delete the scores, so that those of an earlier training do not make the next one look finished."""
         self.summary.unlink(missing_ok=True)
 
     def validation_dice(self) -> float | None:
-        """Mean foreground Dice of the validation; None while there is none. NaN if nothing could be scored."""
+        """Return the validation's mean foreground Dice; None before the validation, NaN where nothing was scored."""
         return mean_dice(self.summary)
 
     def debug(self) -> dict[str, Any]:
-        """What nnU-Net wrote down of the training's set-up, such as the device; empty where it cannot be read."""
+        """Return what nnU-Net recorded of the training's set-up, such as the device; empty where it cannot be read."""
         try:
             return read_json(self.folder / _DEBUG_FILE, "")
         except InputError:
             return {}
 
     def logs(self) -> list[Path]:
-        """The text logs of the fold's trainings, oldest first; their names hold the time of their start."""
+        """List the text logs of the fold's trainings, oldest first, by the time in their names."""
         return sorted(self.folder.glob("training_log*.txt"), key=lambda file: _numbers_in(file.name))
 
     def progress(self) -> Progress | None:
-        """How far the latest training of the fold came; None if there was none."""
+        """Say how far the latest training of the fold has come; None where there was none."""
         for lines in self._latest_logs():  # the latest one may not have reached its first epoch yet
             epochs = read_epochs(lines)
             if epochs:
@@ -137,7 +137,7 @@ class Fold:
         return None
 
     def early_end(self) -> str | None:
-        """Why the latest training ended before its last epoch, as ``log.early_end`` says it; None if it did not."""
+        """Say why the latest training ended before its last epoch, as ``log.early_end`` does; None where it did not."""
         for lines in self._latest_logs():
             if (found := early_end(lines)) or read_epochs(lines):
                 return found

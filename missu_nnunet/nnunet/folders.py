@@ -20,13 +20,13 @@ CROSSVAL_RESULTS = "crossval_results_folds_"
 
 
 def folder_if_set(variable: Variable) -> Path | None:
-    """The folder that an environment variable names; None where it is not set. Whether it exists is not looked at."""
+    """Return the folder that an environment variable names, which need not exist; None where it is not set."""
     value = os.environ.get(variable)
     return Path(value) if value else None
 
 
 def nnunet_folder(variable: Variable) -> Path:
-    """The folder that an environment variable names; whether it exists is not looked at.
+    """Return the folder that an environment variable names, which need not exist.
 
     Raises:
         InputError: if the variable is not set.
@@ -38,12 +38,12 @@ def nnunet_folder(variable: Variable) -> Path:
 
 
 def is_dataset_name(text: str) -> bool:
-    """Whether this can be a dataset's ID ("4") or full name ("Dataset004_Hippocampus") in nnU-Net's folders."""
+    """Whether a text can be a dataset's ID ("4") or full name ("Dataset004_Hippocampus")."""
     return re.fullmatch(r"[0-9]{1,3}|Dataset[0-9]{3}_[^/\0]{1,240}", text) is not None
 
 
 def dataset_folders(parent: Path, dataset: str) -> list[Path]:
-    """The folders of a dataset in one of nnU-Net's folders; an ID may have several, and what is no name has none.
+    """Find the folders of a dataset in one of nnU-Net's folders: several may share an ID, and other texts have none.
 
     Args:
         parent: one of nnU-Net's three folders.
@@ -69,12 +69,12 @@ class Model:
 
     @classmethod
     def of(cls, folder: Path) -> Model | None:
-        """The model whose folder has this name; None where the name is not one of a model's."""
+        """Return the model whose folder has this name; None where the name is not a model's."""
         parts = folder.name.split("__")
         return cls(*parts) if len(parts) == 3 else None
 
     def folder(self, dataset: str) -> Path:
-        """Where nnU-Net keeps this model of a dataset.
+        """Return the folder in which nnU-Net keeps this model of a dataset.
 
         Args:
             dataset: the dataset's full name, such as ``Dataset004_Hippocampus``.
@@ -86,5 +86,5 @@ class Model:
 
 
 def model_folder(folder: Path) -> Path:
-    """The trained model's folder that ``folder`` is or lies in, or ``folder`` itself where there is none."""
+    """Return the trained model's folder that ``folder`` is or lies in, or else ``folder`` itself."""
     return next((path for path in (folder, *folder.parents) if Model.of(path)), folder)

@@ -1,4 +1,4 @@
-"""nnU-Net's training log, as text: what its lines say of the epochs."""
+"""Reads the values of the epochs out of nnU-Net's training log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PSEUDO_DICE = "mean_fg_dice"
 """The key of the mean over the structures of the validation patches' Dice, as in nnU-Net's own logger."""
 
 ENDED_EARLY = "Training ended early, after"
-"""How MISSU's trainer says so in the log; epochs and the reason follow."""
+"""The words in the log of MISSU's trainer that the number of epochs and the reason of an early end follow."""
 
 _NUMBER = r"(-?[\d.]+(?:e-?\d+)?|nan)"
 
@@ -35,7 +35,7 @@ _PSEUDO_DICE_VALUE = re.compile(r"(?<!\w)(?:nan|\d[\d.e-]*)(?=[],)])")
 
 
 def values_of_line(line: str) -> dict[str, float]:
-    """The values in a line of the log, by the keys of nnU-Net's logger, ``EPOCH`` and ``EPOCH_SECONDS``."""
+    """Read the values in a line of the log, by the keys of nnU-Net's logger, ``EPOCH`` and ``EPOCH_SECONDS``."""
     found = {key: match[1] for key, pattern in _PATTERNS.items() if (match := pattern.search(line))}
     values = {key: value for key, text in found.items() if (value := _number(text)) is not None}
     if "Pseudo dice" in line:
@@ -46,15 +46,15 @@ def values_of_line(line: str) -> dict[str, float]:
 
 
 def early_end(lines: Iterable[str]) -> str | None:
-    """The log's account of an early end, such as ``12 of 1000 epochs: the file stop was there``; None if nothing."""
+    """Read what the log says of an early end, such as ``12 of 1000 epochs: the file stop was there``, or else None."""
     found = [line.partition(ENDED_EARLY)[2].strip() for line in lines if ENDED_EARLY in line]
     return found[-1] if found else None
 
 
 def read_epochs(lines: Iterable[str]) -> dict[int, dict[str, float]]:
-    """The values of each epoch in a log, by the epoch's number, in the order of their (latest) starts.
+    """Read the values of each epoch in a log, by the epoch's number, in the order of their latest starts.
 
-    What a continued training repeats counts as it was in the end.
+    Where a continued training repeats an epoch, the last repetition counts.
     """
     epochs: dict[int, dict[str, float]] = {}
     number = None

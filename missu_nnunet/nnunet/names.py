@@ -1,8 +1,8 @@
-"""The names in plans that nnU-Net imports, or looks up in its own folders, and calls.
+"""Checks the names in plans that nnU-Net imports, or looks up in its own folders, and calls.
 
-``pydoc.locate``, which nnU-Net resolves them with, imports any module and walks through the attributes of what it
-finds; and its search for a class takes whatever a module of the folder has by that name. Here a name must lead to
-what belongs in its place, and to a package that networks are made of, before nnU-Net sees it.
+nnU-Net resolves names with ``pydoc.locate``, which imports any module and walks through its attributes; and its search
+for a class takes whatever a module in the folder has by that name. Here a name must lead to what belongs in its place,
+and to a package that networks are made of, before nnU-Net sees it.
 """
 
 import contextlib
@@ -56,7 +56,7 @@ _trusted: list[str] = []
 
 
 def trust(packages: Iterable[str]) -> None:
-    """Let plans name networks of these packages too, for the rest of this process, by the user's word."""
+    """Let plans name networks of these packages as well, for the rest of this process, as the user has asked."""
     _trusted.extend(packages)
 
 

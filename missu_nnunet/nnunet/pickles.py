@@ -1,7 +1,7 @@
-"""What a pickle would do, found out without unpickling it.
+"""Finds out what a pickle would do, without unpickling it.
 
-Unpickling runs whatever the file names. Here its opcodes are followed on a stack of stand-ins, with the standard
-library's own description of them: which names it would import, and how its containers lie in each other.
+Unpickling runs whatever the file names. Here its opcodes are followed on a stack of stand-ins, as the standard library
+describes them. This shows which names the pickle would import, and how its containers are nested.
 """
 
 import pickletools
@@ -12,13 +12,13 @@ from missu_nnunet.errors import InputError
 from missu_nnunet.text import printable
 
 MAX_BYTES = 64 * 2**20
-"""The largest pickle that is looked at; that of a checkpoint, which has its tensors elsewhere, is far smaller."""
+"""The largest pickle that is accepted; that of a checkpoint, whose tensors lie elsewhere, is far smaller."""
 
 MAX_DEPTH = 100
-"""How deep containers may lie in each other."""
+"""How deep containers may be nested."""
 
 MAX_UNFOLDING = 100
-"""How many times the pickle's size its objects may grow to where they are walked, shared ones each time."""
+"""How many times the pickle's size its objects may unfold to, where shared objects count each time."""
 
 _CHANGES = ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD")
 _IMPORTS = ("GLOBAL", "INST", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4", "PERSID")
@@ -42,7 +42,7 @@ class _Name(str):
 
 
 def check_pickle(content: bytes, name: str, is_allowed: Callable[[str], object]) -> None:
-    """Refuse a pickle that imports other names than those allowed, or whose objects cannot be walked in a short time.
+    """Refuse a pickle that imports names which are not allowed, or whose objects would take very long to walk through.
 
     Args:
         content: the pickle.
@@ -71,7 +71,7 @@ def check_pickle(content: bytes, name: str, is_allowed: Callable[[str], object])
 
 
 def refusal(name: str, found: str) -> str:
-    """The message about a file that names something to import or call."""
+    """Return the message about a file that names something to import or call."""
     return (
         f"{name}: refused, because loading it would run {printable(found)}, which no checkpoint of nnU-Net or MISSU "
         "holds; do not use it, ask for one from a source you trust"

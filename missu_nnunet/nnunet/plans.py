@@ -1,4 +1,4 @@
-"""Reading a plan as a user names it: a file and one of its configurations."""
+"""Reads plans as a user names them: a file and one of its configurations."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,7 +60,7 @@ class Plans(Structure):
 
 
 def read_plan(plans_file: Path, configuration: str) -> tuple[PlansManager, ConfigurationManager, dict[str, Any]]:
-    """The plans, one configuration, and the dataset's ``dataset.json``.
+    """Read the plans, one configuration of them, and the dataset's ``dataset.json``.
 
     Args:
         plans_file: a plans file of nnU-Net; the dataset's ``dataset.json`` lies beside it, as nnU-Net puts it.

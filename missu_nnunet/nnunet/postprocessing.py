@@ -19,32 +19,34 @@ from missu_nnunet.nnunet.folders import CROSSVAL_RESULTS
 
 _FUNCTION = remove_all_but_largest_component_from_segmentation
 _FILE = "postprocessing.json"
-"""What nnU-Net writes beside ``postprocessing.pkl``; it says the same and cannot run code."""
+"""The file that nnU-Net writes beside ``postprocessing.pkl``; it says the same and cannot run code."""
 
 
 @dataclass(frozen=True)
 class Postprocessing:
-    """The classes or regions of which only the largest component stays.
+    """A post-processing that keeps only the largest component of some classes or regions.
 
     Attributes:
-        source: the file that says so.
-        arguments: arguments of nnU-Net's function, for each of its calls.
+        source: the file that describes it.
+        arguments: arguments of each call of nnU-Net's function.
     """
 
     source: Path
     arguments: tuple[dict[str, Any], ...]
 
     def apply(self, segmentation: Path, reader_writer: BaseReaderWriter) -> None:
-        """Replace a segmentation by what stays of it."""
+        """Post-process a segmentation's file in place."""
         functions = [_FUNCTION] * len(self.arguments)
         load_postprocess_save(str(segmentation), str(segmentation), reader_writer, functions, list(self.arguments))
 
 
 def find_postprocessing(models: Sequence[Path]) -> Postprocessing | None:
-    """The post-processing of a model, or of the ensemble of two, determined on the most folds; None if it is none.
+    """Find the post-processing of a model, or of an ensemble of two; None where there is none.
+
+    Where several were determined, the one that was determined on the most folds is taken.
 
     Args:
-        models: the trained models' folders.
+        models: folders of the trained models.
 
     Raises:
         InputError: if the file is not as nnU-Net writes it.

@@ -1,4 +1,4 @@
-"""What nnU-Net's preprocessing leaves of a dataset: its references, and of each case where the labels are."""
+"""What nnU-Net's preprocessing leaves of a dataset: its references, and where each case has labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from missu_nnunet.nnunet.folders import nnunet_folder
 
 
 def references_folder(dataset: str) -> Path:
-    """The copies of the dataset's segmentations on their images' grids; whether they exist is not looked at.
+    """Return the folder of the dataset's segmentations that nnU-Net copies in preprocessing; it need not exist.
 
     Args:
         dataset: the dataset's full name, such as ``Dataset004_Hippocampus``.
@@ -33,7 +33,7 @@ def unlabelled_cases(folder: Path, cases: Iterable[str]) -> list[str]:
 
     Args:
         folder: folder of a configuration, ``nnUNet_preprocessed/DATASET/PLANS_CONFIGURATION``.
-        cases: their names, such as ``dataset.identifiers``.
+        cases: names of the cases, such as ``dataset.identifiers``.
     """
     return [case for case in cases if _is_unlabelled(load_pickle(str(folder / f"{case}.pkl"))["class_locations"])]
 

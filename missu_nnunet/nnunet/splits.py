@@ -10,7 +10,7 @@ from missu_nnunet.files import whole_file
 from missu_nnunet.structures import Name, Structure, read_structure
 
 Splits = Sequence[Mapping[str, Sequence[str]]]
-"""For each fold the cases of "train" and "val"."""
+"""For each fold the cases under "train" and "val"."""
 
 SPLITS_FILE = "splits_final.json"
 
@@ -26,30 +26,30 @@ def read_splits(file: Path) -> Splits:
     """Read a file of splits.
 
     Raises:
-        InputError: if it is not one of nnU-Net's.
+        InputError: if its content is not what nnU-Net writes.
     """
     remedy = 'not nnU-Net\'s splits, a list of {"train": […], "val": […]}: correct it, or delete it and it is made anew'
     return [fold.model_dump() for fold in read_structure(file, list[_Split], remedy)]
 
 
 def generate_splits(cases: Collection[str]) -> Splits:
-    """The five folds that nnU-Net makes of these cases, or as many as there are cases, which it refuses to make."""
+    """Make the five folds that nnU-Net would make, or, where there are fewer than five cases, as many as there are."""
     from nnunetv2.utilities.crossval_split import generate_crossval_split
 
     return generate_crossval_split(sorted(cases), seed=12345, n_splits=min(5, len(cases)))
 
 
 def ensure_splits(preprocessed: Path, data_identifier: str) -> Splits:
-    """The splits of a preprocessed dataset, which are made as nnU-Net makes them if there are none.
+    """Return the splits of a preprocessed dataset; where there are none, they are made as nnU-Net makes them.
 
-    Trainings that start together would each make them, the same ones, and read one another's half-written file.
+    Trainings that start at the same time would each make the same splits, and read one another's half-written file.
 
     Args:
         preprocessed: the dataset's folder in nnUNet_preprocessed.
-        data_identifier: the folder in it that holds the cases of one configuration.
+        data_identifier: name of the folder in it that holds the cases of one configuration.
 
     Raises:
-        InputError: if there is a file of splits that is not one of nnU-Net's.
+        InputError: if there is a file whose content is not what nnU-Net writes.
     """
     from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 

@@ -58,7 +58,7 @@ class _Scores(Structure):
 
 
 def mean_dice(summary: Path) -> float | None:
-    """nnU-Net's mean foreground Dice; None if the file is not there or not whole."""
+    """Read nnU-Net's mean foreground Dice; None where the file is missing or incomplete."""
     try:
         return read_structure(summary, _Means, "").foreground_mean.Dice
     except InputError:
@@ -66,10 +66,10 @@ def mean_dice(summary: Path) -> float | None:
 
 
 def references_of(segmentations: Path) -> Path:
-    """The folder of references that the ``summary.json`` beside segmentations names.
+    """Find the folder of references that the ``summary.json`` beside segmentations names.
 
     Raises:
-        InputError: if there is none, or it names no references that are there.
+        InputError: if there is no such file, or it names no existing references.
     """
     path = segmentations / SUMMARY_FILE
     if not path.exists():
@@ -84,14 +84,14 @@ def references_of(segmentations: Path) -> Path:
 
 
 def dice_of_cases(summary: Path, classes: Mapping[str, tuple[int, ...]]) -> dict[str, dict[str, float]]:
-    """The Dice of each class or region in each case: case → name → Dice, NaN where there was nothing to score.
+    """Read the Dice of each class or region in each case: case → name → Dice, NaN where there was nothing to score.
 
     Args:
         summary: the file.
-        classes: the labels of each class or region, by name.
+        classes: labels of each class or region, by its name.
 
     Raises:
-        InputError: if the file is not there, or not one of nnU-Net's with scores of these classes.
+        InputError: if the file is missing, or does not hold nnU-Net's scores of these classes.
     """
     remedy = "score the segmentations again: nnUNetv2_train … --val for a fold's, nnUNetv2_evaluate_folder for others"
     keys = {name: str(labels[0] if len(labels) == 1 else labels) for name, labels in classes.items()}

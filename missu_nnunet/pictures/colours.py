@@ -22,12 +22,17 @@ _MISSED, _EXTRA, _CONFUSED, _IGNORED = 1, 2, 3, 4
 
 
 def class_colours(labels: Mapping[str, Sequence[int]]) -> dict[str, str]:
-    """class or region → its colour."""
+    """Choose the colour of each class or region."""
     return {name: _CLASSES[index % len(_CLASSES)] for index, name in enumerate(labels)}
 
 
 def label_colours(labels: Mapping[str, Sequence[int]], ignore: int | None = None) -> dict[int, str]:
-    """label → its colour: that of the smallest region it belongs to."""
+    """Choose the colour of each label: that of the smallest region to which it belongs.
+
+    Args:
+        labels: labels of each class or region.
+        ignore: the ignore label, if there is one.
+    """
     colours = class_colours(labels)
     found = {} if ignore is None else {ignore: IGNORED}
     for name in sorted(labels, key=lambda name: len(labels[name]), reverse=True):
@@ -36,10 +41,7 @@ def label_colours(labels: Mapping[str, Sequence[int]], ignore: int | None = None
 
 
 def difference_map(reference: Volume, prediction: Volume, ignore: int | None = None) -> Volume:
-    """1 where the prediction missed something, 2 where it has too much, 3 where it took one class for another.
-
-    4 where the reference says that nobody knows.
-    """
+    """Map the errors of a prediction: 1 missed, 2 extra, 3 one class taken for another, 4 ignored in the reference."""
     wrong = reference != prediction
     difference = np.zeros(reference.shape, np.uint8)
     difference[wrong & (prediction == 0)] = _MISSED
@@ -51,6 +53,6 @@ def difference_map(reference: Volume, prediction: Volume, ignore: int | None = N
 
 
 def difference_colours() -> dict[int, str]:
-    """The colours of ``difference_map``'s values."""
+    """Return the colours of the values of ``difference_map``."""
     missed, extra, confused = DIFFERENCES.values()
     return {_MISSED: missed, _EXTRA: extra, _CONFUSED: confused, _IGNORED: IGNORED}

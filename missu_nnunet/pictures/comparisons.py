@@ -1,4 +1,4 @@
-"""A picture of a segmentation beside its reference."""
+"""Draws a segmentation beside its reference."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def save_comparison(
     scores: Mapping[str, str],
     output: Path,
 ) -> None:
-    """Save a picture of one case: its planes × image, reference, prediction and difference.
+    """Save a picture of one case: a row for each plane, with image, reference, prediction and difference.
 
-    Each plane goes through the slice that shows most of the reference, on the channel that shows it.
+    Each plane shows the slice with most of the reference, on the channel that shows it best.
 
     Args:
         title: title of the picture.
-        channels: name → image; all on one grid.
+        channels: image of each channel, by its name; all are on one grid.
         reference: the reference segmentation.
         prediction: the predicted segmentation.
-        labels: the labels of each class or region.
-        scores: text that the legend adds to a class's name.
+        labels: labels of each class or region.
+        scores: text that the legend adds to the name of each class.
         output: the PNG to write.
     """
     truth, geometry = oriented_labels(reference)

@@ -1,4 +1,4 @@
-"""A picture of cases of a raw dataset, one below the other, as nnU-Net sees them."""
+"""Draws cases of a raw dataset, one below the other, as nnU-Net sees them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from missu_nnunet.pictures.views import views
 
 @dataclass(frozen=True)
 class DatasetCase:
-    """A case: its name, one channel's image, and where it has some its labels, which are on the image's grid."""
+    """A case: its name, the image of one channel, and its labels on the same grid, if it has some."""
 
     name: str
     image: sitk.Image
@@ -30,12 +30,12 @@ def save_dataset_cases(
 ) -> None:
     """Draw three planes of each case with its labels, through the slices that show most of them.
 
-    nnU-Net takes voxels in the file's order and does not turn them. So all are turned as the last case has to be, which
-    is one of the usual orientation; the marks are those of each case's own header.
+    nnU-Net takes voxels in the file's order and does not reorient them. All cases are therefore turned as the last one,
+    a case of the usual orientation, has to be turned; the marks are those of each case's own header.
 
     Args:
         cases: the cases to draw; the last one sets the orientation.
-        labels: the labels of each class or region; others are drawn grey.
+        labels: labels of each class or region; other labels are drawn grey.
         title: title of the picture.
         output: the PNG to write.
     """

@@ -1,4 +1,4 @@
-"""Pictures in rows and columns as one PNG."""
+"""Arranges pictures in rows and columns, as one PNG."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def save_figure(
     """Save a table of pictures.
 
     Args:
-        rows: each row's name and pictures, at most as many as there are columns.
-        columns: their names.
-        title: above all of it.
+        rows: name and pictures of each row; a row has at most as many pictures as there are columns.
+        columns: names of the columns.
+        title: title above the table.
         legend: text → colour.
         output: the PNG to write.
-        scale: colours and name of a bar beside the last column.
+        scale: colours and name of a colour bar beside the last column.
     """
     # Figure rather than pyplot: no global state, no window.
     size = (3.2 * len(columns), 3 * len(rows) + 1)

@@ -1,8 +1,8 @@
-"""The one convention for whatever is drawn: turned as in radiology, marked, and counted as in the file.
+"""The convention of all pictures: oriented as in radiology, marked, and with slices counted as in the file.
 
-Volumes are turned to LPS: of an axial slice the patient's right is on the left and anterior is up, of the other planes
-superior is up. Slices are numbered from 1 in the order of the file's voxels, as viewers of images number them, whatever
-the picture was turned or cropped to.
+Volumes are turned to LPS: in axial slices the patient's right is on the left and anterior is up; in the other planes
+superior is up. Slices are numbered from 1 in the order of the file's voxels, as image viewers number them, however the
+picture was turned or cropped.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LPS = "LPS"
 
 
 class Marks(NamedTuple):
-    """The directions that the sides of a picture show, such as R, L, A and P."""
+    """The letters of the directions at the sides of a picture, such as R, L, A and P."""
 
     left: str
     right: str
@@ -31,14 +31,14 @@ class Marks(NamedTuple):
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where the voxels of a turned volume lie; axes are (z, y, x).
+    """Where the voxels of a turned volume lie; axes are in the order z, y, x.
 
     Attributes:
-        shape: the whole image's voxels along each axis.
+        shape: voxels of the whole image along each axis.
         spacing: mm per voxel along each axis.
-        ends: the direction in which each axis ends, ("S", "P", "L") of a turned volume; none of a 2D image.
-        reverse: whether the file counts the axis from its other end.
-        start: the first voxel of what is shown of the image, along each axis.
+        ends: the direction in which each axis ends, ("S", "P", "L") for a turned volume; empty for a 2D image.
+        reverse: for each axis, whether the file counts it from the other end.
+        start: index of the first voxel that is shown, along each axis.
     """
 
     shape: tuple[int, ...]
@@ -49,25 +49,25 @@ class Geometry:
 
     @property
     def planes(self) -> tuple[str, ...]:
-        """The planes worth drawing by the axis they cut: three of a volume, one of an image that is a single slice."""
+        """The planes to draw, by the axis that they cut: three of a volume, one of a single slice."""
         if self.shape[0] == 1:
             return ("image",)
         return tuple(_PLANE_ACROSS[end] for end in self.ends)
 
     def cropped(self, box: Sequence[slice]) -> Geometry:
-        """The geometry of a part of the volume."""
+        """Return the geometry of a part of the volume."""
         start = tuple(
             first + part.indices(size)[0] for first, part, size in zip(self.start, box, self.shape, strict=True)
         )
         return replace(self, start=start)
 
     def slice_number(self, axis: int, index: int) -> int:
-        """The number, from 1 and in the file's order, of the slice at ``index`` of what is shown."""
+        """Return the number, from 1 in the file's order, of the slice at an index of the part that is shown."""
         position = self.start[axis] + index
         return self.shape[axis] - position if self.reverse[axis] else position + 1
 
     def marks(self, axis: int) -> Marks | None:
-        """Directions at the sides of a slice across ``axis``, as ``missu_nnunet.pictures.slices.cut`` draws it."""
+        """Return the marks of a slice across an axis, as ``pictures.slices.cut`` takes it; None for 2D images."""
         if not self.ends:
             return None
         rows, columns = (end for other, end in enumerate(self.ends) if other != axis)
@@ -75,12 +75,12 @@ class Geometry:
         return Marks(_OPPOSITE[columns], columns, top, bottom)
 
     def plane_spacing(self, axis: int) -> tuple[float, ...]:
-        """The spacing (mm) of the rows and columns of a slice across ``axis``."""
+        """Return the spacing (mm) of the rows and columns of a slice across an axis."""
         return tuple(step for other, step in enumerate(self.spacing) if other != axis)
 
 
 def orientation_code(image: sitk.Image | sitk.ImageFileReader) -> str | None:
-    """Where the axes x, y, z of an image point to, "LPS"; None for 2D images."""
+    """Return the directions of an image's axes x, y and z, such as "LPS"; None for 2D images."""
     if image.GetDimension() != 3:
         return None
     code: str = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(image.GetDirection())
@@ -88,12 +88,12 @@ def orientation_code(image: sitk.Image | sitk.ImageFileReader) -> str | None:
 
 
 def oriented(image: sitk.Image, taken_as: str | None = None) -> tuple[NDArray[Any], Geometry]:
-    """The turned image's values, (z, y, x), of a 2D image (1, y, x), and where they lie; colours become their mean.
+    """Turn an image to LPS, and return its values ``(Z, Y, X)`` and geometry; colours become their mean.
 
     Args:
-        image: 2D or 3D.
-        taken_as: turn the voxels as if the axes pointed there, "RAS": what a program sees that expects this and does
-            not look at the header. The marks remain the header's.
+        image: image in 3D, or in 2D, whose values are ``(1, Y, X)``.
+        taken_as: directions of the axes, such as "RAS", to assume instead of the header's. The result is what a program
+            sees that expects them and ignores the header; the marks remain the header's.
     """
     code = orientation_code(image)
     if code is None:
@@ -113,7 +113,7 @@ def oriented(image: sitk.Image, taken_as: str | None = None) -> tuple[NDArray[An
 
 
 def oriented_labels(image: sitk.Image, taken_as: str | None = None) -> tuple[NDArray[np.uint8], Geometry]:
-    """The turned segmentation's labels, as ``oriented`` turns images."""
+    """Turn a segmentation as ``oriented`` turns images, and return its labels and geometry."""
     array, geometry = oriented(image, taken_as)
     return np.nan_to_num(array).astype(np.uint8), geometry
 

@@ -1,4 +1,4 @@
-"""A picture of a prediction: planes of the image, the segmentation and, where there is one, the uncertainty."""
+"""Draws a prediction: planes of the image, the segmentation and, where there is one, the uncertainty."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def save_prediction(
     labels: Mapping[str, Sequence[int]],
     output: Path,
 ) -> None:
-    """Draw the slices that show most of the segmentation, on the channels that show it.
+    """Draw the slices that show most of the segmentation, on the channels that show it best.
 
     Args:
-        case: its name.
-        channels: name → image; all on one grid.
+        case: name of the case.
+        channels: image of each channel, by its name; all are on one grid.
         segmentation: the segmentation, on the images' grid.
         uncertainty: the uncertainty map, 0 to 1, on the images' grid.
-        labels: the labels of each class or region.
+        labels: labels of each class or region.
         output: the PNG to write.
     """
     predicted, geometry = oriented_labels(segmentation)

@@ -1,4 +1,4 @@
-"""Slices of a turned volume as pictures: grey, with labels in colour and the sides marked."""
+"""Draws slices of a turned volume: grey, with labels in colour and marks at the sides."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from missu_nnunet.pictures.orientation import Marks
 
 
 def window(values: NDArray[Any]) -> tuple[float, float]:
-    """The lowest and the highest of the middle 99 % of the finite values."""
+    """Return the lowest and the highest of the middle 99 % of the finite values."""
     finite = values[np.isfinite(values)]
     if not finite.size:
         return 0.0, 1.0
@@ -24,14 +24,20 @@ def window(values: NDArray[Any]) -> tuple[float, float]:
 
 
 def grey(values: NDArray[Any]) -> Volume:
-    """The middle 99 % of the values, as 0 to 255; what is not a number is 0."""
+    """Scale the middle 99 % of the values to 0–255; NaN becomes 0."""
     low, high = window(values)
     scaled = (values.astype(np.float32) - low) * (255 / max(high - low, 1e-12))
     return np.clip(np.nan_to_num(scaled), 0, 255).round().astype(np.uint8)
 
 
 def fullest_slice(labels: Volume, axis: int, wanted: Sequence[int]) -> int:
-    """The slice with the largest shares of the wanted labels; the middle one where there is none of them."""
+    """Find the slice with the largest shares of the wanted labels; the middle one where there are none.
+
+    Args:
+        labels: labels of a volume ``(Z, Y, X)``.
+        axis: axis that the slices cut.
+        wanted: labels that count.
+    """
     others = tuple(other for other in range(3) if other != axis)
     profiles = [profile for label in wanted if (profile := (labels == label).sum(axis=others)).any()]
     if not profiles:
@@ -40,13 +46,19 @@ def fullest_slice(labels: Volume, axis: int, wanted: Sequence[int]) -> int:
 
 
 def cut(volume: NDArray[Any], axis: int, index: int) -> NDArray[Any]:
-    """A slice of a turned volume: anterior or superior up."""
+    """Take a slice of a turned volume, with anterior or superior up."""
     plane = np.take(volume, index, axis)
     return plane if axis == 0 else plane[::-1]
 
 
 def size_in_pixels(plane: NDArray[Any], spacing: Sequence[float], side: int) -> tuple[int, int]:
-    """Width and height of a slice whose longer side takes ``side`` pixels; ``spacing`` is that of rows and columns."""
+    """Return the width and height in pixels of a slice whose longer side takes ``side`` pixels.
+
+    Args:
+        plane: the slice ``(rows, columns)``.
+        spacing: spacing of rows and columns in mm.
+        side: pixels of the longer side.
+    """
     height, width = plane.shape[0] * spacing[0], plane.shape[1] * spacing[1]
     scale = side / max(height, width)
     return max(round(width * scale), 1), max(round(height * scale), 1)
@@ -55,12 +67,12 @@ def size_in_pixels(plane: NDArray[Any], spacing: Sequence[float], side: int) -> 
 def coloured(
     grey: Volume, labels: Volume | None, palette: Mapping[int, str], size: tuple[int, int], marks: Marks | None = None
 ) -> Image.Image:
-    """A slice, with its labels filled transparently and outlined.
+    """Draw a slice with its labels, which are outlined and filled transparently.
 
     Args:
-        grey: (rows, columns).
-        labels: labels of the same slice.
-        palette: label → colour; others are not drawn.
+        grey: grey values of the slice ``(rows, columns)``.
+        labels: labels of the slice, if there are some.
+        palette: label → colour; labels without one are not drawn.
         size: width and height in pixels.
         marks: letters of the directions at the picture's sides.
     """
@@ -79,7 +91,7 @@ def coloured(
 
 
 def draw_marks(picture: Image.Image, marks: Marks) -> None:
-    """Write the letters at the middle of the picture's sides."""
+    """Write the letters at the middles of the picture's sides."""
     width, height = picture.size
     size = max(max(width, height) / 14, 9)
     places = {

@@ -1,4 +1,4 @@
-"""Which slices of a case to draw, and on which of its channels each label."""
+"""Chooses which slices of a case to draw, and on which of its channels each label."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class View:
     """A slice of a case on one of its channels.
 
     Attributes:
-        channel: its name; empty where the case has one channel or no image.
-        plane: "axial", "coronal", "sagittal", or of a 2D case "image".
-        axis: the array axis that the plane cuts.
+        channel: name of the channel; empty where the case has one channel or no image.
+        plane: "axial", "coronal", "sagittal", or "image" for a 2D case.
+        axis: array axis that the plane cuts.
         index: index of the slice in the part of the image that is shown.
-        number: the slice's number in the file, from 1; None of a 2D case.
+        number: number of the slice in the file, from 1; None for a 2D case.
         marks: letters of the directions at the picture's sides.
-        background: the channel's slice, 0 to 255.
+        background: grey values of the channel's slice, 0 to 255.
         labels: labels that are best seen on this channel.
         size: width and height in pixels.
     """
@@ -47,28 +47,28 @@ class View:
 
     @property
     def title(self) -> str:
-        """The plane, the slice's number and the channel, such as "axial 31, T2"."""
+        """Plane, number of the slice and channel, such as "axial 31, T2"."""
         where = self.plane if self.number is None else f"{self.plane} {self.number}"
         return f"{where}, {self.channel}" if self.channel else where
 
     def image(self) -> Image.Image:
-        """The channel alone."""
+        """Draw the channel alone."""
         return coloured(self.background, None, {}, self.size, self.marks)
 
     def segmentation(self, volume: Volume, palette: Mapping[int, str]) -> Image.Image:
-        """The channel with the view's labels of a segmentation, (z, y, x); ``palette`` is label → colour."""
+        """Draw the channel with the view's labels of a segmentation ``(Z, Y, X)``; ``palette`` is label → colour."""
         shown = {label: colour for label, colour in palette.items() if label in self.labels}
         return coloured(self.background, self.cut(volume), shown, self.size, self.marks)
 
     def difference(self, reference: Volume, prediction: Volume, ignore: int | None) -> Image.Image:
-        """The channel with what the prediction has of the view's labels where the reference has something else."""
+        """Draw the channel with the errors of a prediction that concern the view's labels."""
         truth, guess = self.cut(reference), self.cut(prediction)
         found = difference_map(truth, guess, ignore)
         found[~(np.isin(truth, self.labels) | np.isin(guess, self.labels))] = 0
         return coloured(self.background, found, difference_colours(), self.size, self.marks)
 
     def cut(self, volume: NDArray[Any]) -> NDArray[Any]:
-        """The slice of another volume of the case."""
+        """Take the same slice of another volume of the case."""
         return cut(volume, self.axis, self.index)
 
 
@@ -80,13 +80,13 @@ def views(
     side: int,
     ignore: int | None = None,
 ) -> list[View]:
-    """Three planes, of a 2D case one, of each channel that some label is best seen on.
+    """Choose three planes, or one of a 2D case, of each channel on which some label is best seen.
 
-    A plane goes through the slice that shows most of the segmentation. Without channels, it is drawn on grey.
+    Each plane is the slice that shows most of the segmentation. Without channels, the background is grey.
 
     Args:
-        channels: name → grey values, (z, y, x).
-        segmentation: labels, likewise, that the slices are chosen by.
+        channels: name → grey values ``(Z, Y, X)``.
+        segmentation: labels ``(Z, Y, X)`` by which the slices are chosen.
         geometry: geometry of both.
         labels: the labels to draw.
         side: pixels of the pictures' longer side.
@@ -117,10 +117,18 @@ def views(
 def labels_by_channel(
     channels: Mapping[str, Volume], segmentation: Volume, labels: Sequence[int]
 ) -> dict[str, tuple[int, ...]]:
-    """channel → the labels to look at there: all on the one with the best contrast, unless another is clearly better.
+    """Choose the channel for each label: the one with the best contrast for all, unless another is clearly better.
 
-    Contrast is the difference of the means in a label and around it by their standard deviation. Labels that are not
-    there stay with the others.
+    Contrast is the difference between the means inside and around a label, divided by their standard deviation. Labels
+    that do not occur stay with the others.
+
+    Args:
+        channels: name → grey values ``(Z, Y, X)``.
+        segmentation: labels ``(Z, Y, X)``.
+        labels: the labels to draw.
+
+    Returns:
+        Channel → the labels to draw on it.
     """
     if len(channels) < 2:
         return {next(iter(channels), ""): tuple(labels)}

@@ -1,4 +1,4 @@
-"""Which cases the page shows, and their volumes."""
+"""Chooses the cases that the page shows, and reads their volumes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MARGIN = 16
 
 @dataclass(frozen=True)
 class ShownCase:
-    """A case for the page, and why it is there: "worst", "largest difference"."""
+    """A case for the page, and the reasons to show it, such as "worst mean dice"."""
 
     name: str
     reasons: tuple[str, ...]
@@ -37,14 +37,14 @@ class ShownCase:
 
 @dataclass(frozen=True)
 class CaseVolumes:
-    """A case's turned voxels, (z, y, x), of a 2D case (1, y, x).
+    """The oriented voxels of a case, ``(Z, Y, X)``; of a 2D case ``(1, Y, X)``.
 
     Attributes:
         channels: name → grey values from 0 to 255; empty where no image was found.
-        windows: name → the image's values that are black and white.
-        reference: labels.
-        predictions: arm → labels.
-        geometry: geometry that all of them share.
+        windows: name → the intensities that are shown black and white.
+        reference: labels of the reference.
+        predictions: arm → labels of its prediction.
+        geometry: geometry of all of them.
     """
 
     channels: dict[str, Volume]
@@ -55,7 +55,11 @@ class CaseVolumes:
 
 
 def choose_cases(results: Results, wanted: Sequence[str]) -> list[ShownCase]:
-    """Worst, median and best by the first metric's mean over classes and arms; where the arms differ most; ``wanted``.
+    """Choose the worst, the median and the best case, the one in which the arms differ most, and the wanted ones.
+
+    Args:
+        results: the scores; cases are ranked by the first metric's mean over classes and arms.
+        wanted: names of further cases.
 
     Raises:
         InputError: if a wanted case is not there.
@@ -90,7 +94,7 @@ def choose_cases(results: Results, wanted: Sequence[str]) -> list[ShownCase]:
 
 
 def image_folders(results: Results) -> list[Path]:
-    """Where the images of the arms' dataset should be: nnUNet_raw's imagesTr and imagesTs."""
+    """List the folders in nnUNet_raw that should hold the images of the arms' datasets."""
     raw = folder_if_set("nnUNet_raw")
     datasets = dict.fromkeys(model_folder(folder.resolve()).parent.name for folder in results.folders.values())
     if not raw:
@@ -99,12 +103,12 @@ def image_folders(results: Results) -> list[Path]:
 
 
 def read_case(results: Results, case: str, images: Sequence[Path], channel_names: Sequence[str]) -> CaseVolumes:
-    """A case's image, reference and predictions.
+    """Read a case's image, reference and predictions.
 
     Args:
-        results: results that name the case's segmentations.
-        case: its name.
-        images: folders to look for its image in, as nnU-Net names it (case_0000.nii.gz).
+        results: results that name the files of the case's segmentations.
+        case: name of the case.
+        images: folders that may hold its image, named as in nnU-Net (``case_0000.nii.gz``).
         channel_names: names of the channels on the page.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The page's charts as Plotly figures. Colours of text and grid are the page's, which knows light from dark."""
+"""The page's charts as Plotly figures; the page sets the colours of text and grid, for light and dark."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from missu_nnunet.pictures.colours import class_colours
 from missu_nnunet.report.training_curves import CURVES, TrainingRun
 
 ARM_COLOURS = ("#3B7DD8", "#D0671B", "#2B8C5C", "#9B62C9", "#C2456B", "#7F7F2A")
-"""Contrast with the page's light and dark backgrounds is 3 or more (WCAG 1.4.11)."""
+"""Colours of the arms, whose contrast with the page's light and dark backgrounds is at least 3 (WCAG 1.4.11)."""
 
 _PANELS = {
     "Loss": ("train_losses", "val_losses"),
@@ -36,7 +36,7 @@ _NEUTRAL = "#808890"
 
 @dataclass(frozen=True)
 class Key:
-    """An entry of a legend: a coloured box, or a line of a dash ("solid", "dot", "dash")."""
+    """An entry of a legend: a coloured box, or a line that is "solid", "dot" or "dash"."""
 
     text: str
     colour: str
@@ -45,7 +45,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure, its heading, what it shows in words, and its legend, which the page draws: it has space for names."""
+    """A chart: its heading, what it shows in words, its figure, and its legend, which the page draws beside it."""
 
     title: str
     alternative: str
@@ -54,7 +54,7 @@ class Chart:
 
 
 def distribution_charts(results: Results) -> list[Chart]:
-    """Charts of every case's score by class and arm, one for each metric."""
+    """Draw every case's score by class and arm, one chart for each metric."""
     cases = results.cases
     charts = []
     for metric, arms in results.scores.items():
@@ -80,7 +80,7 @@ def distribution_charts(results: Results) -> list[Chart]:
 
 
 def paired_charts(results: Results) -> list[Chart]:
-    """Charts of one arm's scores against another's, case by case, for each metric and pair of arms."""
+    """Draw one arm's scores against another's, case by case, one chart for each metric and pair of arms."""
     cases = [escape(case) for case in results.cases]
     colours = class_colours(results.labels)
     charts = []
@@ -123,7 +123,7 @@ def paired_charts(results: Results) -> list[Chart]:
 
 
 def difference_charts(lines: Sequence[Comparison], level: float) -> list[Chart]:
-    """Charts of the differences with their intervals, for each metric and pair of arms; filled where one is shown."""
+    """Draw the differences with their intervals, one chart for each metric and pair of arms; shown ones are filled."""
     charts = []
     drawn = [line for line in lines if not math.isnan(line.statistics.low)]  # an interval takes two cases
     for metric, lines_of_metric in groupby(drawn, key=lambda line: line.metric):
@@ -172,7 +172,7 @@ def difference_charts(lines: Sequence[Comparison], level: float) -> list[Chart]:
 
 
 def training_charts(trainings: Mapping[str, Sequence[TrainingRun]]) -> list[Chart]:
-    """Curves over epochs, a panel each for the losses, the loss terms, the pseudo Dice and the learning rate."""
+    """Draw curves over epochs: one chart each for the losses, the loss terms, the pseudo Dice and the learning rate."""
     charts = []
     for title, keys in _PANELS.items():
         figure = _figure(xaxis_title="epoch", yaxis_title=title.split(",")[0].lower())
@@ -209,10 +209,10 @@ def training_charts(trainings: Mapping[str, Sequence[TrainingRun]]) -> list[Char
 
 
 def calibration_charts(reliabilities: Mapping[str, Mapping[str, Reliability]]) -> list[Chart]:
-    """Accuracy over confidence, before and after calibration; none where no arm is calibrated.
+    """Draw accuracy over confidence before and after calibration; there is no chart where no arm is calibrated.
 
     Args:
-        reliabilities: arm → "before" and "after" → its reliability; empty for an arm that is not calibrated.
+        reliabilities: arm → "before" and "after" → reliability; empty for an arm that is not calibrated.
     """
     if not any(reliabilities.values()):
         return []

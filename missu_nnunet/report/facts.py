@@ -1,4 +1,4 @@
-"""What an arm was trained with and what wrote the page: plans, hyper-parameters, versions."""
+"""The facts about an arm's training and about the page: plans, hyper-parameters, versions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,12 @@ _PACKAGES = (
 
 
 def arm_facts(folder: Path, runs: list[TrainingRun]) -> dict[str, str]:
-    """Name → value, in the order of the page; what is not known is left out."""
+    """Collect the facts about an arm, name → value, in the order of the page; unknown ones are left out.
+
+    Args:
+        folder: folder of the arm.
+        runs: trainings of its folds.
+    """
     model = model_folder(folder.resolve())
     facts = {"folder": str(folder)}
     if names := Model.of(model):
@@ -63,7 +68,7 @@ def arm_facts(folder: Path, runs: list[TrainingRun]) -> dict[str, str]:
 
 
 def dataset_name(folder: Path) -> str | None:
-    """The name of the arm's dataset, as its plans or its place say."""
+    """Return the name of an arm's dataset, which its plans or its place give; None where neither does."""
     model = model_folder(folder.resolve())
     plans = _read_json(model / PLANS_FILE)
     name = plans.get("dataset_name") or (model.parent.name if model.parent.name.startswith("Dataset") else None)
@@ -71,7 +76,7 @@ def dataset_name(folder: Path) -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Package → version, of those that made the page."""
+    """List the versions of the software that made the page, by its name."""
     found = {"Python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
     for package in _PACKAGES:
         try:

@@ -1,6 +1,6 @@
-"""A model card of a trained model, in the form of the Hugging Face Hub, from what nnU-Net's files say.
+"""Writes the model card of a trained model in the form of the Hugging Face Hub, from nnU-Net's files.
 
-What no file says stays "[More Information Needed]", which is that form's mark for its author.
+What no file says stays "[More Information Needed]", which is how that form asks its author.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from missu_nnunet.report.facts import arm_facts, dataset_name
 from missu_nnunet.report.training_curves import read_training
 
 _VERSION = "MISSU's version"
-"""The fact that only trainings of MISSU have."""
+"""The name of a fact that only trainings of MISSU have."""
 
 _PAPERS = """@article{wang2023missu,
   title={MISSU: 3D Medical Image Segmentation via Self-distilling TransUNet},
@@ -47,13 +47,13 @@ _PAPERS = """@article{wang2023missu,
 
 
 def model_card(model: Path) -> str:
-    """The card of a trained model's folder, as Markdown with a YAML header.
+    """Write the card of a trained model, as Markdown with a YAML header.
 
     Args:
-        model: Trainer__Plans__configuration in nnUNet_results.
+        model: folder of the model, ``Trainer__Plans__configuration`` in nnUNet_results.
 
     Raises:
-        InputError: if the folder is none of a model, or a library of the extra is missing.
+        InputError: if the folder is not a model's, or a library of the extra "export" is missing.
     """
     with require_extra("export"):
         import jinja2  # noqa: F401  the template's
@@ -125,10 +125,10 @@ def model_card(model: Path) -> str:
 
 
 def validation_dice(model: Path, dataset: RawDataset) -> dict[str, np.ndarray]:
-    """Class or region → Dice of every validated case of every fold, NaN where there was nothing to score.
+    """Read the Dice of every validated case of every fold, by class or region; NaN where there was nothing to score.
 
     Raises:
-        InputError: if a ``summary.json`` is not as nnU-Net writes it.
+        InputError: if the content of a ``summary.json`` is not what nnU-Net writes.
     """
     summaries = [fold.summary for fold in folds_of(model) if fold.summary.is_file()]
     cases = [scores for summary in summaries for scores in dice_of_cases(summary, dataset.regions).values()]

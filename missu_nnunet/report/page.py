@@ -1,4 +1,4 @@
-"""The page: gathers what it shows, and fills the template."""
+"""The report's page: gathers what it shows, and fills the template."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from missu_nnunet.weights.calibration import read_reliability
 
 @dataclass(frozen=True)
 class PicturedCase:
-    """A case with its pictures, and each arm's score."""
+    """A case with its pictures and each arm's scores, in words."""
 
     shown: ShownCase
     scores: dict[str, str]
@@ -87,19 +87,19 @@ def write_report(
     command: str,
     paper: Path | None = None,
 ) -> list[str]:
-    """Write the page: one HTML file that needs nothing else.
+    """Write the page: one HTML file that needs no other.
 
     Args:
-        results: results of one arm or several.
-        output: the file.
+        results: results of one or several arms.
+        output: the HTML file.
         level: significance level of the comparisons, see ``missu_nnunet.evaluation.comparison.compare_arms``.
-        images: folders of the cases' images; where the dataset keeps them in nnUNet_raw when empty.
-        cases: names of cases to show in addition to those chosen by score.
+        images: folders of the cases' images; where it is empty, those of the dataset in nnUNet_raw.
+        cases: names of cases to show in addition to those that are chosen by their scores.
         command: command line that the page names as its origin.
         paper: folder for the tables and charts as files (``missu_nnunet.report.paper``).
 
     Returns:
-        The cases shown whose images were not found.
+        Names of the cases that are shown without an image, because none was found.
 
     Raises:
         InputError: if a case is unknown, an image unreadable or on another grid, or the file cannot be written.
@@ -119,7 +119,11 @@ def write_report(
 
 
 def check_output(output: Path) -> None:
-    """Raise an ``InputError`` for a name that no page should have, before hours of scoring."""
+    """Refuse a name that is not one of an HTML file, before hours of scoring.
+
+    Raises:
+        InputError: if it is not.
+    """
     if output.is_dir() or output.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"{output}: expected the name of an HTML file to write, such as report.html")
 

@@ -1,4 +1,4 @@
-"""The page's tables and charts as files for a paper: CSV and LaTeX, PDF and SVG."""
+"""Writes the page's tables and charts as files for a paper: CSV and LaTeX, PDF and SVG."""
 
 from __future__ import annotations
 
@@ -36,10 +36,13 @@ _STYLE: Any = {
 
 
 def write_tables(results: Results, comparisons: Comparisons | None, folder: Path) -> list[Path]:
-    """Write ``scores`` (every case), ``summary``, and of several arms ``comparisons`` and ``ranking``.
+    """Write the tables ``scores`` (every case) and ``summary`` and, for several arms, ``comparisons`` and ``ranking``.
 
-    Each goes into a CSV file with all digits; all but the cases' scores also into a LaTeX table as the page shows it,
-    which needs the package booktabs.
+    Each is a CSV file with all digits; ``summary`` and ``comparisons`` are also LaTeX tables as the page shows them,
+    which need the package booktabs.
+
+    Returns:
+        The files written.
 
     Raises:
         InputError: if the folder cannot be written.
@@ -130,7 +133,10 @@ def _latex(table: pd.DataFrame) -> str:
 
 
 def write_charts(charts: Sequence[Chart], folder: Path) -> list[Path]:
-    """Write each chart as PDF and as SVG, named by its title.
+    """Write each chart as PDF and as SVG, named after its title.
+
+    Returns:
+        The files written.
 
     Raises:
         InputError: if the folder cannot be written.

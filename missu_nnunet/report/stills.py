@@ -18,7 +18,7 @@ _SIDE = 260  # pixels of the longer side
 
 @dataclass(frozen=True)
 class Picture:
-    """A slice: a PNG as data URI, its size on the page in pixels, and what it shows, in words."""
+    """A picture of a slice: a PNG as data URI, its size on the page in pixels, and what it shows in words."""
 
     uri: str
     width: int
@@ -28,7 +28,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class PictureRow:
-    """The pictures of one slice: image, reference, and of each arm the prediction and its difference."""
+    """The pictures of one slice: the image, the reference, and the prediction and difference of each arm."""
 
     title: str
     pictures: list[Picture]
@@ -37,7 +37,14 @@ class PictureRow:
 def picture_rows(
     case: str, volumes: CaseVolumes, labels: Mapping[str, Sequence[int]], ignore: int | None
 ) -> list[PictureRow]:
-    """Pictures of the slices that show most of the reference, on the channels that show it."""
+    """Draw the slices that show most of the reference, on the channels that show it best.
+
+    Args:
+        case: name of the case.
+        volumes: voxels of the case.
+        labels: labels of each class or region.
+        ignore: the ignore label, if there is one.
+    """
     palette = label_colours(labels, ignore)
     reference = volumes.reference
     rows = []

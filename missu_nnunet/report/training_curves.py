@@ -1,4 +1,4 @@
-"""What nnU-Net logged while it trained: from its checkpoints, or from its text log where there is none to read."""
+"""Reads what nnU-Net logged in training from its checkpoints or, where none can be read, from its text logs."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class TrainingRun:
     """The training of one fold.
 
     Attributes:
-        fold: the fold's number.
-        source: the file that was read; None where there was none.
+        fold: number of the fold.
+        source: name of the file that was read; None where there was none.
         curves: key of ``CURVES`` → one value per epoch, NaN where an epoch has none.
-        epoch_seconds: how long each epoch took; empty where that is not known.
-        checkpoint: the checkpoint's own description, without weights and states; empty without one.
+        epoch_seconds: duration of each epoch in seconds; empty where that is unknown.
+        checkpoint: what the checkpoint says apart from weights and states; empty where there is none.
         notes: sentences about what is missing.
     """
 
@@ -49,12 +49,12 @@ class TrainingRun:
 
     @property
     def epochs(self) -> int:
-        """Epochs finished."""
+        """Number of finished epochs."""
         return max((len(values) for values in self.curves.values()), default=0)
 
 
 def read_training(arm: Path) -> list[TrainingRun]:
-    """The trainings behind an arm's folder: of a model all folds, of a fold this one, of predictions none."""
+    """Read the trainings behind an arm's folder: all folds of a model, the one of a fold, none of predictions."""
     model = model_folder(arm.resolve())
     if not (model / PLANS_FILE).is_file() or model not in (arm.resolve(), *arm.resolve().parents[:2]):
         return []

@@ -1,4 +1,4 @@
-"""What the page's viewer shows of a case: its voxels, and the surfaces of its classes as Plotly meshes."""
+"""Prepares a case for the page's viewer: its voxels, and the surfaces of its classes as Plotly meshes."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _FACES = 30_000
 
 
 def viewer_case(title: str, volumes: CaseVolumes, labels: Mapping[str, Sequence[int]]) -> dict[str, Any]:
-    """A case for viewer.js: volumes as gzip in base64, meshes as Plotly's traces.
+    """Return a case as ``page.js`` reads it: volumes as gzip in base64, meshes as Plotly's traces.
 
     Args:
         title: name of the case in the page's list.
-        volumes: its voxels.
-        labels: the labels of each class or region.
+        volumes: voxels of the case.
+        labels: labels of each class or region.
     """
     step = _step(volumes)
     segmentations = {"reference": volumes.reference, **volumes.predictions}
@@ -61,7 +61,7 @@ def viewer_case(title: str, volumes: CaseVolumes, labels: Mapping[str, Sequence[
 
 
 def _step(volumes: CaseVolumes) -> int:
-    """Every how many voxels are shown along each axis, for the page to stay small."""
+    """N, where every Nth voxel along each axis is shown, so that the page stays small."""
     axes = 3 if len(volumes.reference) > 1 else 2
     voxels = volumes.reference.size * max(len(volumes.channels), 1)
     return int(np.ceil((voxels / _VOXELS) ** (1 / axes)))
@@ -75,7 +75,7 @@ def _packed(volume: Volume, step: int) -> str:
 def _surfaces(
     segmentation: Volume, spacing: Sequence[float], labels: Mapping[str, Sequence[int]]
 ) -> list[dict[str, Any]]:
-    """A mesh of each class that is there, in mm, smoothed by half a voxel."""
+    """Make a mesh of each class that is present, in mm, smoothed by half a voxel."""
     colours = class_colours(labels)
     meshes = []
     for name, values in labels.items():

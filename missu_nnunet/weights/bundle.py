@@ -1,4 +1,4 @@
-"""A trained model as a folder that segments images on its own, without nnU-Net and PyTorch."""
+"""Exports a trained model as a folder that segments images on its own, without nnU-Net and PyTorch."""
 
 import shutil
 from pathlib import Path
@@ -32,17 +32,17 @@ def export_bundle(source: Path, out: Path, card: str) -> str:
     """Write an ONNX network for each fold, ``predict.py``, its numbers in ``model.json``, and ``requirements.txt``.
 
     Args:
-        source: a checkpoint, or a trained model's folder, whose finished folds are then all used.
+        source: a checkpoint, or a trained model's folder, of which all finished folds are used.
         out: the folder to write.
-        card: text of its ``README.md``, if any.
+        card: text of the folder's ``README.md``; empty for none.
 
     Returns:
         One line on what was written.
 
     Raises:
-        InputError: if the source cannot be used or does what ``predict.py`` cannot, or ``out`` exists or cannot be
-            written.
-        RuntimeError: if an ONNX network does not give what PyTorch gives; nothing is kept then.
+        InputError: if the source cannot be used or needs what ``predict.py`` cannot do, or if ``out`` exists or cannot
+            be written.
+        RuntimeError: if an ONNX network and PyTorch give different logits; nothing is kept then.
     """
     check_is_new(out)
     files = _final_checkpoints(source) if source.is_dir() else [source]
@@ -76,7 +76,7 @@ def export_bundle(source: Path, out: Path, card: str) -> str:
 
 
 def _final_checkpoints(model: Path) -> list[Path]:
-    """The final checkpoints of the model's folds; ``all``, which needs no validation here, is one of them."""
+    """List the final checkpoints of the model's folds, the fold ``all`` included: no validation is needed here."""
     folds = [*folds_of(model), Fold.of(model, "all")]
     return [fold.final_checkpoint for fold in folds if fold.final_checkpoint.is_file()]
 

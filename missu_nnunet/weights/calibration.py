@@ -27,26 +27,26 @@ from missu_nnunet.nnunet.preprocessed import references_folder
 from missu_nnunet.prediction.temperature import FILE
 
 _MARGIN = 8
-"""Voxels around the foreground that are looked at: far from it a model is always right, which would hide the rest."""
+"""Margin around the foreground in voxels; far from it a model is always right, which would hide the rest."""
 _VALUES = 20_000_000
-"""So many probabilities are drawn in all, which bounds memory and time."""
+"""Number of probabilities that are drawn in all, which bounds memory and time."""
 _VOXELS_PER_CASE = 50_000
 _COLUMNS = ("confidence", "accuracy", "share")
 _SMALLEST = 1e-7
-"""Probabilities nearer to 0 or 1 have lost their digits."""
+"""The smallest distance from 0 and 1 at which a probability still has digits."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A model's temperature and what it changes, on the validation that it was fitted on.
+    """A model's temperature, and what it changes on the validation cases on which it was fitted.
 
     Attributes:
         temperature: number by which logits are divided.
-        folds: folds whose validation cases were used.
-        cases: how many cases that were.
-        voxels: drawn from them.
-        likelihoods: mean negative log-likelihood before and after.
-        reliabilities: before and after.
+        folds: names of the folds whose validation cases were used.
+        cases: number of these cases.
+        voxels: number of voxels that were drawn from them.
+        likelihoods: mean negative log-likelihood before and after calibration.
+        reliabilities: reliability before and after calibration.
     """
 
     temperature: float
@@ -61,11 +61,11 @@ def calibrate(model: Path, references: Path) -> Calibration:
     """Fit the temperature to the probabilities that ``nnUNetv2_train --npz`` saved, and write ``calibration.json``.
 
     Args:
-        model: a trained model's folder, Trainer__Plans__configuration.
-        references: folder of the cases' segmentations, nnU-Net's gt_segmentations.
+        model: a trained model's folder, ``Trainer__Plans__configuration``.
+        references: folder of the cases' reference segmentations, such as nnU-Net's ``gt_segmentations``.
 
     Raises:
-        InputError: if there is nothing to fit it on, or a file is missing or damaged.
+        InputError: if there are no probabilities to fit it to, or a file is missing or damaged.
     """
     plans, dataset_json = read_model(model)
     with malformed_plan_named(model / PLANS_FILE):
@@ -105,10 +105,10 @@ def calibrate(model: Path, references: Path) -> Calibration:
 
 
 def find_references(model: Path) -> Path:
-    """The segmentations that nnU-Net's preprocessing put aside for the model's dataset.
+    """Find the reference segmentations that nnU-Net's preprocessing copied for the model's dataset.
 
     Raises:
-        InputError: if they are not there.
+        InputError: if there is no such folder.
     """
     folder = references_folder(model.resolve().parent.name)
     if not folder.is_dir():
@@ -117,10 +117,10 @@ def find_references(model: Path) -> Path:
 
 
 def read_reliability(model: Path) -> dict[str, Reliability]:
-    """The reliability "before" and "after" calibration; empty for a model that is not calibrated.
+    """Read the reliability "before" and "after" calibration; it is empty for a model that is not calibrated.
 
     Raises:
-        InputError: if the file holds none.
+        InputError: if the file holds no reliability.
     """
     file = model / FILE
     if not file.exists():
@@ -137,7 +137,7 @@ def read_reliability(model: Path) -> dict[str, Reliability]:
 
 
 def _probabilities(file: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """The case's probabilities ``(C, Z, Y, X)``."""
+    """Read the case's probabilities ``(C, Z, Y, X)``."""
     try:
         with np.load(file) as content:
             probabilities = content["probabilities"].astype(np.float32, copy=False)
@@ -159,7 +159,7 @@ def _draw(
     count: int,
     random: np.random.Generator,
 ) -> tuple[NDArray[np.float32], NDArray[np.integer]]:
-    """Logits and targets of voxels drawn from the box around what is, or was taken for, foreground."""
+    """Draw voxels from the box around all true and predicted foreground, and return their logits and targets."""
     predicted = np.asarray(labels.convert_probabilities_to_segmentation(probabilities))
     ignored = segmentation == labels.ignore_label if labels.has_ignore_label else np.zeros(segmentation.shape, bool)
     foreground = ((segmentation > 0) & ~ignored) | (predicted > 0)

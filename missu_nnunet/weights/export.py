@@ -1,4 +1,4 @@
-"""The inference network for use without nnU-Net: safetensors and ONNX."""
+"""Exports the inference network for use without nnU-Net, as safetensors and ONNX."""
 
 import json
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from missu_nnunet.nnunet.plans import malformed_plan_named
 from missu_nnunet.weights.network import build_network, trainer_for
 
 OPSET = 18
-"""The ONNX operators' version: the one that torch's exporter writes without converting."""
+"""Version of the ONNX operators: the one that torch's exporter writes without converting."""
 
 TOLERANCE = 1e-4
 """Largest difference allowed between the ONNX network's logits and PyTorch's, relative to the largest logit."""
@@ -26,13 +26,13 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """The inference network of a checkpoint, and what goes with it.
+    """The inference network of a checkpoint, with its plan.
 
     Attributes:
         network: the network with its weights, in evaluation mode.
-        checkpoint: all that the file holds.
-        plans_manager: its plans.
-        configuration_manager: its configuration.
+        checkpoint: content of the file.
+        plans_manager: plans of the network.
+        configuration_manager: configuration of the network.
     """
 
     network: MISSU
@@ -42,7 +42,7 @@ class TrainedNetwork:
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """``(C, D, H, W)`` of what it is fed: the plan's patch."""
+        """Shape ``(C, D, H, W)`` of the network's input: the plan's patch."""
         channels = self.network.get_submodule(self.network.keys_to_in_proj[0]).in_channels
         return (channels, *map(int, self.configuration_manager.patch_size))
 
@@ -51,7 +51,7 @@ def trained_network(checkpoint_file: Path) -> TrainedNetwork:
     """Build the network of a MISSU checkpoint.
 
     Raises:
-        InputError: if the file cannot be used, or is another trainer's.
+        InputError: if the file cannot be used, or was written by another trainer.
     """
     checkpoint = read_checkpoint(checkpoint_file, str(checkpoint_file))
     if "missu" not in checkpoint:
@@ -86,7 +86,7 @@ def export(checkpoint_file: Path, out: Path) -> str:
 
     Raises:
         InputError: if the checkpoint cannot be used, or ``out`` has another suffix, exists or cannot be written.
-        RuntimeError: if the written ONNX network does not give what PyTorch gives; nothing is kept then.
+        RuntimeError: if the ONNX network and PyTorch give different logits; nothing is kept then.
     """
     if out.suffix not in (".safetensors", ".onnx"):
         raise InputError(
@@ -113,14 +113,14 @@ def _export_safetensors(trained: TrainedNetwork, file: Path, out: Path) -> str:
 
 
 def export_onnx(trained: TrainedNetwork, file: Path) -> str:
-    """Write the ONNX network and compare it with PyTorch's on another batch size than it was traced with.
+    """Write the ONNX network, and compare it with PyTorch's on batch sizes other than the one it was traced with.
 
     Returns:
         One line on what was written.
 
     Raises:
-        InputError: if a library of the extra is missing.
-        RuntimeError: if it does not give what PyTorch gives.
+        InputError: if a library of the extra "export" is missing.
+        RuntimeError: if the two networks give different logits.
     """
     with require_extra("export"):
         import onnxruntime
@@ -153,7 +153,7 @@ def export_onnx(trained: TrainedNetwork, file: Path) -> str:
 
 @torch.no_grad()
 def _difference(network: MISSU, session: Any, image: torch.Tensor) -> float:
-    """Largest difference between the logits of both, relative to the largest logit."""
+    """Compute the largest difference between the logits of both networks, relative to the largest logit."""
     expected = network(image)
     (logits,) = session.run(None, {"image": image.numpy()})
     return float((torch.from_numpy(logits) - expected).abs().max() / expected.abs().max())

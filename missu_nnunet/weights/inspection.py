@@ -1,7 +1,7 @@
-"""What a checkpoint, or a model exported by nnU-Net, holds, found out without running any of it.
+"""Finds out what a checkpoint, or a model exported by nnU-Net, holds, without running any of it.
 
-nnU-Net unpickles checkpoints and post-processing files with no restriction, and imports and calls whatever a plan
-names as network, normalisation or activation. All three are checked here, wherever they stand.
+nnU-Net unpickles checkpoints and post-processing files without restriction, and imports and calls whatever a plan names
+as network, normalisation or activation. All three are checked here, wherever they are.
 """
 
 import math
@@ -38,20 +38,20 @@ class Inspection:
     """The facts that a checkpoint states about itself; ``None`` where it does not say.
 
     Attributes:
-        name: the file, or the member of an exported model.
+        name: name of the file, or of the member of an exported model.
         trainer: name of the trainer class.
         dataset: name of the dataset.
         plans: name of the plans.
         configuration: e.g. ``3d_fullres``.
         fold: number of the fold, or ``all``.
-        epochs: epochs done.
+        epochs: number of finished epochs.
         best_ema_pseudo_dice: highest moving average of the validation's mean pseudo Dice.
         last_epoch: values that the last epoch logged (losses, pseudo Dice, learning rate), by the log's keys; ``None``
-            where it was not finite.
+            for a value that was not finite.
         parameters: number of parameters of the inference network; shared ones count once.
-        bytes: size of the tensors in each part of the checkpoint.
+        bytes: size of the tensors in each part of the checkpoint, in bytes.
         missu_version: version of missu-nnunet that wrote it.
-        hyperparameters: MISSU's.
+        hyperparameters: hyper-parameters of MISSU.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Inspection:
 def inspect_file(path: Path) -> list[Inspection]:
     """Inspect a checkpoint, or every checkpoint in a model that ``nnUNetv2_export_model_to_zip`` wrote.
 
-    Nothing is extracted: members of a model are read in memory.
+    Nothing is extracted; the members of a model are read in memory.
 
     Raises:
         InputError: if the file is missing, broken or something else, or if using it would run code or write outside
@@ -162,7 +162,7 @@ def _tensors(value: Any) -> list[Tensor]:
 
 
 def parameter_count(weights: dict[str, Tensor]) -> int:
-    """The parameters in a network's weights, without buffers; one that stands under several names counts once."""
+    """Count the parameters in a network's weights, without buffers; a parameter with several names counts once."""
     parameters = [value for key, value in weights.items() if not key.endswith(_BUFFERS)]
     return sum(tensor.numel() for tensor in _tensors(parameters))
 

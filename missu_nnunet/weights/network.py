@@ -1,4 +1,4 @@
-"""The network that checkpoints are for."""
+"""Builds the network to which the weights of a checkpoint belong."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ from missu_nnunet.training.trainer import MISSUTrainer
 
 
 def trainer_for(keys: Iterable[str]) -> type[MISSUTrainer]:
-    """The variant whose network has the weights ``keys``; variants differ there by the Transformer alone."""
+    """Return the trainer whose network has weights of these names; networks differ by the Transformer only."""
     has_transformer = any(key.startswith("bottleneck.") for key in keys)
     return MISSUTrainer if has_transformer else variants.MISSUTrainerNoTransformer  # type: ignore[attr-defined]  # made on demand
 
@@ -19,7 +19,7 @@ def trainer_for(keys: Iterable[str]) -> type[MISSUTrainer]:
 def build_network(
     trainer: type[MISSUTrainer], plans_manager: PlansManager, configuration: str, dataset_json: dict
 ) -> MISSU:
-    """The inference network as nnU-Net's predictor would build it, newly initialised, without deep supervision.
+    """Build the inference network as nnU-Net's predictor would, newly initialised and without deep supervision.
 
     Raises:
         InputError: if the plan is not one for a U-Net, or has a single stage.

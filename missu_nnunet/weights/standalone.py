@@ -1,16 +1,16 @@
-"""Segment images with the networks that lie beside this file, without nnU-Net and PyTorch.
+"""Segments images with the networks beside this file, without nnU-Net and PyTorch.
 
     python predict.py INPUT… --output FOLDER
 
-INPUT is a folder of images named as nnU-Net names them, CASE_0000.nii.gz, where 0000 is the channel; or such files.
-It needs numpy, scipy, onnxruntime and SimpleITK. From Python::
+INPUT is a folder of images named as in nnU-Net, CASE_0000.nii.gz, where 0000 is the channel, or such files. The script
+needs numpy, scipy, onnxruntime and SimpleITK. From Python::
 
     from predict import Model
 
     segmentation = Model(folder).segment(image, spacing)
 
-It does what nnU-Net's predictor does, in the same order and precision: crop, normalise, resample, sliding window with
-mirroring, mean over the folds, back to the image's grid. ``model.json`` holds the numbers.
+The model does what nnU-Net's predictor does, in the same order and precision: crop, normalise, resample, sliding window
+with mirroring, mean over the folds, back to the image's grid. ``model.json`` holds the numbers.
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ Array = NDArray[Any]
 
 
 class Model:
-    """A trained model: its networks and all that surrounds them.
+    """A trained model: its networks, and the steps before and after them.
 
     Args:
         folder: folder of ``model.json`` and the networks.
-        mirroring: average over mirrored images, as the model was validated; without it is faster and a little worse.
+        mirroring: whether to average over mirrored images, as in the model's validation; without, prediction is faster
+            and a little worse.
         step: step of the sliding window, as a share of the patch.
     """
 
@@ -53,10 +54,10 @@ class Model:
         self.flips = [tuple(axis + 2 for axis in flip) for flip in flips]
 
     def segment(self, image: Array, spacing: Sequence[float]) -> Array:
-        """The labels ``(Z, Y, X)`` of an image.
+        """Segment an image, and return its labels ``(Z, Y, X)``.
 
         Args:
-            image: ``(C, Z, Y, X)``, intensities as they are in the files.
+            image: image ``(C, Z, Y, X)`` with the intensities of its files.
             spacing: spacing along Z, Y and X in mm.
         """
         forward, backward = self.settings["transpose_forward"], self.settings["transpose_backward"]
@@ -77,7 +78,7 @@ class Model:
         return labels.transpose(backward)
 
     def logits(self, image: Array) -> Array:
-        """The folds' mean logits of a preprocessed image ``(C, Z, Y, X)``."""
+        """Compute the mean logits of the folds for a preprocessed image ``(C, Z, Y, X)``."""
         missing = [
             max(0, patch - size) for patch, size in zip(self.patch, image.shape[-len(self.patch) :], strict=True)
         ]
@@ -106,7 +107,7 @@ class Model:
         return total / norm
 
     def decide(self, logits: Array) -> Array:
-        """Labels from logits: the class with the highest, or regions in their order, where the logit is above 0."""
+        """Turn logits into labels: the class with the highest, or in their order the regions with logits above 0."""
         labels = np.asarray(self.settings["labels"])
         if not self.settings["regions"]:
             return labels[logits.argmax(axis=0)]
@@ -117,12 +118,12 @@ class Model:
 
 
 def all_channels(box: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The index of a box in every channel."""
+    """Return the index of a box in every channel."""
     return (slice(None), *box)
 
 
 def nonzero_box(image: Array) -> tuple[tuple[slice, ...], Array]:
-    """The box around all that is not zero in some channel, and what of it is inside of that."""
+    """Find the box around all voxels that are not zero in some channel, and the mask of these, holes filled, in it."""
     inside = ndimage.binary_fill_holes(np.any(image != 0, axis=0))
     boxes = ndimage.find_objects(inside.astype(np.uint8))
     box = boxes[0] if boxes else tuple(slice(0, size) for size in inside.shape)
@@ -130,11 +131,11 @@ def nonzero_box(image: Array) -> tuple[tuple[slice, ...], Array]:
 
 
 def normalize(channel: Array, settings: dict[str, Any], inside: Array) -> Array:
-    """A channel's intensities as the network expects them.
+    """Normalise the intensities of a channel as the network expects them.
 
     Args:
-        channel: ``(Z, Y, X)``.
-        settings: nnU-Net's scheme and its numbers.
+        channel: intensities ``(Z, Y, X)``.
+        settings: name of nnU-Net's scheme and its numbers.
         inside: mask of the voxels that are not empty.
     """
     scheme = settings["scheme"]
@@ -157,13 +158,13 @@ def normalize(channel: Array, settings: dict[str, Any], inside: Array) -> Array:
 def resample(
     image: Array, shape: Sequence[int], spacing: Sequence[float], target: Sequence[float], settings: dict[str, Any]
 ) -> Array:
-    """An image or logits ``(C, Z, Y, X)`` on a grid of another shape; thick slices are resampled one by one.
+    """Resample an image or logits to a grid of another shape; thick slices are resampled one by one.
 
     Args:
-        image: the image to resample.
-        shape: the new ``(Z, Y, X)``.
-        spacing: before, in mm.
-        target: after, in mm.
+        image: image or logits ``(C, Z, Y, X)``.
+        shape: the new shape ``(Z, Y, X)``.
+        spacing: the old spacing in mm.
+        target: the new spacing in mm.
         settings: the spline's ``order``, and ``force_separate_z``, which is None where the spacing decides.
     """
     if tuple(image.shape[1:]) == tuple(shape):
@@ -182,7 +183,7 @@ def resample(
 
 
 def thick_axis(spacing: Sequence[float], target: Sequence[float], settings: dict[str, Any]) -> int | None:
-    """The axis across slices that are thick before or after, if it is a single one."""
+    """Find the single axis across slices that are thick before or after resampling; None where there is none."""
     if settings["force_separate_z"] is False:
         return None
     for grid in (spacing, target):
@@ -193,7 +194,7 @@ def thick_axis(spacing: Sequence[float], target: Sequence[float], settings: dict
 
 
 def zoom(values: Array, shape: Sequence[int], order: int) -> Array:
-    """Values on a grid of another shape with the same outline, within the range that they had."""
+    """Resample values to a grid of another shape with the same outline, within their old range."""
     values = values.astype(np.float64)
     factors = [new / old for new, old in zip(shape, values.shape, strict=True)]
     found = ndimage.zoom(values, factors, order=order, mode="nearest", grid_mode=True)
@@ -201,7 +202,7 @@ def zoom(values: Array, shape: Sequence[int], order: int) -> Array:
 
 
 def gaussian(patch: Sequence[int]) -> Array:
-    """The weights of a window's voxels, highest in its middle."""
+    """Compute the weights of a window's voxels, which are highest in its middle."""
     weights = np.zeros(patch)
     weights[tuple(size // 2 for size in patch)] = 1
     weights = ndimage.gaussian_filter(weights, [size / 8 for size in patch], mode="constant")
@@ -210,7 +211,7 @@ def gaussian(patch: Sequence[int]) -> Array:
 
 
 def windows(shape: Sequence[int], patch: Sequence[int], step: float) -> Iterator[tuple[Any, ...]]:
-    """The places of the sliding window; of a 2D patch in every slice."""
+    """Yield the places of the sliding window; a 2D patch goes through every slice."""
     starts = []
     for size, length in zip(shape[-len(patch) :], patch, strict=True):
         count = int(np.ceil((size - length) / (length * step))) + 1
@@ -222,7 +223,7 @@ def windows(shape: Sequence[int], patch: Sequence[int], step: float) -> Iterator
 
 
 def read(files: Sequence[Path], settings: dict[str, Any]) -> tuple[Array, list[float], sitk.Image]:
-    """An image's channels ``(C, Z, Y, X)``, its spacing along Z, Y and X, and the first file as it was read."""
+    """Read an image: its channels ``(C, Z, Y, X)``, its spacing along Z, Y and X in mm, and its first file."""
     images = [sitk.ReadImage(str(file)) for file in files]
     channels = []
     for image in images:
@@ -241,7 +242,7 @@ def read(files: Sequence[Path], settings: dict[str, Any]) -> tuple[Array, list[f
 
 
 def write(labels: Array, original: sitk.Image, settings: dict[str, Any], file: Path) -> None:
-    """Write labels on the grid of the image that they are of."""
+    """Write labels on the grid of their image."""
     image = sitk.GetImageFromArray(labels if original.GetDimension() > 2 else labels[0])
     if not settings["reorient"]:
         image.CopyInformation(original)
@@ -253,7 +254,7 @@ def write(labels: Array, original: sitk.Image, settings: dict[str, Any], file: P
 
 
 def find_cases(inputs: Sequence[Path], ending: str) -> dict[str, list[Path]]:
-    """The files of every case, by channel."""
+    """List the files of every case, by channel."""
     files = [file for path in inputs for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
     cases: dict[str, list[Path]] = {}
     for file in files:

@@ -1,18 +1,17 @@
-"""Fit trained weights to the network of another plan, for nnU-Net's ``-pretrained_weights``.
+"""Fits trained weights to the network of another plan, for nnU-Net's ``-pretrained_weights``.
 
-nnU-Net asserts that every weight but the segmentation layers' has the shape that its network expects. What is changed
-here for that:
+nnU-Net asserts that every weight apart from those of the segmentation layers has the shape that its network expects.
+These changes make it so:
 
 - *Input channels.* Where their number differs, each input channel of the first convolution gets the mean of the old
   ones, times old number / new number. Nobody knows which new channel corresponds to which old one, so all are treated
-  alike; and an image whose channels are all equal gives the features that it gave before.
-- *Stages.* A stock U-Net's stages below MISSU's bottleneck have no place in MISSU, where the Transformer stands
-  instead; they are dropped.
-- *Classes.* Each output of the segmentation layers is that of the class or region of the same name; classes that the
-  checkpoint does not know keep the new network's initialisation. Classes and regions are not exchanged: their logits
-  mean different things.
+  alike. An image whose channels are all equal then gives the same features as before.
+- *Stages.* A stock U-Net's stages below MISSU's bottleneck are dropped: MISSU has the Transformer there.
+- *Classes.* A class or region keeps its outputs of the segmentation layers where the checkpoint has one of the same
+  name; others keep the new network's initialisation. A class does not become a region, nor a region a class, because
+  their logits mean different things.
 
-The patch size needs nothing: no weight depends on it, the Transformer's position encoding included.
+A new patch size needs no change: no weight depends on it, nor does the Transformer's position encoding.
 """
 
 import re
@@ -43,11 +42,11 @@ class Transfer:
     """A report of which weights were kept, changed and started anew.
 
     Attributes:
-        input_channels: input channels of the checkpoint and of the network.
-        dropped: modules of the checkpoint that have no place in the network.
+        input_channels: number of input channels of the checkpoint and of the network.
+        dropped: modules of the checkpoint that the network does not have.
         new: modules of the network that keep their initialisation.
-        kept_classes: classes or regions whose outputs are the checkpoint's.
-        new_classes: classes whose outputs start anew.
+        kept_classes: classes or regions whose outputs come from the checkpoint.
+        new_classes: classes or regions whose outputs start anew.
     """
 
     input_channels: tuple[int, int]
@@ -59,6 +58,12 @@ class Transfer:
 
 def adapt(checkpoint_file: Path, out: Path, plans_file: Path, configuration: str) -> Transfer:
     """Fit a MISSU checkpoint to a plan with another patch size, other classes or another number of input channels.
+
+    Args:
+        checkpoint_file: the checkpoint.
+        out: the checkpoint to write.
+        plans_file: plans of the new network, with the dataset's ``dataset.json`` beside it.
+        configuration: configuration of the plans, such as ``3d_fullres``.
 
     Raises:
         InputError: if a file cannot be used, or the plan's network has other stages, features or kernels.
@@ -74,10 +79,16 @@ def adapt(checkpoint_file: Path, out: Path, plans_file: Path, configuration: str
 
 
 def from_nnunet(checkpoint_file: Path, out: Path, plans_file: Path, configuration: str) -> Transfer:
-    """Warm start of MISSU from a stock checkpoint of nnU-Net (PlainConvUNet or ResidualEncoderUNet).
+    """Start MISSU from a stock checkpoint of nnU-Net (PlainConvUNet or ResidualEncoderUNet).
 
-    The Transformer starts as the identity, so that a network whose plan has no stages below the bottleneck first gives
-    what the stock network gave.
+    The Transformer starts as the identity. Where the plan has no stages below the bottleneck, the new network therefore
+    gives the outputs of the stock network before it is trained.
+
+    Args:
+        checkpoint_file: the stock checkpoint.
+        out: the checkpoint to write.
+        plans_file: plans of the new network, with the dataset's ``dataset.json`` beside it.
+        configuration: configuration of the plans, such as ``3d_fullres``.
 
     Raises:
         InputError: if a file cannot be used, or the plan's network does not match the checkpoint's.
@@ -92,9 +103,15 @@ def from_nnunet(checkpoint_file: Path, out: Path, plans_file: Path, configuratio
 
 
 def from_nnssl(checkpoint_file: Path, out: Path, plans_file: Path, configuration: str) -> Transfer:
-    """Start MISSU's encoder from an encoder that nnssl pre-trained; decoder and classes begin anew.
+    """Start MISSU's encoder from an encoder that nnssl has pre-trained.
 
-    The Transformer starts as the identity.
+    The decoder and the outputs of all classes start anew, and the Transformer as the identity.
+
+    Args:
+        checkpoint_file: the checkpoint of nnssl.
+        out: the checkpoint to write.
+        plans_file: plans of the new network, with the dataset's ``dataset.json`` beside it.
+        configuration: configuration of the plans, such as ``3d_fullres``.
 
     Raises:
         InputError: if a file cannot be used, or the plan's encoder does not match the checkpoint's.
@@ -117,7 +134,11 @@ class _Source:
     checkpoint: dict[str, Any]
 
     def outputs(self, regions: bool) -> dict[str, int]:
-        """The ``class_outputs`` of a checkpoint; empty where unknown, or not regions (or classes) as wanted."""
+        """Return the ``class_outputs`` of the checkpoint; empty where they are unknown or of the other kind.
+
+        Args:
+            regions: whether outputs of regions are wanted, rather than of classes.
+        """
         if "init_args" not in self.checkpoint:
             return {}
         init_args = self.checkpoint["init_args"]
@@ -155,7 +176,7 @@ def _transfer(
 
 
 def class_outputs(labels: LabelManager) -> dict[str, int]:
-    """Which of the segmentation layers' outputs is that of which class, background included, or of which region."""
+    """Return the index of each class (the background included) or region among the outputs for segmentation."""
     named = [(name, labels_of) for name, labels_of in labels.label_dict.items() if name != "ignore"]
     if labels.has_regions:
         return {name: output for output, (name, _) in enumerate(item for item in named if item[0] != "background")}
@@ -169,13 +190,13 @@ def load_fitted(
     """Load the weights of another MISSU or of a stock U-Net into ``network``, fitted as this module says.
 
     Args:
-        network: newly initialised.
-        weights: the state dict of the other.
-        old_outputs: the other's ``class_outputs``; empty where they mean something else than the network's.
-        outputs: the network's.
+        network: the newly initialised network.
+        weights: state dict of the other network.
+        old_outputs: ``class_outputs`` of the other network; empty where they mean something else.
+        outputs: ``class_outputs`` of the new network.
 
     Raises:
-        ValueError: if a weight is missing or has a shape that nothing here changes; ``network`` is then as before.
+        ValueError: if a weight is missing or has a shape that is not changed here; ``network`` then stays as it was.
     """
     renamed, dropped = _aligned_at_bottleneck(weights, len(network.encoder.stages))
     absent = {"bottleneck", "decoder"} - {key.split(".")[0] for key in weights}
@@ -203,7 +224,7 @@ def load_fitted(
 
 
 def with_input_channels(weight: Tensor, channels: int) -> Tensor:
-    """The first convolution's weight ``(out, in, D, H, W)`` for another number of input channels, see the module."""
+    """Fit the first convolution's weight ``(out, in, D, H, W)`` to another number of input channels, see the module."""
     old = weight.shape[1]
     if old == channels:
         return weight

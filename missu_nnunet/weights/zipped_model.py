@@ -1,4 +1,4 @@
-"""Trained models in a zip of ``nnUNetv2_export_model_to_zip``."""
+"""Opens trained models that ``nnUNetv2_export_model_to_zip`` has packed."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from missu_nnunet.nnunet.model import PLANS_FILE
 from missu_nnunet.weights.inspection import inspect_file
 
 _WANTED = (".pth", ".json")
-"""What a prediction needs. ``postprocessing.pkl`` is not among it: ``postprocessing.json`` says the same."""
+"""The files that a prediction needs; ``postprocessing.json`` says the same as ``postprocessing.pkl``."""
 
 
 @contextmanager
 def model_folder(model: Path, configuration: str | None = None) -> Iterator[Path]:
-    """A trained model's folder: ``model`` itself, or a temporary one for a zip, whose members are checked first.
+    """Give a trained model's folder: the model itself, or a temporary folder for a zip, which is checked first.
 
     Args:
-        model: a model's folder or zip.
-        configuration: configuration of the model to take from a zip that holds several.
+        model: folder or zip of the model.
+        configuration: configuration of the model, to choose from a zip that holds several.
 
     Raises:
-        InputError: if the zip is damaged, holds what would run code, or not one such model.
+        InputError: if the zip is damaged, would run code, or does not hold exactly one such model.
     """
     if not model.is_file():
         yield model
