@@ -12,19 +12,19 @@ MAX_REDUCTION = 8
 """The Transformer works where the encoder has reduced each axis by at most this factor (the paper's 1/8)."""
 
 MAX_TOKENS = 4096
-"""The most tokens that attention runs over: the paper's 128³ patch at 1/8 resolution."""
+"""The largest number of tokens that attention runs over: that of the paper's 128³ patch at 1/8 resolution."""
 
 FULL_WIDTH = 32
-"""Channels of the first stage from which on a plan is of full width: nnU-Net's own."""
+"""Channels of the first stage from which on a plan counts as one of full width; nnU-Net's plans have as many."""
 
 FULL_WIDTH_TOKENS = 512
-"""The most tokens in plans of full width."""
+"""The largest number of tokens in plans of full width."""
 
 FULL_WIDTH_VOXELS = 256
 """Voxels of the patch that a token stands for at least in plans of full width: 8³ in 3D, 16² in 2D."""
 
 PAPER_WIDTH, PAPER_HEADS = 512, 8
-"""Of the Transformer in the authors' release."""
+"""Channels and heads of the Transformer in the authors' release."""
 
 MISSU_CLASS = "missu_nnunet.architecture.missu.MISSU"
 
@@ -32,10 +32,10 @@ _STAGE_KEYS = ("features_per_stage", "kernel_sizes", "strides", "n_conv_per_stag
 
 
 def bottleneck_stage(strides: Sequence[Sequence[int]], patch_size: Sequence[int], max_tokens: int = MAX_TOKENS) -> int:
-    """Index of the encoder stage that becomes the bottleneck, from the plan alone.
+    """Return the index of the encoder stage that becomes the bottleneck, which depends on the plan alone.
 
-    The rule: the deepest stage whose total reduction is at most ``MAX_REDUCTION`` on every axis; from there on deeper
-    while its grid has more than ``MAX_TOKENS`` voxels and the plan has a deeper stage; never the first stage.
+    It is the deepest stage whose total reduction is at most ``MAX_REDUCTION`` on every axis, or a deeper one while the
+    grid has more than ``MAX_TOKENS`` voxels and the plan has deeper stages; it is never the first stage.
 
     Args:
         strides: stride into each stage of the plan.
@@ -49,10 +49,10 @@ def bottleneck_stage(strides: Sequence[Sequence[int]], patch_size: Sequence[int]
 
 
 def full_width_stage(strides: Sequence[Sequence[int]], patch_size: Sequence[int]) -> int:
-    """Index of the encoder stage that becomes the bottleneck in plans of full width.
+    """Return the index of the encoder stage that becomes the bottleneck in plans of full width.
 
-    The rule: the first stage whose voxels stand for at least ``FULL_WIDTH_VOXELS`` of the patch and whose grid has at
-    most ``FULL_WIDTH_TOKENS`` of them; the plan's deepest if there is none.
+    It is the first stage whose voxels stand for at least ``FULL_WIDTH_VOXELS`` of the patch and whose grid has at most
+    ``FULL_WIDTH_TOKENS`` of them, or else the plan's deepest stage.
 
     Args:
         strides: stride into each stage of the plan.
@@ -65,14 +65,14 @@ def full_width_stage(strides: Sequence[Sequence[int]], patch_size: Sequence[int]
 
 
 def transformer_kwargs(channels: int, head_channels: int = 32) -> dict[str, Any]:
-    """A Transformer of ``channels`` channels, or a few more that its heads divide.
+    """Return the arguments of a Transformer of ``channels`` channels, or a few more that its heads divide.
 
-    Four layers and a feed-forward of twice the embedding are the authors' release.
+    Four layers, and a feed-forward network of twice the embedding, are those of the authors' release.
 
     Args:
         channels: channels of a token.
-        head_channels: channels of an attention head; the default is a design choice for narrow bottlenecks, the
-            release has 64.
+        head_channels: channels of an attention head. The default is a design choice for narrow bottlenecks; the release
+            has 64.
     """
     num_heads = -(-channels // head_channels)
     embedding_dim = head_channels * num_heads
@@ -126,24 +126,24 @@ def _with_bottleneck_at(stage: int, arch_kwargs: dict[str, Any]) -> dict[str, An
 
 
 def planned_arch_kwargs(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) -> dict[str, Any]:
-    """MISSU's arguments as its planners write them.
+    """Return MISSU's arguments as its planners write them.
 
-    For every width: a plain encoder becomes a residual one of one block per stage, as many convolutions as nnU-Net's
-    plain stages have (the paper's encoder is residual); and a decoder stage has one convolution instead of two, as in
+    In plans of every width, a plain encoder becomes a residual one, as the paper's is, with one block per stage, which
+    has as many convolutions as nnU-Net's plain stages; and a decoder stage has one convolution instead of two, as in
     nnU-Net's residual presets.
 
-    From ``FULL_WIDTH`` channels in the first stage on, the network is to stand beside nnU-Net's in a full training.
-    It keeps nnU-Net's widths, and its stages down to that of ``full_width_stage``; there stands a Transformer of
-    the paper's width, or of the bottleneck's where that is wider, in the place of as many residual blocks as cost the
-    same, where there are more than one. This trades resolution for width: the paper's 4096 tokens of 512 channels are
-    more than a fifth of the operations of nnU-Net's network, a few hundred cost less than the decoder's second
-    convolutions. So it has no more operations than nnU-Net's network of the same patch (in 2D below 128², up to a
-    twentieth more).
+    Plans with at least ``FULL_WIDTH`` channels in the first stage are meant for full trainings beside nnU-Net's. They
+    keep nnU-Net's widths, and its stages down to that of ``full_width_stage``. There, a Transformer of the paper's
+    width (or of the bottleneck's, where that is larger) replaces as many residual blocks as cost the same, but leaves
+    one. This trades resolution for width: the paper's 4096 tokens of 512 channels would take more than a fifth of the
+    operations of nnU-Net's network, whereas a few hundred tokens cost less than the decoder's second convolutions.
+    MISSU then has no more operations than nnU-Net's network for the same patch (in 2D below 128², up to a twentieth
+    more).
 
-    Narrower plans are for small machines, and follow ``missu_arch_kwargs`` with a bottleneck, where most parameters
-    are, at most one and a half times as wide as the stage before instead of twice.
+    Narrower plans are meant for small machines. They follow ``missu_arch_kwargs``, but the bottleneck, which holds most
+    parameters, is at most one and a half times as wide as the stage before, instead of twice.
 
-    Design choices, see ``docs/benchmarks.md``.
+    These are design choices, see ``docs/benchmarks.md``.
 
     Args:
         arch_kwargs: ``plan["architecture"]["arch_kwargs"]``, of a U-Net or as this function returns it.

@@ -1,8 +1,8 @@
 """MISSU: CNN encoder, Transformer at the bottleneck, CNN decoder (arXiv:2206.00902).
 
-This is the whole network of inference. What the paper computes only in training stands in
-``missu_nnunet.distillation``. Encoder and decoder are nnU-Net's own building blocks, a design choice: the network then
-follows every plan, and its parameter names are those of nnU-Net's U-Nets.
+This is the whole network at inference; ``missu_nnunet.distillation`` holds what the paper computes only in training.
+Encoder and decoder are nnU-Net's own building blocks, which is a design choice: the network then follows every plan,
+and its parameters have the names of nnU-Net's U-Nets.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class MISSUDecoder(UNetDecoder):
     """nnU-Net's U-Net decoder that can also hand out its features, and takes patches that the strides do not divide."""
 
     def features(self, skips: Sequence[Tensor]) -> list[Tensor]:
-        """Decoder features of every level, finest first.
+        """Compute the decoder features of every level, finest first.
 
         Args:
             skips: encoder features, finest first, the bottleneck's output last.
@@ -46,7 +46,7 @@ class MISSUDecoder(UNetDecoder):
         return features[::-1]
 
     def segment(self, features: Sequence[Tensor]) -> Tensor | list[Tensor]:
-        """Logits ``(B, classes, D, H, W)``: of every level, finest first, with deep supervision; else of the finest."""
+        """Features → logits ``(B, classes, D, H, W)``, or with deep supervision those of every level, finest first."""
         if not self.deep_supervision:
             return self.seg_layers[-1](features[0])
         return [layer(x) for layer, x in zip(reversed(self.seg_layers), features, strict=True)]
@@ -149,7 +149,7 @@ class MISSU(AbstractDynamicNetworkArchitectures):
 
     @classmethod
     def paper(cls, input_channels: int, num_classes: int, deep_supervision: bool = False) -> "MISSU":
-        """The network with the sizes of the authors' release, for 3D patches of 128³: see ``paper_arch_kwargs``."""
+        """Build the network with the sizes of the authors' release (``paper_arch_kwargs``), for 3D patches of 128³."""
         return cls(
             input_channels,
             num_classes=num_classes,
@@ -170,7 +170,7 @@ class MISSU(AbstractDynamicNetworkArchitectures):
         return self.decoder(self.encode(x))
 
     def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> np.int64:
-        """Size of the feature maps that training keeps, in the unit of nnU-Net's memory estimates.
+        """Estimate the size of the feature maps that training keeps, in the unit of nnU-Net's memory estimates.
 
         Args:
             input_size: the patch in voxels, without batch and channels.
@@ -184,18 +184,18 @@ class MISSU(AbstractDynamicNetworkArchitectures):
 
     @staticmethod
     def initialize(module: nn.Module) -> None:
-        """nnU-Net's initialisation of the convolutions; the Transformer keeps its own, which starts as the identity."""
+        """Initialise convolutions as nnU-Net does; the Transformer keeps its own weights, which are the identity."""
         InitWeights_He(1e-2)(module)
         init_last_bn_before_add_to_0(module)
 
 
 def paper_arch_kwargs() -> dict[str, Any]:
-    """Keyword arguments with the numbers of the authors' code release, apart from classes that a plan names as text.
+    """Return keyword arguments with the numbers of the authors' code release, without the classes of the layers.
 
-    From the release: 16 base channels, 4 stages of 1, 2, 2 and 4 residual blocks, Transformer of embedding 512, depth
-    4, 8 heads, feed-forward 1024, dropout 0.1. Design choices, being what nnU-Net's blocks offer: post-activation
-    residual blocks with instance normalisation instead of pre-activation with GroupNorm(8), a decoder without
-    residuals.
+    The release has 16 base channels; 4 stages of 1, 2, 2 and 4 residual blocks; and a Transformer with embedding 512,
+    depth 4, 8 heads, feed-forward 1024 and dropout 0.1. Design choices, because nnU-Net's blocks are used, are
+    post-activation residual blocks with instance normalisation instead of pre-activation with GroupNorm(8), and a
+    decoder without residuals.
     """
     return {
         "n_stages": 4,

@@ -19,7 +19,7 @@ ROTARY_BASE = 100.0
 
 
 def rotary_angles(grid: Sequence[int], head_dim: int, device: torch.device) -> Tensor:
-    """Rotation angle of every token and channel pair, from the token's position along each axis of the grid.
+    """Compute the rotation angle of every token and channel pair from the token's position along each axis.
 
     The pairs of a head are divided among the axes as evenly as possible.
 
@@ -44,7 +44,7 @@ def rotary_angles(grid: Sequence[int], head_dim: int, device: torch.device) -> T
 
 
 def grid_rotations(grid: Sequence[int], head_dim: int, device: torch.device) -> Tensor:
-    """Cosines and sines of ``rotary_angles``, ``(2, tokens, head_dim // 2)``, computed once per grid."""
+    """Return the cosines and sines of ``rotary_angles``, ``(2, tokens, head_dim // 2)``, computed once per grid."""
     if torch.compiler.is_compiling():  # the compiler folds them into its graph, and a cache would hold its stand-ins
         return _grid_rotations(grid, head_dim, device)
     return _cached_grid_rotations(tuple(grid), head_dim, device, torch.is_inference_mode_enabled())
@@ -181,12 +181,12 @@ class TransformerBottleneck(nn.Module):
         return x + update.transpose(1, 2).reshape(x.shape)
 
     def compute_conv_feature_map_size(self, grid: Sequence[int]) -> np.int64:
-        """Size of what the backward pass keeps, in the unit of nnU-Net's memory estimates.
+        """Estimate the size of what the backward pass keeps, in the unit of nnU-Net's memory estimates.
 
-        A convolution block counts its output once there and keeps two tensors of that size (the normalisation's input
-        and the next convolution's), so a tensor kept here counts one half. Kept per token and layer: the inputs of
-        both normalisations, of the four linear maps and of the activation, the rotated queries and keys, the values
-        with their fused projection, and the attention's output.
+        nnU-Net counts the output of a convolution block once, and the block keeps two tensors of that size (the inputs
+        of the normalisation and of the next convolution), so that a tensor kept here counts one half. A layer keeps,
+        for each token, the inputs of both normalisations, of the four linear maps and of the activation, the rotated
+        queries and keys, the values with their fused projection, and the attention's output.
 
         Args:
             grid: tokens per axis.

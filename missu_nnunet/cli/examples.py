@@ -1,8 +1,8 @@
-"""Examples below the help of a command."""
+"""The examples below the help of a command."""
 
 from rich.markup import escape
 
 
 def examples(*commands: str) -> str:
-    """The text below a command's ``--help``: command lines to copy."""
+    """Return the text below a command's ``--help``, which shows command lines to copy."""
     return "\n".join(["Examples:", *(f"  {escape(command)}" for command in commands)])

@@ -113,10 +113,10 @@ def _end_with_usage(error: Any) -> NoReturn:
 
 
 def main() -> None:
-    """Run the command; what the user can mend becomes one line on standard error and exit code 2.
+    """Run the command; an error that the user can mend becomes one line on standard error and exit code 2.
 
-    That is an :class:`InputError`, a word on the command line that is not understood, and what the system refuses to do
-    with a file.
+    Such errors are an ``InputError``, a word on the command line that is not understood, and a file that the system
+    refuses.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):

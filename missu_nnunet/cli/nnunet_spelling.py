@@ -1,4 +1,4 @@
-"""nnU-Net's way to say which model predicts: ``-d``, ``-tr``, ``-p``, ``-c``, and folds apart by spaces."""
+"""nnU-Net's way to name a model on the command line: ``-d``, ``-tr``, ``-p``, ``-c``, and folds with spaces between."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class FoldsBySpaces(TyperCommand):
 
 
 def join_folds(arguments: list[str]) -> list[str]:
-    """The arguments with the numbers behind ``-f`` or ``--folds`` as one word."""
+    """Join the numbers behind ``-f`` or ``--folds`` to one word."""
     joined: list[str] = []
     for argument in arguments:
         if len(joined) > 1 and joined[-2] in ("-f", "--folds") and re.fullmatch(r"\d+|all", argument):
@@ -31,10 +31,16 @@ def join_folds(arguments: list[str]) -> list[str]:
 
 
 def find_model(dataset: str, trainer: str, plans: str, configuration: str | None) -> Path:
-    """The trained model's folder in nnUNet_results.
+    """Find a trained model's folder in nnUNet_results.
+
+    Args:
+        dataset: name or ID of the dataset.
+        trainer: name of the trainer.
+        plans: name of the plans.
+        configuration: configuration of the plans; it must be given.
 
     Raises:
-        InputError: there is none, or no configuration is given.
+        InputError: if there is no such model, or no configuration is given.
     """
     from missu_nnunet.nnunet.folders import Model, dataset_folders, nnunet_folder
 

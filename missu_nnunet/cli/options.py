@@ -1,4 +1,4 @@
-"""Options and arguments that several commands share, and how their values are checked."""
+"""The options and arguments that several commands share, and the checks of their values."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ Level = Annotated[float, typer.Option(help="Probability of declaring any differe
 
 
 def parse_scoring(protocol: str, metrics: str | None) -> tuple[Protocol, list[str]]:
-    """The options --protocol and --metrics; no metrics stand for the protocol's own.
+    """Check the options --protocol and --metrics; without metrics, the list is empty.
 
     Raises:
         InputError: if one of them is unknown.
@@ -97,7 +97,7 @@ def parse_scoring(protocol: str, metrics: str | None) -> tuple[Protocol, list[st
 
 
 def parse_dataset(dataset: str | None) -> RawDataset | None:
-    """The option --dataset.
+    """Read the dataset that the option --dataset names.
 
     Raises:
         InputError: if there is no such dataset, or its dataset.json cannot be used.
@@ -108,10 +108,10 @@ def parse_dataset(dataset: str | None) -> RawDataset | None:
 
 
 def check_level(level: float) -> None:
-    """The option --level.
+    """Check the option --level.
 
     Raises:
-        InputError: if it is no probability.
+        InputError: if it is not a probability.
     """
     if not 0 < level < 1:
         raise InputError(f"--level {level:g}: expected a probability between 0 and 1, such as 0.05")

@@ -1,4 +1,4 @@
-"""Where a command's results go: files, or standard output for other programs."""
+"""Writes the results of commands to files, or to standard output for other programs."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Memory of a training: estimated from the architecture, and counted on the real backward pass.
+"""The memory of a training: estimated from the architecture, and counted on the real backward pass.
 
-nnU-Net estimates a network's memory in feature-map elements (``compute_conv_feature_map_size``). Each of them stands
-for two tensor elements that the backward pass keeps: the input of a normalisation and of the convolution behind it.
-``benchmarks/memory.py`` holds this against what autograd really keeps.
+nnU-Net estimates a network's memory in feature-map elements (``compute_conv_feature_map_size``). Each stands for two
+tensor elements that the backward pass keeps: the input of a normalisation and that of the convolution behind it.
+``benchmarks/memory.py`` compares this with what autograd really keeps.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ class _Estimable(Protocol):
 def estimate_activation_bytes(
     network: _Estimable, patch_size: Sequence[int], batch_size: int, bytes_per_element: int
 ) -> int:
-    """Bytes that autograd keeps for the backward pass of one training step.
+    """Estimate the bytes that autograd keeps for the backward pass of one training step.
 
     Args:
         network: MISSU, or a U-Net of nnU-Net's.
@@ -43,14 +43,23 @@ def estimate_activation_bytes(
 def estimate_training_bytes(
     network: _Estimable, patch_size: Sequence[int], batch_size: int, bytes_per_element: int
 ) -> int:
-    """Activations plus weights, gradients and optimiser state. Work space of kernels and the loss are not counted."""
+    """Estimate the bytes of activations, weights, gradients and optimiser state of one training step.
+
+    The work space of kernels and the loss are not counted.
+
+    Args:
+        network: MISSU, or a U-Net of nnU-Net's.
+        patch_size: patch size in voxels.
+        batch_size: patches per step.
+        bytes_per_element: 2 under AMP, 4 without.
+    """
     parameters = sum(p.numel() for p in network.parameters())
     activations = estimate_activation_bytes(network, patch_size, batch_size, bytes_per_element)
     return activations + STATE_BYTES_PER_PARAMETER * parameters
 
 
 def count_activation_bytes(network: nn.Module, x: Tensor) -> int:
-    """Bytes that autograd really keeps for the backward pass of ``network(x)``; parameters are not counted.
+    """Count the bytes that autograd keeps for the backward pass of ``network(x)``, without the parameters.
 
     Tensors that share storage count once.
     """

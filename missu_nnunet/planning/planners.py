@@ -1,7 +1,7 @@
 """Planners that write plans for MISSU.
 
-nnU-Net's own planners decide patch, batch and topology; these name MISSU as the network, spell its Transformer out, and
-budget its memory in training.
+nnU-Net's own planners decide patch, batch and topology. These name MISSU as the network, write down its Transformer,
+and budget its memory in training.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from missu_nnunet.architecture.missu import MISSU
 
 
 class _PlansMISSU:
-    """What the MISSU planners change in an ``ExperimentPlanner``."""
+    """The changes of all MISSU planners to an ``ExperimentPlanner``."""
 
     UNet_class = MISSU
     overwrite_target_spacing: Sequence[float] | None
@@ -36,7 +36,7 @@ class _PlansMISSU:
         arch_kwargs: dict[str, Any],
         arch_kwargs_req_import: Sequence[str],
     ) -> np.int64:
-        """Feature-map elements that a training of MISSU keeps; its teacher, the moving average, keeps none."""
+        """Estimate the feature-map elements that a training of MISSU keeps; the moving average keeps none."""
         kwargs = planned_arch_kwargs(arch_kwargs, patch_size)
         with torch.device("meta"):  # sizes are all that is asked for
             network = get_network_from_plans(
@@ -45,20 +45,20 @@ class _PlansMISSU:
         return network.compute_conv_feature_map_size(patch_size)
 
     def get_plans_for_configuration(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """nnU-Net's plan of one configuration, with the stages, blocks and Transformer of MISSU."""
+        """Return nnU-Net's plan of one configuration with the stages, blocks and Transformer of MISSU."""
         plan = super().get_plans_for_configuration(*args, **kwargs)  # type: ignore[misc]
         architecture = plan["architecture"]
         architecture["arch_kwargs"] = planned_arch_kwargs(architecture["arch_kwargs"], plan["patch_size"])
         return plan
 
     def generate_data_identifier(self, configuration_name: str) -> str:
-        """Share the preprocessed data of nnU-Net's default plans where it is the same, as the ResEnc planners do."""
+        """Return the name of the preprocessed data, which are shared with nnU-Net's plans where they are the same."""
         same_data = configuration_name in ("2d", "3d_fullres") and self.overwrite_target_spacing is None
         return f"{'nnUNetPlans' if same_data else self.plans_identifier}_{configuration_name}"
 
 
 class MISSUPlanner(_PlansMISSU, ExperimentPlanner):
-    """Plans with one residual block per stage and the memory target of nnU-Net's default planner (8 GB)."""
+    """Writes plans with one residual block per stage and the memory target of nnU-Net's default planner (8 GB)."""
 
     def __init__(self, *args: Any, plans_name: str = "nnUNetMISSUPlans", **kwargs: Any) -> None:
         super().__init__(*args, plans_name=plans_name, **kwargs)
@@ -66,7 +66,7 @@ class MISSUPlanner(_PlansMISSU, ExperimentPlanner):
 
 
 class MISSUPlannerM(_PlansMISSU, nnUNetPlannerResEncM):
-    """The residual encoder and the memory target of nnU-Net's ResEnc M (9 to 11 GB)."""
+    """Writes plans with the residual encoder and the memory target of nnU-Net's ResEnc M (9 to 11 GB)."""
 
     def __init__(self, *args: Any, plans_name: str = "nnUNetMISSUPlansM", **kwargs: Any) -> None:
         super().__init__(*args, plans_name=plans_name, **kwargs)
@@ -74,7 +74,7 @@ class MISSUPlannerM(_PlansMISSU, nnUNetPlannerResEncM):
 
 
 class MISSUPlannerL(_PlansMISSU, nnUNetPlannerResEncL):
-    """The residual encoder and the memory target of nnU-Net's ResEnc L (24 GB)."""
+    """Writes plans with the residual encoder and the memory target of nnU-Net's ResEnc L (24 GB)."""
 
     def __init__(self, *args: Any, plans_name: str = "nnUNetMISSUPlansL", **kwargs: Any) -> None:
         super().__init__(*args, plans_name=plans_name, **kwargs)
@@ -82,7 +82,7 @@ class MISSUPlannerL(_PlansMISSU, nnUNetPlannerResEncL):
 
 
 class MISSUPlannerCPU(MISSUPlanner):
-    """Plans that a CPU can train in minutes: half the channels and a small patch. For demos, tests and studies."""
+    """Writes plans that a CPU can train in minutes, with half the channels and a small patch, for demos and tests."""
 
     def __init__(self, *args: Any, plans_name: str = "nnUNetMISSUPlansCPU", **kwargs: Any) -> None:
         kwargs.setdefault("gpu_memory_target_in_gb", 0.08)

@@ -1,4 +1,4 @@
-"""What a plan gives: the network, where its Transformer stands, and what it costs."""
+"""Describes the network that a plan gives: its stages, its Transformer, and what it costs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,17 +21,17 @@ class Summary:
     """MISSU as ``MISSUTrainer`` builds it from one configuration of a plan.
 
     Attributes:
-        plans_name: the plan's name.
-        configuration: the configuration's name.
+        plans_name: name of the plans.
+        configuration: name of the configuration.
         patch_size: patch size in voxels.
         batch_size: patches per training step.
         stages: one dictionary per encoder stage: ``channels``, ``kernel_size``, ``stride`` and ``size`` (voxels).
-        plan_stages: stages of the plan, of which those below the bottleneck gave way to the Transformer.
-        transformer: the Transformer's keyword arguments.
-        tokens: tokens that attention runs over.
+        plan_stages: number of stages in the plan; the Transformer replaces those below the bottleneck.
+        transformer: keyword arguments of the Transformer.
+        tokens: number of tokens that attention runs over.
         parameters: number of parameters of the inference network.
         macs: multiply-accumulate operations of one forward pass of one patch, at inference.
-        training_bytes: estimated memory of a training step under AMP, see ``missu_nnunet.planning.memory``.
+        training_bytes: estimated memory of a training step under AMP in bytes, see ``missu_nnunet.planning.memory``.
     """
 
     plans_name: str
@@ -48,14 +48,20 @@ class Summary:
 
 
 def count_macs(network: nn.Module, input_channels: int, patch_size: list[int]) -> int:
-    """Multiply-accumulate operations of one forward pass of one patch; ``network`` lies on the meta device."""
+    """Count the multiply-accumulate operations of one forward pass of one patch.
+
+    Args:
+        network: the network, on the meta device.
+        input_channels: image channels.
+        patch_size: patch size in voxels.
+    """
     with FlopCounterMode(display=False) as counter, torch.device("meta"), torch.no_grad():
         network(torch.empty(1, input_channels, *patch_size))
     return counter.get_total_flops() // 2
 
 
 def summarise(plans_file: Path, configuration: str) -> Summary:
-    """Describe the network of a plan; nothing is allocated for it.
+    """Describe the network of a plan without allocating memory for it.
 
     Args:
         plans_file: a plans file of nnU-Net; the dataset's ``dataset.json`` lies beside it, as nnU-Net puts it.
