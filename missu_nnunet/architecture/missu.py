@@ -184,7 +184,7 @@ class MISSU(AbstractDynamicNetworkArchitectures):
 
     @staticmethod
     def initialize(module: nn.Module) -> None:
-        """Initialise convolutions as nnU-Net does; the Transformer keeps its own weights, which are the identity."""
+        """Initialise convolutions as nnU-Net does; the Transformer keeps its own, which start as the identity."""
         InitWeights_He(1e-2)(module)
         init_last_bn_before_add_to_0(module)
 
