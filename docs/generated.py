@@ -7,7 +7,9 @@ a file of the repository outside ``docs/`` takes the file along.
 import re
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
+from textwrap import dedent
 
 import griffe
 from mkdocs.config.defaults import MkDocsConfig
@@ -25,7 +27,28 @@ def commands() -> str:
     """Every command with its arguments and options, as Typer documents them."""
     command = [sys.executable, "-m", "typer", f"{PACKAGE}.cli.main", "utils", "docs", "--name", "missu"]
     text = subprocess.run([*command, "--title", "Commands"], check=True, capture_output=True, text=True).stdout
-    return re.sub(r"^\* `--(install|show)-completion`.*\n", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^\* `--(install|show)-completion`.*\n", "", text, flags=re.MULTILINE)
+    return _examples_as_code(_with_whole_sentences(text))
+
+
+def _with_whole_sentences(text: str) -> str:
+    """Replace the beginnings of sentences in Typer's lists of commands by the sentences of the commands' sections."""
+    sentences = dict(re.findall(r"^#+ `(missu .+)`\n\n(.+)", text, flags=re.MULTILINE))
+    lines, section = [], "missu"
+    for line in text.splitlines():
+        if heading := re.fullmatch(r"#+ `(missu .+)`", line):
+            section = heading[1]
+        elif entry := re.fullmatch(r"\* `([a-z][a-z0-9-]*)`: .*", line):
+            line = f"* `{entry[1]}`: {sentences[f'{section} {entry[1]}']}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _examples_as_code(text: str) -> str:
+    def block(examples: re.Match[str]) -> str:
+        return f"**Examples**:\n\n```bash\n{dedent(unescape(examples[1])).rstrip()}\n```\n"
+
+    return re.sub(r"^Examples:\n((?:  .+\n?)+)", block, text, flags=re.MULTILINE)
 
 
 def hyperparameters() -> str:

@@ -13,6 +13,7 @@ def test_every_command_has_a_section() -> None:
     page = generated.commands().splitlines()
     for command in ("demo", "predict", "dataset chaos", "crossval run", "crossval status", "weights adapt"):
         assert any(line.lstrip("#") == f" `missu {command}`" for line in page), command
+    assert not [line for line in page if line.endswith("...") and line.startswith("* `")], "a sentence is cut short"
 
 
 def test_every_hyperparameter_has_its_type_default_and_meaning() -> None:

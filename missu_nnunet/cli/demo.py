@@ -16,7 +16,7 @@ def demo(
     ),
     seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic dataset.")] = 0,
 ) -> None:
-    """Run nnU-Net's whole chain with MISSU on a synthetic dataset, on the CPU, in about three minutes.
+    """Run nnU-Net's whole chain with MISSU on a synthetic dataset, on the CPU, in a few minutes.
 
     A second run continues where the first one stopped.
     """
