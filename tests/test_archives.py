@@ -1,4 +1,4 @@
-"""Archives that are damaged or hostile: one line, nothing outside, nothing without an end."""
+"""Damaged and hostile archives end in one line, and write nothing outside their folder."""
 
 import io
 import tarfile

@@ -1,4 +1,4 @@
-"""How an error ends a process that is not ours."""
+"""How an error ends a process of nnU-Net."""
 
 import subprocess
 import sys
@@ -33,7 +33,7 @@ def test_an_input_error_is_one_line_and_exit_code_2() -> None:
         (f"{'x' * 5000}: too long", f"{'x' * 100}… (5001 characters) too long"),
     ],
 )
-def test_what_came_from_outside_is_shown_and_not_obeyed(
+def test_untrusted_text_is_shown_without_control_characters(
     message: str, shown: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
@@ -41,7 +41,7 @@ def test_what_came_from_outside_is_shown_and_not_obeyed(
     assert capsys.readouterr().err == f"missu: {shown}\n"
 
 
-def test_the_systems_refusals_are_lines_with_a_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_of_the_system_are_lines_with_a_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path, line in (
         (tmp_path / ("x" * 300), "file name too long; give a shorter name"),
         (tmp_path, "is a directory; give another file or folder"),

@@ -1,4 +1,4 @@
-"""How many processes a command starts by itself."""
+"""The number of processes that a command starts by default."""
 
 import os
 
@@ -22,7 +22,7 @@ def test_as_many_as_nnunet_but_no_more_than_cores(
 
 
 @pytest.mark.parametrize("variable", ["", "0", "-1", "two", "1e3", "²", "9" * 5000])
-def test_what_is_no_number_of_processes_is_an_error(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_texts_than_numbers_of_processes_are_errors(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("nnUNet_def_n_proc", variable)
     with pytest.raises(InputError, match="nnUNet_def_n_proc"):
         default_workers()

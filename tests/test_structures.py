@@ -1,4 +1,4 @@
-"""Files that hold a structure, and files that do not."""
+"""Files that fit a schema, and files that do not."""
 
 import os
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class Record:
     pairs: tuple[tuple[int, str], ...]
 
 
-def test_what_is_used_is_typed_and_the_rest_is_left_alone(tmp_path: Path) -> None:
+def test_used_content_is_typed_and_the_rest_is_ignored(tmp_path: Path) -> None:
     file = tmp_path / "file.json"
     file.write_text('{"name": "a", "parts": [{"number": 1, "more": NaN}], "other": [null]}')
     assert read_structure(file, Whole, "do that") == Whole(name="a", parts=[Part(number=1)])
@@ -60,7 +60,7 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
 
 
 @pytest.mark.parametrize(("make", "message"), BROKEN, ids=[message for _, message in BROKEN])
-def test_everything_else_ends_in_one_line(make: Callable[[Path], object], message: str, tmp_path: Path) -> None:
+def test_other_content_ends_in_one_line(make: Callable[[Path], object], message: str, tmp_path: Path) -> None:
     file = tmp_path / "file.json"
     make(file)
     with pytest.raises(InputError, match=rf"^\S+/file\.json: .*{message}.*; do that$") as raised:
@@ -75,7 +75,7 @@ JSON = st.recursive(
 
 
 @given(content=JSON)
-def test_no_structure_is_anything_but_taken_or_refused(content: object) -> None:
+def test_every_structure_is_either_accepted_or_refused(content: object) -> None:
     try:
         as_structure(content, Whole, "it", "do that")
     except InputError as error:

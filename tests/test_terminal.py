@@ -30,7 +30,7 @@ print_json({{hostile: float("nan")}})
 
 
 def on_terminal(code: str, columns: int) -> str:
-    """What a terminal of that width is sent."""
+    """The output for a terminal of that width."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES", "NO_COLOR")}
@@ -69,7 +69,7 @@ def test_in_a_pipe_all_is_literal_and_nothing_folded() -> None:
 
 
 @pytest.mark.parametrize("columns", [20, 80])
-def test_a_terminal_is_sent_nothing_of_it_to_obey_and_whole_numbers(columns: int) -> None:
+def test_a_terminal_gets_no_control_characters_and_whole_numbers(columns: int) -> None:
     sent = on_terminal(PRINT_ALL, columns)
     assert "\x1b[2J" not in sent
     assert "\u202e" not in sent

@@ -6,7 +6,7 @@ from missu_nnunet.text import counted, duration, printable, size
 
 
 @given(st.text())
-def test_a_terminal_obeys_nothing_of_it(text: str) -> None:
+def test_no_control_character_is_left(text: str) -> None:
     shown = printable(text)
     assert shown.isprintable()
     assert printable(shown) == shown
@@ -18,7 +18,7 @@ def test_a_terminal_obeys_nothing_of_it(text: str) -> None:
     ("text", "shown"),
     [("a\x1b[31mb", "a\\x1b[31mb"), ("a\nb\t", "a\\nb\\t"), ("\u202egnp", "\\u202egnp"), ("\udcff", "\\udcff")],
 )
-def test_escapes_tell_what_was_there(text: str, shown: str) -> None:
+def test_different_texts_stay_different(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 

@@ -8,7 +8,7 @@ from memory import PATCH, as_missu, as_nnunet, peak_bytes
 
 
 def holding(image: torch.Tensor, properties: dict[str, Any]) -> np.ndarray:
-    """As many MiB as the volume has patches."""
+    """Allocate as many MiB as the volume has patches."""
     return np.ones(int(image.numel() / np.prod(PATCH)) << 20, np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""What needs no clock: the sizes of the networks that the speed benchmark compares."""
+"""The parts of the speed benchmark that need no clock: the sizes of the networks."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""``missu crossval``, as far as it trains nothing; tests/integration has the trainings."""
+"""``missu crossval`` without trainings, which ``tests/integration`` has."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What ``missu predict`` does beside predicting, against what nnU-Net does in steps of their own."""
+"""The options of ``missu predict``, against the separate commands of nnU-Net."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from scipy import ndimage
 from trained_model import write_model
 
 FAST = ("--no-tta", "--step", "1", "--device", "cpu", "--engine", "pytorch")
-"""Few windows: what follows the network is what is looked at here."""
+"""Few windows, because only what follows the network is tested here."""
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_several_models_are_nnunets_ensemble(
     assert not [file for file in out.iterdir() if file.name.startswith(".")]
 
 
-def test_models_of_other_classes_are_no_ensemble(
+def test_models_of_different_classes_do_not_form_an_ensemble(
     missu: Missu, model: Path, model_2d: Path, images: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / model_2d.name
@@ -97,7 +97,7 @@ def test_models_of_other_classes_are_no_ensemble(
     assert not (tmp_path / "out").exists()
 
 
-def test_what_was_interrupted_goes_on(missu: Missu, model: Path, images: Path, tmp_path: Path) -> None:
+def test_an_interrupted_prediction_continues(missu: Missu, model: Path, images: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert missu("predict", images, "-o", out, "-m", model, *FAST).returncode == 0
     expected, volumes = array(out / "case_001.nii.gz"), (out / "volumes.csv").read_text()
@@ -120,7 +120,7 @@ def test_what_was_interrupted_goes_on(missu: Missu, model: Path, images: Path, t
     assert "was predicted with folds , not 0" in done.stderr
 
 
-def test_predictions_of_unknown_settings_are_not_gone_on_with(
+def test_predictions_of_unknown_settings_are_not_continued(
     missu: Missu, model: Path, images: Path, stock: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(stock, tmp_path / "out")

@@ -51,7 +51,7 @@ def test_inspect_prints_json(missu, stock_checkpoint: Path) -> None:
     assert (inspection["trainer"], inspection["missu_version"]) == ("nnUNetTrainer", None)
 
 
-def test_inspect_prints_a_strangers_text_as_text(missu, checkpoint: Path, tmp_path: Path) -> None:
+def test_inspect_prints_untrusted_text_as_text(missu, checkpoint: Path, tmp_path: Path) -> None:
     content = torch.load(checkpoint, weights_only=False) | {"trainer_name": "[/red]\x1b[2J\n[bold]Trainer"}
     torch.save(content, tmp_path / "stranger.pth")
     done = missu("inspect", tmp_path / "stranger.pth")

@@ -133,7 +133,7 @@ def test_links(download, tmp_path):
     assert not (folder / "labelsTr" / "BraTS19_CBICA_A00_1.nii.gz").is_symlink()
 
 
-def test_an_interrupted_conversion_is_taken_up(download, tmp_path):
+def test_an_interrupted_conversion_continues(download, tmp_path):
     source, truth = download
     bad = next(source.rglob("BraTS19_CBICA_A03_1_seg.nii"))
     good = bad.read_bytes()

@@ -284,7 +284,7 @@ def test_damage_is_named_and_leaves_no_dataset(download, tmp_path, how):
     assert not list((tmp_path / "raw").glob("Dataset*"))
 
 
-def test_a_uid_of_its_own_for_every_file_is_an_anonymisers_doing(download, tmp_path):
+def test_one_uid_per_file_is_accepted_as_anonymisers_write_it(download, tmp_path):
     source, truth = download
     for path in (ct(source) / "DICOM_anon").iterdir():
         edit(path, SeriesInstanceUID=generate_uid())

@@ -1,4 +1,4 @@
-"""A folder of slices as one volume, wherever its headers say that it lies."""
+"""A folder of slices as one volume, at the place that its headers give."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""Damaged and hostile image files: one line each, quickly, and no more memory than they deserve."""
+"""Damaged and hostile image files: each ends in one line, quickly and without much memory."""
 
 import gzip
 import os
@@ -172,7 +172,7 @@ def test_a_packed_file_cut_short(share: float, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".png"])
-def test_what_is_no_file_is_not_opened(ending: str, tmp_path: Path) -> None:
+def test_only_regular_files_are_opened(ending: str, tmp_path: Path) -> None:
     pipe, folder, link = (tmp_path / f"{name}{ending}" for name in ("pipe", "folder", "link"))
     os.mkfifo(pipe)
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""Images as they come: whole, cut short, not images at all."""
+"""Images that are whole, cut short, or not images at all."""
 
 import re
 from pathlib import Path

@@ -110,7 +110,7 @@ def test_an_edited_description_is_kept(tmp_path):
     assert json.loads((folder / "dataset.json").read_text()) == description | {"numTraining": 4}
 
 
-def test_what_was_begun_otherwise_is_not_taken_up(tmp_path):
+def test_a_conversion_begun_with_other_settings_is_not_continued(tmp_path):
     """Other labels in dataset.json than when an interrupted conversion wrote it: its files may not fit."""
     task = write_task(tmp_path)
     begun = tmp_path / "raw" / ".partial-Dataset005_Tiny"

@@ -115,7 +115,7 @@ def test_slices_lie_across_the_widest_step(tmp_path: Path) -> None:
     assert kept.mean() == pytest.approx(0.2)
 
 
-def test_what_cannot_be_made_is_said(tmp_path: Path) -> None:
+def test_what_cannot_be_made_is_reported(tmp_path: Path) -> None:
     source = write_raw_dataset(tmp_path, 7)
     with pytest.raises(InputError, match="--cases 7: Dataset007_Tiny has 6 cases"):
         sparse_copy(tmp_path, source, Sparsity(labelled=7))

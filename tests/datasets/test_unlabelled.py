@@ -1,4 +1,4 @@
-"""Images without labels: in, and out again."""
+"""Images without labels, added and taken out again."""
 
 import json
 import shutil
@@ -124,7 +124,7 @@ def test_a_dataset_that_lists_its_files(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", ["before", "between"])
-def test_an_interrupted_addition_goes_on(folder: Path, kept: str) -> None:
+def test_an_interrupted_addition_continues(folder: Path, kept: str) -> None:
     """Killed while images are copied, or while they are moved in."""
     before = contents(folder)
     put_in(folder)

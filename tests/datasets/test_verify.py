@@ -1,4 +1,4 @@
-"""One sound dataset, and what is said of it when a single thing goes wrong."""
+"""A sound dataset, and the findings when a single thing is wrong with it."""
 
 import json
 import re
@@ -66,7 +66,7 @@ def only(found, level, check, cases):
     return found[0].message
 
 
-def test_nothing_is_said_of_a_sound_dataset(folder):
+def test_a_sound_dataset_has_no_finding(folder):
     assert findings(folder) == findings(folder, workers=2) == []
 
 

@@ -50,7 +50,7 @@ def test_the_student_learns_and_the_teacher_does_not() -> None:
     assert student.grad.abs().sum() > 0
 
 
-def test_a_student_like_its_teacher_has_nothing_to_learn() -> None:
+def test_a_student_equal_to_its_teacher_has_zero_loss() -> None:
     for loss_of in (
         lambda student: softmax_kl(logits(0), student),
         lambda student: consistency(logits(0).softmax(dim=1), student, regions=False),

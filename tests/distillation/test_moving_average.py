@@ -54,7 +54,7 @@ def test_regions_have_a_probability_each() -> None:
     torch.testing.assert_close(MovingAverage(student, 0.9).posterior(x, regions=True), expected)
 
 
-def test_teaches_what_it_says_of_the_unmixed_patches() -> None:
+def test_labels_come_from_the_unmixed_patches() -> None:
     student, x = network(), torch.randn(4, 1, *PATCH)
     average = MovingAverage(student, decay=0.9)
     target = [torch.arange(4.0).reshape(4, 1, 1, 1).expand(4, 1, 16, 16), torch.arange(4.0).reshape(4, 1, 1, 1)]

@@ -83,7 +83,7 @@ def test_heads_train_the_fusion_blocks_and_not_the_encoder() -> None:
     assert all(p.grad is None for p in module.network.parameters())
 
 
-def test_a_teacher_of_every_level() -> None:
+def test_every_level_has_a_teacher() -> None:
     output = attached(PLAN, PATCH).train()(torch.randn(1, 2, *PATCH))
     sizes = [(16, 16, 24), (8, 8, 12), (4, 4, 6)]
     for levels in output:

@@ -1,4 +1,4 @@
-"""Calibration against what is known of voxels drawn from the model's own probabilities."""
+"""Calibration of voxels that are drawn from the model's own probabilities, so that the truth is known."""
 
 import numpy as np
 import pytest

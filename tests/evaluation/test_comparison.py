@@ -1,4 +1,4 @@
-"""The statistics of a comparison, against SciPy and statsmodels; how often they see a difference that is not there."""
+"""The statistics of a comparison, against SciPy and statsmodels, and the rate of their false positives."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Whole folders, against nnU-Net's own evaluation, and every way in which two folders do not fit."""
+"""Whole folders against nnU-Net's own evaluation, and every way in which two folders do not fit together."""
 
 import csv
 import json
@@ -138,7 +138,7 @@ def test_json_and_csv_hold_every_value(folders, tmp_path):
         ({"labels": np.full((5, 8, 9), 7)}, "unknown label 7, expected 0, 1, 2"),
     ],
 )
-def test_pairs_that_do_not_fit(folders, change, message):
+def test_folders_that_do_not_fit_together(folders, change, message):
     predictions, references = folders
     write(predictions / "case_1.nii.gz", change.pop("labels", np.zeros((5, 8, 9))), **change)
     with pytest.raises(InputError, match=message) as error:

@@ -12,7 +12,7 @@ from missu_nnunet.evaluation.protocols import PROTOCOLS
 REFERENCE = np.pad(np.ones((4, 4, 4), bool), 3)
 
 
-def test_which_is_better_is_what_a_better_prediction_scores():
+def test_a_better_prediction_scores_better_by_every_metric():
     worse = MaskPair(np.roll(REFERENCE, 2, 0) | REFERENCE, REFERENCE, (1, 1, 1))
     perfect = MaskPair(REFERENCE, REFERENCE, (1, 1, 1))
     for metric in METRICS.values():

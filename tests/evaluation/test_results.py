@@ -1,4 +1,4 @@
-"""Gathering scores from folders as nnU-Net lays them out, and every way in which they do not fit."""
+"""Scores from folders as nnU-Net lays them out, and every way in which folders do not fit together."""
 
 import json
 import math

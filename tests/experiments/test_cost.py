@@ -1,4 +1,4 @@
-"""What is made of timed iterations. That they are timed, tests/cli/test_crossval.py sees."""
+"""The estimate from timed iterations; ``tests/cli/test_crossval.py`` tests the timing itself."""
 
 import json
 from dataclasses import replace
@@ -85,7 +85,7 @@ def test_what_does_not_fit_on_the_disk_is_refused(experiment: Experiment) -> Non
         check_disk(experiment, [huge])
 
 
-def test_waiting_for_data_is_said(experiment: Experiment) -> None:
+def test_waiting_for_data_is_reported(experiment: Experiment) -> None:
     fast = arm_cost(experiment, experiment.arms[0], TIMING)
     assert len(fast.lines()) == 1
     slow = arm_cost(experiment, experiment.arms[0], replace(TIMING, batch_seconds=1.0))

@@ -1,4 +1,4 @@
-"""Which experiments can be trained, and what is said of the others."""
+"""Which experiments can be trained, and the errors of the others."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What is left to do of a training, and that a fold is trained once at a time."""
+"""What is left to do of a training, and that no fold is trained twice at the same time."""
 
 import shlex
 import subprocess
@@ -47,7 +47,7 @@ def test_a_fold_is_trained_by_one_process_at_a_time(training: FoldTraining, monk
     assert not training.is_running()
 
 
-def test_nothing_of_an_earlier_training_is_taken_for_the_new_ones(training: FoldTraining) -> None:
+def test_results_of_an_earlier_training_do_not_count_for_a_new_one(training: FoldTraining) -> None:
     torch.save({}, training.folder / "checkpoint_best.pth")
     (training.folder / "validation").mkdir()
     (training.folder / "validation" / "summary.json").write_text('{"foreground_mean": {"Dice": 1}}')

@@ -31,7 +31,7 @@ def start(name: str, *arguments: object, log: Path, environment: Mapping[str, st
 
 
 def run(name: str, *arguments: object) -> str:
-    """Run a command to its end, which must be a good one, and return what it printed."""
+    """Run a command, which must succeed, and return its output."""
     with tempfile.NamedTemporaryFile("r") as log:
         process = start(name, *arguments, log=Path(log.name))
         process.join()

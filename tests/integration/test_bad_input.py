@@ -58,7 +58,7 @@ def edit(file: Path, change: Callable[[Any], Any]) -> Path:
 
 @dataclass(frozen=True)
 class Desk:
-    """An empty folder, and good things to spoil."""
+    """An empty folder, and valid files to spoil."""
 
     folder: Path
     missu: Path
@@ -248,7 +248,7 @@ def primus(configuration: dict) -> None:
 
 
 def named(name: Any, key: str = "network_class_name") -> Callable[[dict], None]:
-    """Put a stranger's name into every configuration of a plan."""
+    """Put a foreign name into every configuration of a plan."""
 
     def change(plans: dict) -> None:
         for configuration in plans["configurations"].values():
@@ -754,7 +754,7 @@ def files(*folders: Path) -> dict[Path, int]:
 
 @pytest.fixture
 def canary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file that is there once a stranger's name has been imported."""
+    """The file that exists once a foreign name has been imported."""
     folder = tmp_path_factory.mktemp("canary")
     source = "from pathlib import Path; Path(__file__).with_name('ran').touch()\nclass Network: ..."
     (folder / "canary.py").write_text(source)

@@ -69,7 +69,7 @@ def model(planned: str) -> Path:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds processes in /proc")
-def test_killed_at_any_time_it_is_completed_without_repeating_finished_work(model: Path) -> None:
+def test_a_killed_crossval_completes_without_repeating_finished_work(model: Path) -> None:
     rng = random.Random(20)
     finished: dict[Path, int] = {}
     # The first one most likely in the timed iterations, the others in the trainings

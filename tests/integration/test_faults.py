@@ -1,4 +1,4 @@
-"""Training that is killed again and again ends with the weights of one that ran through, bit for bit."""
+"""A training that is killed again and again ends with the weights of an uninterrupted one, bit for bit."""
 
 import contextlib
 import os
@@ -58,7 +58,7 @@ def assert_same(interrupted: dict[str, Any], through: dict[str, Any]) -> None:
         assert all(torch.equal(interrupted[part][key], tensor) for key, tensor in tensors.items()), part
 
 
-def test_twenty_kills_cost_nothing_but_time(planned: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_twenty_kills_leave_the_same_weights(planned: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MISSU_SEED", "3")
     fold = Path(os.environ["nnUNet_results"]) / planned / f"{TRAINER}__{PLANS}__3d_fullres" / "fold_0"
     log = tmp_path / "log.txt"

@@ -77,7 +77,9 @@ def other(small: str, nnunet_folders: Path) -> str:
     return name
 
 
-def test_other_classes_begin_far_below_a_fresh_start(pretrained: Path, other: str, tmp_path: Path) -> None:
+def test_a_start_with_kept_outputs_has_a_far_lower_loss_than_a_fresh_one(
+    pretrained: Path, other: str, tmp_path: Path
+) -> None:
     adapted = tmp_path / "adapted.pth"
     report = run("missu", "weights", "adapt", pretrained, adapted, "--plans", plan_file(other, MOVED))
     assert "classes that keep their outputs: background, core, shell\n" in report

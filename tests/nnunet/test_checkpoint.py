@@ -44,7 +44,7 @@ def test_comes_back_as_it_was_written(missu_checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("as_zip", [True, False])
 @pytest.mark.parametrize("place", ["beside", "logging", "optimizer_state"])
-def test_code_is_refused_by_name_and_does_not_run(
+def test_code_is_refused_and_named_and_does_not_run(
     as_zip: bool, place: str, missu_checkpoint: Path, tmp_path: Path
 ) -> None:
     checkpoint = torch.load(missu_checkpoint, weights_only=False)
@@ -61,13 +61,13 @@ def test_code_is_refused_by_name_and_does_not_run(
 
 
 @pytest.mark.parametrize("function", [eval, print, getattr, torch.load, torch.hub.load, torch.nn.Linear, Path])
-def test_any_global_is_refused_by_name(function: Any, tmp_path: Path) -> None:
+def test_any_global_is_refused_and_named(function: Any, tmp_path: Path) -> None:
     file = tmp_path / "stranger.pth"
     torch.save({"network_weights": {}, "run": function}, file)
     assert f"{function.__name__}, which no checkpoint" in refusal(file)
 
 
-def test_a_type_that_no_checkpoint_holds_is_refused_by_name(missu_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_type_that_no_checkpoint_holds_is_refused_and_named(missu_checkpoint: Path, tmp_path: Path) -> None:
     file = tmp_path / "stranger.pth"
     torch.save(torch.load(missu_checkpoint, weights_only=False) | {"file": Path("x")}, file)
     assert "PosixPath" in refusal(file)
@@ -124,7 +124,7 @@ def test_numbers_of_numpy_come_back_as_they_were(missu_checkpoint: Path, tmp_pat
 
 
 @pytest.mark.parametrize("kind", ["O", "V8", "M8[s]", "U3", "S3", "c8"])
-def test_what_is_no_number_of_numpy_is_refused(kind: str, missu_checkpoint: Path, tmp_path: Path) -> None:
+def test_imitations_of_numpys_numbers_are_refused(kind: str, missu_checkpoint: Path, tmp_path: Path) -> None:
     file = tmp_path / "stranger.pth"
     torch.save(
         torch.load(missu_checkpoint, weights_only=False) | {"logging": [np.zeros(1, kind)[0], np.dtype(kind)]}, file

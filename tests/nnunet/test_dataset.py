@@ -66,7 +66,7 @@ GOOD = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "organ": 1}, "
     ("text", "message"),
     [("{", "cannot be read as JSON"), ("[]", "expected an object"), ("{}", "the key 'labels' is missing")],
 )
-def test_files_that_describe_nothing(raw, text, message):
+def test_files_that_do_not_describe_a_dataset(raw, text, message):
     path = raw / "Dataset007_Liver" / "dataset.json"
     path.write_text(text)
     with pytest.raises(InputError, match=message):

@@ -1,4 +1,4 @@
-"""A program on the leash lives no longer than whoever holds it."""
+"""A program on the leash does not outlive its holder."""
 
 import signal
 import subprocess
@@ -20,7 +20,7 @@ def test_exit_code_and_output_are_the_programs() -> None:
     assert process.stdout.read() == b"hello\nexit code 3\n"
 
 
-def test_killed_program_is_told_as_by_a_shell_and_its_children_end() -> None:
+def test_a_killed_program_is_reported_as_by_a_shell_and_its_children_end() -> None:
     process = subprocess.Popen(
         [*LEASH, "sh", "-c", "sleep 60 & echo $!; kill -9 $$"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )

@@ -24,7 +24,7 @@ def test_the_description_of_a_fold_is_the_models(tmp_path: Path) -> None:
     assert find_description(PLANS_FILE, validation) == validation.resolve() / PLANS_FILE
 
 
-def test_what_is_no_model_is_named_with_the_remedy(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_model_is_named_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"plans\.json.*give a trained model's folder"):
         read_model(tmp_path)
     (tmp_path / PLANS_FILE).write_text('{"image_reader_writer": "os.system"}')

@@ -71,7 +71,7 @@ def test_whole_plans_pass() -> None:
     ],
 )
 @pytest.mark.parametrize("place", ["network", "listed", "letters", "keys", "not listed", "deep"])
-def test_whatever_is_no_network_is_refused_wherever_nnunet_would_import_it(network: Any, place: str) -> None:
+def test_what_is_not_a_network_is_refused_wherever_nnunet_would_import_it(network: Any, place: str) -> None:
     if network is None and place != "network":
         network = "canary"  # None is what nnU-Net leaves alone there
     plans: dict[str, Any] = {
@@ -100,7 +100,7 @@ def test_whatever_is_no_network_is_refused_wherever_nnunet_would_import_it(netwo
         ("resampling_fn_probabilities", "torch"),
     ],
 )
-def test_a_name_that_nnunet_looks_up_is_one_for_the_place(key: str, name: Any) -> None:
+def test_a_name_that_nnunet_looks_up_fits_its_place(key: str, name: Any) -> None:
     with pytest.raises(InputError, match=f"^it: refused, because {key} is "):
         check_names({"configurations": {"2d": {key: name}}}, "it")
 
@@ -121,7 +121,7 @@ def own_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_persons_own_network_is_imported_by_their_word_alone(own_network: Path) -> None:
+def test_a_users_own_network_is_imported_only_when_trusted(own_network: Path) -> None:
     plans = {"network_class_name": "own_networks.Network"}
     trust(["own"])
     with pytest.raises(InputError, match=r"if it is your own network, add --trust own_networks$"):
@@ -134,7 +134,7 @@ def test_a_persons_own_network_is_imported_by_their_word_alone(own_network: Path
         check_names({"network_class_name": "own_networks.Other"}, "it")
 
 
-def test_a_persons_own_preprocessor_is_not_missed_where_they_say_so() -> None:
+def test_a_trusted_preprocessor_may_be_missing() -> None:
     plans = {"preprocessor_name": "OwnPreprocessor"}
     with pytest.raises(InputError, match="--trust OwnPreprocessor"):
         check_names(plans, "it")

@@ -30,7 +30,7 @@ def test_every_name_is_found_in_every_protocol(protocol: int) -> None:
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_what_is_not_allowed_is_refused_by_name(protocol: int) -> None:
+def test_a_forbidden_name_is_refused_and_named(protocol: int) -> None:
     with pytest.raises(InputError, match=r"^it: refused, because loading it would run \w+\.eval, which"):
         check_pickle(pickle.dumps({"a": eval}, protocol), "it", lambda name: not name.endswith("eval"))
 
@@ -43,14 +43,14 @@ def test_what_is_not_allowed_is_refused_by_name(protocol: int) -> None:
         (nested(list, MAX_DEPTH + 1), f"lie {MAX_DEPTH + 2} deep"),
     ],
 )
-def test_what_cannot_be_walked_is_refused_at_once(content: Any, reason: str) -> None:
+def test_endless_structures_are_refused_at_once(content: Any, reason: str) -> None:
     start = time.process_time()
     with pytest.raises(InputError, match=reason):
         check_pickle(pickle.dumps({"a": content}, 2), "it", bool)
     assert time.process_time() - start < 1
 
 
-def test_what_is_shared_as_usual_passes() -> None:
+def test_ordinary_sharing_of_objects_passes() -> None:
     part = [1, 2, "text"]
     check_pickle(pickle.dumps([part] * 50 + [nested(dict, MAX_DEPTH - 5)]), "it", bool)
 
@@ -86,6 +86,6 @@ def test_a_text_is_encoded_to_bytes_only() -> None:
         check_pickle(punycode, "it", lambda name: name == "_codecs.encode")
 
 
-def test_more_than_any_checkpoint_has_is_not_looked_at() -> None:
+def test_a_pickle_larger_than_any_checkpoints_is_refused_unread() -> None:
     with pytest.raises(InputError, match="expected at most"):
         check_pickle(bytes(MAX_BYTES + 1), "it", bool)

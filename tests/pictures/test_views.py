@@ -1,4 +1,4 @@
-"""Which slices are drawn, on which channel, and what is to be seen there."""
+"""Which slices are drawn, on which channel, and what they show."""
 
 import numpy as np
 import pytest

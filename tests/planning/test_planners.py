@@ -41,7 +41,7 @@ def test_nnunet_finds_the_planner(name: str) -> None:
     assert find_planner(name) is getattr(planners, name)
 
 
-def test_a_wrong_name_is_refused_with_those_there_are() -> None:
+def test_a_wrong_name_is_refused_with_the_existing_names() -> None:
     with pytest.raises(InputError, match="no planner MISSUPlannerXXL, found MISSUPlanner, MISSUPlannerM"):
         find_planner("MISSUPlannerXXL")
 

@@ -1,4 +1,4 @@
-"""Charts whose data no other test has."""
+"""Charts that no other test covers."""
 
 import numpy as np
 import pytest

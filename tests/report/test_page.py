@@ -17,7 +17,7 @@ REGIONS = {"background": 0, "whole": [1, 2], "tail": [2]}
 
 
 class Watched:
-    """A page of the browser, and whatever it should not do."""
+    """A page in the browser, with a record of its errors and requests."""
 
     def __init__(self, browser: Any, file: Path, **context: Any) -> None:
         self.context = browser.new_context(viewport={"width": 1366, "height": 850}, **context)

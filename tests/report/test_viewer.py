@@ -1,4 +1,4 @@
-"""What the pictures and the viewer say of a volume that is shown in part."""
+"""Slice numbers of a volume of which a part is shown."""
 
 from pathlib import Path
 

@@ -12,7 +12,7 @@ TRAINER = "MISSUTrainer_4epochs_3iters"
 PLANS = "nnUNetMISSUPlansCPU"
 
 Missu = Callable[..., subprocess.CompletedProcess[str]]
-"""What the fixture ``missu`` of tests/cli gives."""
+"""The type of the fixture ``missu`` of ``tests/cli``."""
 
 
 def start(command: str | Path, *arguments: object) -> subprocess.Popen[str]:
@@ -29,7 +29,7 @@ def start(command: str | Path, *arguments: object) -> subprocess.Popen[str]:
 
 
 def run(command: str | Path, *arguments: object) -> str:
-    """Run a command to its end, which must be a good one, and return what it printed."""
+    """Run a command, which must succeed, and return its output."""
     process = start(command, *arguments)
     output, _ = process.communicate()
     assert process.returncode == 0, f"{command} {' '.join(map(str, arguments))}\n{output}"

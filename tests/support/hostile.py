@@ -1,4 +1,4 @@
-"""What a stranger may put into a file so that reading it never ends, or ends in a crash."""
+"""Hostile files: reading them would never end, or end in a crash."""
 
 import bz2
 import gzip
@@ -33,7 +33,7 @@ def unfolding(kind: type, times: int) -> Any:
 
 
 def nested(kind: type, times: int) -> Any:
-    """Containers in each other."""
+    """Nested containers."""
     content: Any = "end"
     for _ in range(times):
         content = {"in": content} if kind is dict else kind([content])
@@ -48,7 +48,7 @@ def with_attribute(content: Any, name: str) -> Any:
 
 
 def no_file(folder: Path, kind: str) -> Path:
-    """What is there, but is no file; reading it would wait for ever, never end, or fail."""
+    """Paths that exist but are not regular files; reading them would wait for ever, never end, or fail."""
     path = folder / kind.replace(" ", "_")
     if kind == "pipe":
         os.mkfifo(path)

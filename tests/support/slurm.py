@@ -13,7 +13,7 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontr
 
 
 class NoSlurmError(RuntimeError):
-    """It cannot be started here, and why."""
+    """The reason why SLURM cannot be started here."""
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What a CPU can show of ``-num_gpus``: two processes, gloo between them, through nnU-Net's trainer."""
+"""``-num_gpus`` as far as a CPU can show it: two processes with gloo, through nnU-Net's trainer."""
 
 import multiprocessing
 import os
@@ -16,7 +16,7 @@ from missu_nnunet.distillation import cutmix
 
 @pytest.fixture(scope="module")
 def folder(nnunet_folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where two processes have left what came of their training."""
+    """The folder with the results of a training by two processes."""
     folder = tmp_path_factory.mktemp("distributed")
     multiprocessing.set_forkserver_preload(PRELOAD)
     start_processes(train_in_parallel, (dict(os.environ), folder, made_batch()), nprocs=2, start_method="forkserver")

@@ -55,7 +55,7 @@ def test_nothing_is_tracked_unless_asked_for(tmp_path: Path, monkeypatch: pytest
     assert not list(tmp_path.iterdir())
 
 
-def test_a_value_that_is_no_switch_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_is_neither_0_nor_1_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TENSORBOARD_VARIABLE, "yes")
     with pytest.raises(InputError, match="MISSU_TENSORBOARD='yes': expected 1 or 0"):
         trackers(tmp_path, "name")

@@ -444,7 +444,7 @@ def test_class_weights_weigh_the_cross_entropy(mode: str, nnunet_folders: Path) 
     del variants.MISSUTrainerWeighted
 
 
-def test_a_weight_too_few_is_refused(nnunet_folders: Path) -> None:
+def test_a_missing_class_weight_is_refused(nnunet_folders: Path) -> None:
     hyperparameters = replace(MISSUTrainer.hyperparameters, class_weights=(1.0, 2.0))
     variants.MISSUTrainerWeighted = type("MISSUTrainerWeighted", (MISSUTrainer,), {"hyperparameters": hyperparameters})
     with pytest.raises(InputError, match="2 class_weights, expected 3 for the labels background, shell, core"):

@@ -22,7 +22,7 @@ from missu_nnunet.weights import standalone
 from missu_nnunet.weights.bundle import export_bundle
 
 NEEDED = ("numpy", "scipy", "onnxruntime", "SimpleITK")
-"""What requirements.txt asks for."""
+"""The libraries that ``requirements.txt`` names."""
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_same_segmentation_where_neither_pytorch_nor_nnunet_is(
         assert (sitk.GetArrayFromImage(ours) != values).mean() < 0.001
 
 
-def test_what_the_folder_cannot_do_is_refused(model: Path, tmp_path: Path) -> None:
+def test_a_plan_that_the_folder_cannot_follow_is_refused(model: Path, tmp_path: Path) -> None:
     checkpoint = torch.load(model / "fold_0" / "checkpoint_final.pth", weights_only=False)
     configuration = checkpoint["init_args"]["plans"]["configurations"]["3d_fullres"]
     configuration["resampling_fn_data"] = "resample_torch_fornnunet"
@@ -132,7 +132,7 @@ def test_images_are_resampled_as_nnunet_does(
 
 
 def test_regions_and_photographs(tmp_path: Path) -> None:
-    """What the tiny model has none of."""
+    """Features that the tiny model lacks."""
     logits = np.array([[1.0, 1.0, -1.0], [-1.0, 1.0, 1.0]], np.float32)[:, None, None]
     model = standalone.Model.__new__(standalone.Model)
     model.settings = {"regions": True, "labels": [1, 2]}

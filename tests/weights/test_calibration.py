@@ -63,13 +63,13 @@ def _first(model: Path) -> Path:
 
 
 @pytest.mark.parametrize("temperature", [0, -1, "high", None, True, float("inf")])
-def test_a_temperature_that_is_none_is_refused(temperature: object, tmp_path: Path) -> None:
+def test_an_invalid_temperature_is_refused(temperature: object, tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(json.dumps({"temperature": temperature}))
     with pytest.raises(InputError, match="expected a number above 0"):
         read_temperature(tmp_path)
 
 
-def test_curves_that_are_none_are_refused(tmp_path: Path) -> None:
+def test_invalid_reliability_curves_are_refused(tmp_path: Path) -> None:
     assert read_reliability(tmp_path) == {}
     for content in ('{"temperature": 2}', '{"reliability": 3}', '{"reliability": {"before": [{}], "after": []}}'):
         (tmp_path / FILE).write_text(content)

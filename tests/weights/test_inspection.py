@@ -125,7 +125,7 @@ def link() -> zipfile.ZipInfo:
         ("Dataset/fold_1/checkpoint_final.pth", b"", "cannot be read as a checkpoint"),
     ],
 )
-def test_a_stranger_in_the_model_is_refused(
+def test_a_foreign_file_in_the_model_is_refused(
     member: str | zipfile.ZipInfo, content: bytes, reason: str, model: Path, tmp_path: Path
 ) -> None:
     file = with_member(model, tmp_path, member, content)

@@ -1,4 +1,4 @@
-"""Which devices trainings get. tests/integration/test_crossval.py runs them."""
+"""Which devices trainings get; ``tests/integration/test_crossval.py`` runs trainings."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def test_groups_of_gpus(
     assert device_groups(gpus) == groups
 
 
-def test_too_few_gpus_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_few_gpus_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(InputError, match="1 GPUs are here"):
         device_groups(2)

@@ -16,7 +16,7 @@ def test_auto_is_openvino_on_a_cpu_and_pytorch_elsewhere(monkeypatch: pytest.Mon
     assert choose_engine("auto", "cpu") == "pytorch"
 
 
-def test_what_is_named_is_taken_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_named_engine_is_used_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "find_spec", lambda name: name)
     assert choose_engine("openvino-bf16", "cpu") == "openvino-bf16"
     assert choose_engine("pytorch", "cuda") == "pytorch"
