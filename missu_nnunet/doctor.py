@@ -18,6 +18,7 @@ from packaging.specifiers import SpecifierSet
 
 from missu_nnunet import __version__
 from missu_nnunet.extras import missing_libraries
+from missu_nnunet.machine import physical_memory
 from missu_nnunet.nnunet.folders import Variable, folder_if_set
 
 _GIB = 1024**3
@@ -289,6 +290,5 @@ def _tiny_network() -> Any:
 
 
 def _ram() -> str:
-    if not hasattr(os, "sysconf"):  # Windows
-        return "unknown"
-    return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / _GIB:.0f} GiB"
+    memory = physical_memory()
+    return "unknown" if memory is None else f"{memory / _GIB:.0f} GiB"

@@ -33,8 +33,16 @@ def benchmark(
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {device}: not usable here ({str(error).splitlines()[0]}); give cpu") from None
-    with waiting("measuring"):
-        costs = measure_plan(plans, configuration, torch.device(device), rounds)
+    try:
+        with waiting("measuring"):
+            costs = measure_plan(plans, configuration, torch.device(device), rounds)
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise InputError(
+            f"{plans}: {configuration} does not fit into the memory of {device}; plan it smaller, or measure it on "
+            "another device"
+        ) from None
     if as_json:
         print_json([asdict(cost) for cost in costs])
     else:

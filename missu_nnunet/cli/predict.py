@@ -108,6 +108,7 @@ def predict(
     from missu_nnunet.prediction.cases import Wanted, predict_cases
     from missu_nnunet.prediction.engines.choice import choose_engine
     from missu_nnunet.prediction.model import check_ensemble, default_device, load_model
+    from missu_nnunet.prediction.needs import find_needs
     from missu_nnunet.prediction.resume import begin, finished_cases
     from missu_nnunet.weights.zipped_model import model_folder
 
@@ -163,10 +164,15 @@ def predict(
                 for number, folder in enumerate(folders)
             ]
             check_ensemble(predictors, models)
+            needs = find_needs(
+                predictors, {case: files for case, files in cases.items() if case not in finished}, wanted, output
+            )
             begin(output, settings)
             folds_used = counted(sum(len(predictor.list_of_parameters) for predictor in predictors), "fold")
             ensemble = f"{len(predictors)} models, " if len(predictors) > 1 else ""
             say(f"{counted(len(cases), 'case')}, {ensemble}{folds_used}, on {predictors[0].device} with {engine}")
+            if needs:
+                say(needs.text(output))
             for said in _said_beforehand(predictors, models, wanted, len(finished)):
                 say(said)
             progress.update(task, description="predicting")

@@ -22,10 +22,12 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from missu_nnunet.errors import InputError
+from missu_nnunet.machine import physical_memory
 
 _REMEDY = "replace the file by an intact one"
 _DAMAGED = (OSError, EOFError, ValueError, struct.error, OverflowError, zlib.error, HeaderDataError, WrapStructError)
-_DEFLATE = 1032  # no gzip file unpacks to more than this many times its size
+DEFLATE = 1032
+"""No gzip or zip file unpacks to more than this many times its size."""
 _GIPL_BYTES = {7: 1, 8: 1, 15: 2, 16: 2, 31: 4, 32: 4, 64: 4, 65: 8}  # of a voxel, by the header's code
 
 
@@ -166,7 +168,7 @@ def _check_nifti(path: Path) -> None:
         raise ValueError(f"vox_offset is {offset:g}")
     file_size = path.stat().st_size
     with path.open("rb") as file:
-        limit = file_size * _DEFLATE if file.read(2) == b"\x1f\x8b" else file_size
+        limit = file_size * DEFLATE if file.read(2) == b"\x1f\x8b" else file_size
     _check_size(size, dtype.itemsize, limit - int(offset))
 
 
@@ -241,10 +243,8 @@ def _check_size(size: Sequence[int], voxel: int, limit: float = math.inf) -> Non
     voxels = math.prod(size)
     if voxels * voxel > limit:
         raise ValueError(f"{shape} voxels in its header, more than the file holds: cut short?")
-    if hasattr(os, "sysconf"):
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        if 4 * voxels > memory:
-            raise ValueError(f"{shape} voxels, {4 * voxels / 1e9:.0f} GB as nnU-Net reads them, of {memory / 1e9:.0f}")
+    if (memory := physical_memory()) is not None and 4 * voxels > memory:
+        raise ValueError(f"{shape} voxels, {4 * voxels / 1e9:.0f} GB as nnU-Net reads them, of {memory / 1e9:.0f}")
 
 
 def _whole_numbers(text: str) -> list[int]:

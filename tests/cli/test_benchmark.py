@@ -30,6 +30,16 @@ def test_json_holds_every_round(plans_file: Path) -> None:
     assert [len(cost["step"]) for cost in costs] == [2, 2, 2]
 
 
+def test_a_plan_that_no_memory_holds_is_one_line(plans_file: Path) -> None:
+    plans = json.loads(plans_file.read_text())
+    plans["configurations"]["2d"] |= {"patch_size": [2**13, 2**13], "batch_size": 2**20}
+    huge = plans_file.with_name("Huge.json")
+    huge.write_text(json.dumps(plans))
+    result = CliRunner().invoke(app, ["benchmark", str(huge), "-c", "2d", "--rounds", "2"])
+    assert isinstance(result.exception, InputError)
+    assert str(result.exception).startswith(f"{huge}: 2d does not fit into the memory of cpu; ")
+
+
 def test_a_device_that_is_not_there(plans_file: Path) -> None:
     result = CliRunner().invoke(app, ["benchmark", str(plans_file), "--device", "abacus"])
     assert isinstance(result.exception, InputError)

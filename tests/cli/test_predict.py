@@ -52,6 +52,7 @@ def test_two_folds_with_mirroring_and_everything_beside(
     done = missu("predict", images, "-o", ours, "-m", model, *options)
     assert done.returncode == 0, done.stderr
     assert "2 cases, 2 folds, on cpu with pytorch" in done.stdout
+    assert "needs more than 0 MB of memory for case_000 (" in done.stdout
     assert "[1/2] case_000: shell" in done.stdout
     assert " left)" in done.stdout
     nnunet_predict(model, images, stock, "-f", 0, 1)
@@ -169,12 +170,24 @@ def test_auto_is_openvino_on_a_cpu(missu: Missu, model: Path, images: Path, tmp_
         (["-m", "MODEL", "--step", "0"], "--step 0: expected a share of the patch"),
         (["-m", "MODEL", "missing.nii.gz"], "missing.nii.gz: no such file or folder"),
         (["-m", "MODEL", "-o", "IMAGES"], "holds the images; choose another folder"),
+        (["-m", "MODEL", "COARSE"], "coarse_0000.nii.gz: 20×20×20 voxels, predicting it needs more than "),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
-    missu: Missu, model: Path, images: Path, tmp_path: Path, options: list[str], message: str
+    missu: Missu,
+    model: Path,
+    images: Path,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    options: list[str],
+    message: str,
 ) -> None:
-    given = [str(model) if option == "MODEL" else str(images) if option == "IMAGES" else option for option in options]
+    coarse = tmp_path_factory.mktemp("coarse") / "coarse_0000.nii.gz"
+    image = sitk.GetImageFromArray(np.ones((20, 20, 20), np.float32))
+    image.SetSpacing([1000.0] * 3)  # µm taken for mm
+    sitk.WriteImage(image, str(coarse))
+    places = {"MODEL": str(model), "IMAGES": str(images), "COARSE": str(coarse)}
+    given = [places.get(option, option) for option in options]
     done = missu("predict", images, "-o", tmp_path / "out", "--device", "cpu", *given)
     assert done.returncode == 2
     assert message in done.stderr

@@ -153,6 +153,16 @@ def test_a_zip_predicts_as_the_model_in_it(
     assert done.returncode == 0, done.stderr
     assert np.array_equal(array(here / "case_000.nii.gz"), array(there / "case_000.nii.gz"))
 
+    # nnU-Net's export leaves the calibration out; a zip that it was added to is calibrated.
+    with zipfile.ZipFile(zipped, "a") as archive:
+        archive.writestr(f"{model.parent.name}/{model.name}/calibration.json", '{"temperature": 2}')
+    image = images / "case_000_0000.nii.gz"
+    done = missu(
+        "predict", image, "-o", tmp_path / "calibrated", "-m", zipped, "-c", "3d_fullres", "--uncertainty", *FAST
+    )
+    assert done.returncode == 0, done.stderr
+    assert "uncertainty: calibrated, temperature 2.000" in done.stdout
+
     done = missu("predict", images, "-o", tmp_path / "out", "-m", zipped, *FAST)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "found 2d, 3d_fullres; name one configuration with -c" in done.stderr
