@@ -150,9 +150,8 @@ class Study:
             what = (self.dataset, self.configuration, fold, "-tr", trainer, "-p", plans)
             command("nnUNetv2_train", *what, "-device", "cpu", *resume)
         results = gather_results([folder], PROTOCOLS["nnunet"], metrics=METRICS)
-        (cases,) = results.arms.values()
-        columns = [np.nanmean(*results.scores[metric].values(), axis=1) for metric in METRICS]
-        return dict(zip(cases, zip(*(column.tolist() for column in columns), strict=True), strict=True))
+        columns = [np.nanmean(*results.mean_scores[metric].values(), axis=1) for metric in METRICS]
+        return dict(zip(results.cases, zip(*(column.tolist() for column in columns), strict=True), strict=True))
 
 
 def with_unet(plans: dict[str, Any], configuration: str) -> dict[str, Any]:
@@ -218,7 +217,7 @@ def difference(pairs: list[tuple[np.ndarray, np.ndarray]], metric: int, digits: 
     """Two cells: the mean difference over the cases of all runs, and its interval."""
     first, second = (np.concatenate([pair[side][:, metric] for pair in pairs]) for side in (0, 1))
     both = ~np.isnan(first + second)  # the distance to an empty segmentation is undefined
-    statistics = paired_statistics(first[both], second[both], larger_is_better=METRICS[metric] == "dice")
+    statistics = paired_statistics(first[None, both], second[None, both], larger_is_better=METRICS[metric] == "dice")
     interval = f"{statistics.low:+.{digits}f} to {statistics.high:+.{digits}f}"
     return f"{statistics.difference:+.{digits}f} | {interval}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -42,17 +43,21 @@ def compare(
 ) -> None:
     """Say which arm of an experiment is better, case by case: differences, intervals, tests, ranking.
 
-    RESULTS are two or more. Each metric adds comparisons, and the correction for their number. The JSON holds each
-    case's scores too, the CSV one line per comparison.
+    RESULTS are two or more; the seeds of missu crossval --seeds are one arm. Each metric adds comparisons, and the
+    correction for their number. The JSON holds each case's scores too, the CSV one line per comparison.
     """
     check_streams(as_json, csv)
     check_level(level)
     if len(results) < 2:
         raise InputError(f"{results[0]}: a single folder, expected two or more to compare; give another one")
     from missu_nnunet.evaluation.comparison import compare_arms
-    from missu_nnunet.evaluation.results import comparison_content, gather_results
+    from missu_nnunet.evaluation.results import comparison_content, gather_results, group_seeds
     from missu_nnunet.parallel import default_workers
 
+    if len(group_seeds(results)) < 2:
+        raise InputError(
+            f"{results[0]}: all are seeds of one arm, expected two arms to compare; give another one's too"
+        )
     rules, wanted = parse_scoring(protocol, metrics)
     found = gather_results(
         results,
@@ -88,11 +93,14 @@ def _show_differences(comparisons: Comparisons) -> None:
     from missu_nnunet.evaluation.comparison import number, p_value
     from missu_nnunet.evaluation.metrics import METRICS
 
+    # Of one training of each arm there is none to show.
+    known = any(not math.isnan(line.statistics.seed_std_difference) for line in comparisons.lines)
+    noise = ["seed noise"] if known else []
     interval = f"{100 * (1 - comparisons.level):g} % interval"
     for (metric, first, second), lines in groupby(
         comparisons.lines, key=lambda line: (line.metric, line.first, line.second)
     ):
-        differences = table(("class",), ("difference", interval, "p (Holm)", "effect", "+/=/−", "cases"))
+        differences = table(("class",), ("difference", interval, "p (Holm)", "effect", "+/=/−", "cases", *noise))
         for line in lines:
             values = line.statistics
             differences.add_row(
@@ -103,6 +111,7 @@ def _show_differences(comparisons: Comparisons) -> None:
                 number(values.effect_size, 2),
                 f"{values.wins}/{values.ties}/{values.losses}",
                 values.cases,
+                *([number(values.seed_std_difference)] if noise else []),
                 style="bold" if line.shown else None,
             )
         show(differences, f"{METRICS[metric].title}: {first} − {second}")
@@ -117,4 +126,4 @@ def _show_rankings(comparisons: Comparisons) -> None:
         for name, rank in ranking.ranks.items():
             shares = (f"{share:.0%}" for share in ranking.shares[name])
             rankings.add_row(ranking.metric, name, number(ranking.means[name]), rank, *shares)
-    show(rankings, "ranking, and in how many resamples of the cases an arm has each rank")
+    show(rankings, "ranking, and in how many resamples an arm has each rank")

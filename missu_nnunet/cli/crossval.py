@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from contextlib import closing
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated
@@ -50,6 +49,7 @@ def _root() -> None:
     epilog=examples(
         "missu crossval 4 3d_fullres --trainers MISSUTrainer,MISSUTrainerNoTransformer --plans nnUNetMISSUPlans",
         "missu crossval 4 3d_fullres --trainers MISSUTrainer --folds 0,1 --dry-run",
+        "missu crossval 4 3d_fullres --trainers MISSUTrainer,nnUNetTrainer --seeds 0-2",
         "missu crossval 4 3d_fullres --launcher slurm --sbatch partition=gpu",
         "missu crossval status 4",
     )
@@ -64,6 +64,13 @@ def run(
         str, typer.Option(help="What nnUNetv2_train -p takes: one for all trainers, or comma-separated, one for each.")
     ] = "nnUNetPlans",
     folds: Annotated[str, typer.Option(help="Such as 0-4 or 0,2.")] = "0-4",
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            help="Such as 0-2: train every fold once with each, its results in $nnUNet_results/seed_0 and so on. "
+            "Otherwise once, as it comes."
+        ),
+    ] = None,
     launcher: Annotated[str, typer.Option(help="Where the trainings run: local or slurm.")] = "local",
     gpus_per_job: Annotated[
         int | None,
@@ -74,7 +81,8 @@ def run(
         typer.Option(help="Continue broken trainings from their checkpoint, or begin them anew. Finished ones stay."),
     ] = True,
     estimate: Annotated[
-        bool, typer.Option(help="Time a few iterations of each arm first, and say what time and disk it all takes.")
+        bool,
+        typer.Option(help="Time a few iterations of each arm first, and say what time, memory and disk it all takes."),
     ] = True,
     hours: Annotated[
         float, typer.Option(min=0.02, help="slurm: time limit of a job; there it is requeued, and continues.")
@@ -97,7 +105,9 @@ def run(
     from missu_nnunet.experiments.launcher import Options, find_launcher
 
     launched_by = find_launcher(launcher)(Options(gpus_per_job, hours, _sbatch_options(sbatch or [])))
-    experiment = define_experiment(dataset, configuration, _names(trainers), _names(plans), folds, launched_by.gpus)
+    experiment = define_experiment(
+        dataset, configuration, _names(trainers), _names(plans), folds, launched_by.gpus, seeds
+    )
     if estimate:
         with waiting("timing a few iterations"):
             estimated = launched_by.estimate(experiment, say)
@@ -123,7 +133,7 @@ def _sbatch_options(texts: list[str]) -> dict[str, str]:
 
 
 def _print_costs(experiment: Experiment, estimate: Estimate) -> None:
-    from missu_nnunet.experiments.cost import check_disk, timing_log, total
+    from missu_nnunet.experiments.cost import check_disk, check_memory, timing_log, total
 
     known = [cost for cost in estimate.costs if cost is not None]
     for cost in known:
@@ -134,11 +144,13 @@ def _print_costs(experiment: Experiment, estimate: Estimate) -> None:
     if known:
         say(total(experiment, known, estimate.parallel))
         check_disk(experiment, known)
+        if estimate.here:
+            check_memory(known, estimate.parallel)
 
 
 def _print_commands(experiment: Experiment) -> None:
     for training in experiment.trainings():
-        line = "finished earlier" if training.is_finished() else shlex.join(training.command())
+        line = "finished earlier" if training.is_finished() else training.line()
         say(f"{training.name}: {line}")
 
 
@@ -173,14 +185,18 @@ def status(
     found = []
     for experiment in read_experiments(dataset):
         states = states_elsewhere(experiment)
-        trainings = table(("trainer", "plans", "fold", "state", ""))
-        for training in (*experiment.trainings(), *experiment.other_trainings()):
+        shown = [*experiment.trainings(), *experiment.other_trainings()]
+        with_seeds = any(training.seed is not None for training in shown)
+        trainings = table(("trainer", "plans", *(["seed"] if with_seeds else []), "fold", "state", ""))
+        for training in shown:
             state, details = training_status(training, states)
-            trainings.add_row(training.trainer, training.plans, training.fold, state, details)
+            seed = ["" if training.seed is None else training.seed] if with_seeds else []
+            trainings.add_row(training.trainer, training.plans, *seed, training.fold, state, details)
             found.append(
                 {
                     **{"dataset": training.dataset, "configuration": training.configuration},
-                    **{"trainer": training.trainer, "plans": training.plans, "fold": training.fold},
+                    **{"trainer": training.trainer, "plans": training.plans},
+                    **{"seed": training.seed, "fold": training.fold},
                     **{"state": state, "details": details, "dice": training.results.validation_dice()},
                 }
             )

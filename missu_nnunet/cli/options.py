@@ -50,7 +50,7 @@ Results = Annotated[
     typer.Argument(
         metavar="RESULTS…",
         help="Folders: of trained models (Trainer__Plans__configuration: the validation cases of all folds), of "
-        "single folds, or of predictions.",
+        "single folds, or of predictions. Those of several seeds (seed_0/…, seed_1/…) are one arm.",
     ),
 ]
 Reference = Annotated[

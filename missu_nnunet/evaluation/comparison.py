@@ -1,15 +1,16 @@
 """Whether one arm of an experiment scores better than another on the same cases, and how surely.
 
 Pure statistics of arrays of scores. Everything is paired: both arms have segmented each case, and the difference of its
-scores is one observation. What is estimated holds for further cases of the same kind, and for the trainings at hand:
-another training of the same arm scores a little differently, which no number here accounts for.
+scores is one observation. What is estimated holds for further cases of the same kind. An arm may have been trained with
+several seeds: a case's score is then their mean, and what is estimated holds for further trainings as well. Of an arm
+trained once it holds for that training alone: no number here tells how much another one would differ.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -38,13 +39,20 @@ class PairedStatistics:
         mean_first: mean score of the first arm.
         mean_second: mean score of the second arm.
         difference: mean difference, in the metric's unit.
-        low: lower end of the interval of the mean difference; NaN for fewer than 2 cases.
+        low: lower end of the interval of the mean difference; NaN for fewer than 2 cases. Over the cases, and over the
+            seeds of an arm that has several.
         high: its upper end.
         p: two-sided, of the Wilcoxon signed-rank test; 1 where all pairs are equal, NaN where there is none.
         effect_size: matched-pairs rank-biserial correlation, −1 to 1; positive where the *first arm is better*.
         wins: cases in which the first arm is better.
         ties: cases in which both score the same.
         losses: cases in which the second arm is better.
+        seeds_first: trainings of the first arm.
+        seeds_second: trainings of the second arm.
+        seed_std_first: standard deviation of the first arm's mean score between its seeds; NaN for one seed.
+        seed_std_second: likewise of the second arm.
+        seed_std_difference: standard deviation, by the seeds alone, of the difference between one training of each
+            arm; NaN where one of them has one seed.
     """
 
     cases: int
@@ -58,6 +66,11 @@ class PairedStatistics:
     wins: int
     ties: int
     losses: int
+    seeds_first: int
+    seeds_second: int
+    seed_std_first: float
+    seed_std_second: float
+    seed_std_difference: float
 
 
 def paired_statistics(
@@ -67,7 +80,7 @@ def paired_statistics(
     confidence: float = 0.95,
     resamples: int = _RESAMPLES,
 ) -> PairedStatistics:
-    """Compare two arms by one score per case.
+    """Compare two arms by one score per seed and case; all but the interval takes each case's mean over the seeds.
 
     The test is Wilcoxon's (1945): equal pairs are left out, the p-value is exact up to 50 cases without ties and up to
     13 with them, and asymptotic beyond (``scipy.stats.wilcoxon``). The effect size is Kerby's (2014): the share of
@@ -75,16 +88,22 @@ def paired_statistics(
     failed case does not rule it.
 
     Args:
-        first: scores of the first arm, (N,), all defined.
-        second: scores of the second arm, ``(N,)``, for the same cases in the same order.
+        first: scores of the first arm, ``(seeds, N)``, all defined.
+        second: scores of the second arm, likewise, for the same cases in the same order. It may have other seeds: that
+            of one arm has nothing in common with that of another.
         larger_is_better: whether a larger score is.
         confidence: coverage of the interval, such as 0.95.
         resamples: number of resamples in the bootstrap.
     """
-    differences = first - second
+    differences = first.mean(axis=0) - second.mean(axis=0)
     unequal = differences[differences != 0]
     in_favour = unequal if larger_is_better else -unequal
-    low, high = bootstrap_interval(differences, confidence, resamples)
+    seeds_first, seeds_second = len(first), len(second)
+    if seeds_first == seeds_second == 1:
+        low, high = bootstrap_interval(differences, confidence, resamples)
+    else:
+        low, high = seeds_interval(first, second, confidence)
+    seed_std_first, seed_std_second = _seed_std(first), _seed_std(second)
     p = effect_size = math.nan
     if differences.size:
         p, effect_size = (
@@ -102,7 +121,38 @@ def paired_statistics(
         wins=int(np.count_nonzero(in_favour > 0)),
         ties=differences.size - unequal.size,
         losses=int(np.count_nonzero(in_favour < 0)),
+        seeds_first=seeds_first,
+        seeds_second=seeds_second,
+        seed_std_first=seed_std_first,
+        seed_std_second=seed_std_second,
+        seed_std_difference=math.hypot(seed_std_first, seed_std_second),
     )
+
+
+def seeds_interval(first: FloatArray, second: FloatArray, confidence: float = 0.95) -> tuple[float, float]:
+    """The interval of the mean difference over cases and seeds; NaN for fewer than 2 cases.
+
+    The variances of the means over cases and over each arm's seeds add up. How many degrees of freedom their sum has is
+    Welch's (1947) and Satterthwaite's (1946) approximation. A bootstrap of cases and seeds would be too narrow: two or
+    three seeds, drawn again, differ less than others would. An arm's single seed adds nothing.
+
+    Args:
+        first: scores of the first arm, ``(seeds, N)``, all defined.
+        second: scores of the second arm, likewise, for the same cases in the same order.
+        confidence: coverage of the interval, such as 0.95.
+    """
+    differences = first.mean(axis=0) - second.mean(axis=0)
+    if differences.size < 2:
+        return math.nan, math.nan
+    samples = [differences, *(arm.mean(axis=1) for arm in (first, second) if len(arm) > 1)]
+    variances = np.array([stats.sem(sample) ** 2 for sample in samples])
+    freedoms = np.array([sample.size - 1 for sample in samples])
+    variance, middle = variances.sum(), float(differences.mean())
+    if variance == 0:
+        return middle, middle
+    freedom = variance**2 / (variances**2 / freedoms).sum()
+    margin = float(stats.t.ppf((1 + confidence) / 2, freedom) * np.sqrt(variance))
+    return middle - margin, middle + margin
 
 
 def bootstrap_interval(
@@ -198,6 +248,27 @@ class Comparison:
         return own | vars(self.statistics) | {"shown": self.shown, "better": self.better}
 
     @property
+    def seed_note(self) -> str:
+        """What is known of other trainings of the two arms."""
+        values, unit = self.statistics, _unit(self.metric)
+        several = [
+            (name, seeds, std)
+            for name, seeds, std in (
+                (self.first, values.seeds_first, values.seed_std_first),
+                (self.second, values.seeds_second, values.seed_std_second),
+            )
+            if seeds > 1
+        ]
+        if not several:
+            return "one seed: how much another training would differ is not known"
+        known = " and ".join(f"{number(std)} for {name} ({seeds} seeds)" for name, seeds, std in several)
+        note = f"seed noise{unit and f' in{unit}'}, standard deviation: {known}"
+        if len(several) == 2:
+            return f"{note}, {number(values.seed_std_difference)} for the difference of two trainings"
+        (single,) = {self.first, self.second} - {several[0][0]}
+        return f"{note}; one seed of {single}: how much another training of it would differ is not known"
+
+    @property
     def _significant(self) -> bool:
         return self.corrected_p < self.level and (self.statistics.low > 0 or self.statistics.high < 0)
 
@@ -207,7 +278,7 @@ class Comparison:
         return mean_favours_first == (self.statistics.effect_size > 0)
 
     def _finding(self) -> str:
-        values, unit = self.statistics, f" {METRICS[self.metric].unit}".rstrip()
+        values, unit = self.statistics, _unit(self.metric)
         unequal = values.wins + values.losses
         if not values.cases:
             return "no case has a value in both arms: nothing to compare"
@@ -220,15 +291,19 @@ class Comparison:
             f"{number(values.low)} to {number(values.high)}, corrected p {p_value(self.corrected_p)}"
         )
         if self.shown:
-            return f"{measured}: shown, {self.better} is better"
+            return f"{measured}: shown, {self.better} is better; {self.seed_note}"
         if self._significant:
-            return f"{measured}: not shown, the mean favours one arm and most cases the other"
+            return f"{measured}: not shown, the mean favours one arm and most cases the other{self._noise()}"
         if _smallest_p(unequal) >= self.level:
             return (
                 f"{measured}: not shown; with {unequal} unequal cases the Wilcoxon test cannot fall below "
-                f"{self.level:g}, {_cases_needed(self.level)} are the fewest that can"
+                f"{self.level:g}, {_cases_needed(self.level)} are the fewest that can{self._noise()}"
             )
-        return f"{measured}: not shown"
+        return f"{measured}: not shown{self._noise()}"
+
+    def _noise(self) -> str:
+        """The note on seeds, where there are several: a difference that is not shown claims nothing of one's."""
+        return f"; {self.seed_note}" if max(self.statistics.seeds_first, self.statistics.seeds_second) > 1 else ""
 
     def _gaps(self) -> str:
         if not self.undefined_first and not self.undefined_second:
@@ -248,7 +323,8 @@ class Ranking:
         cases: how many.
         means: arm → mean over cases of the mean over classes, best first.
         ranks: arm → rank, 1 the best; equal arms share the better rank.
-        shares: arm → share of the bootstrap resamples of the cases in which it has rank 1, 2, …
+        shares: arm → share of the bootstrap resamples of the cases, and of each arm's seeds, in which it has rank 1,
+            2, …
     """
 
     metric: str
@@ -292,10 +368,11 @@ def compare_arms(
 ) -> Comparisons:
     """Compare every pair of arms, by every metric, in every class and in the mean of the classes.
 
-    A case undefined (NaN) in one arm is dropped from that pair and counted.
+    A case undefined (NaN) in one arm, with any of its seeds, is dropped from that pair and counted.
 
     Args:
-        scores: metric → arm → (cases, classes); the same cases and classes in the same order in every arm.
+        scores: metric → arm → ``(seeds, cases, classes)``; the same cases and classes in the same order in every arm,
+            and 1 seed or several.
         classes: the classes' names.
         level: the probability with which a table of arms that do not differ may declare any difference; intervals
             cover 1 − ``level``.
@@ -309,14 +386,14 @@ def compare_arms(
     if len(classes) > 1:  # of one class, the mean would be the same test again and cost power
         scopes[OVERALL] = list(range(len(classes)))
     lines = [
-        (metric, first, second, scope, arms[first][:, columns], arms[second][:, columns])
+        (metric, first, second, scope, arms[first][..., columns], arms[second][..., columns])
         for metric, arms in scores.items()
         for first, second in combinations(arms, 2)
         for scope, columns in scopes.items()
     ]
     statistics = []
     for metric, _, _, _, first_scores, second_scores in lines:
-        means_first, means_second = _common_means([first_scores, second_scores])
+        means_first, means_second = _common_means((first_scores, second_scores))
         statistics.append(
             paired_statistics(means_first, means_second, METRICS[metric].larger_is_better, 1 - level, resamples)
         )
@@ -330,7 +407,7 @@ def compare_arms(
                 scope=scope,
                 metric=metric,
                 statistics=values,
-                dropped=len(first_scores) - values.cases,
+                dropped=first_scores.shape[1] - values.cases,
                 undefined_first=_undefined_alone(first_scores, second_scores),
                 undefined_second=_undefined_alone(second_scores, first_scores),
                 corrected_p=float(p),
@@ -340,32 +417,29 @@ def compare_arms(
                 lines, statistics, corrected, strict=True
             )
         ],
-        [
-            rank_arms(metric, arms, resamples)
-            for metric, arms in scores.items()
-            if _common_means(list(arms.values())).size
-        ],
+        [rank_arms(metric, arms, resamples) for metric, arms in scores.items() if _common_means(arms.values())[0].size],
     )
 
 
 def rank_arms(metric: str, arms: Mapping[str, FloatArray], resamples: int = _RESAMPLES) -> Ranking:
-    """Order arms by their mean score, and see how often resampled cases give the same order.
+    """Order arms by their mean score, and see how often resampled cases and seeds give the same order.
 
     After Wiesenfarth et al., "Methods and open-source toolkit for analyzing and visualizing challenge results" (2021).
 
     Args:
         metric: the metric, which says whether larger is better.
-        arms: arm → (cases, classes); some case must have a class with a value in all arms.
+        arms: arm → ``(seeds, cases, classes)``; some case must have a class with a value in all arms.
         resamples: number of resamples in the bootstrap.
     """
-    values = _common_means(list(arms.values()))
-    cases = values.shape[1]
+    values = _common_means(arms.values())
+    means = np.array([arm.mean(axis=0).mean() for arm in values])
+    cases = values[0].shape[1]
     sign = -1 if METRICS[metric].larger_is_better else 1
     # How often each case is drawn, (resamples, cases): a sample's mean is then a product, which needs little memory.
-    draws = np.random.default_rng(_SEED).multinomial(cases, np.full(cases, 1 / cases), size=resamples)
-    # One arm at a time: products of whole matrices may round equal arms differently.
-    sampled = np.array([draws @ arm / cases for arm in values])
-    ranks = stats.rankdata(sign * values.mean(axis=1), method="min").astype(int)
+    rng = np.random.default_rng(_SEED)
+    draws = _draws(rng, cases, resamples)
+    sampled = np.array([_resampled(arm, draws, _draws(rng, len(arm), resamples)) for arm in values])
+    ranks = stats.rankdata(sign * means, method="min").astype(int)
     sampled_ranks = stats.rankdata(sign * sampled, method="min", axis=0)
     possible = np.arange(1, len(arms) + 1)
     shares = (sampled_ranks[:, :, None] == possible).mean(axis=1)
@@ -374,10 +448,22 @@ def rank_arms(metric: str, arms: Mapping[str, FloatArray], resamples: int = _RES
     return Ranking(
         metric,
         cases,
-        means={names[index]: float(values[index].mean()) for index in order},
+        means={names[index]: float(means[index]) for index in order},
         ranks={names[index]: int(ranks[index]) for index in order},
         shares={names[index]: shares[index].tolist() for index in order},
     )
+
+
+def _draws(rng: np.random.Generator, count: int, resamples: int) -> NDArray[np.int64]:
+    """How often each of ``count`` things is drawn in a resample, ``(resamples, count)``."""
+    return rng.multinomial(count, np.full(count, 1 / count), size=resamples)
+
+
+def _resampled(scores: FloatArray, cases: NDArray[np.int64], seeds: NDArray[np.int64]) -> FloatArray:
+    """The mean of each resample, ``(resamples,)``, of the scores ``(seeds, cases)``."""
+    # One seed at a time: products of whole matrices may round equal arms differently.
+    means = np.array([cases @ seed / cases.shape[1] for seed in scores])
+    return np.sum(seeds * means.T, axis=1) / len(scores)
 
 
 def number(value: float, decimals: int = 4) -> str:
@@ -395,21 +481,33 @@ def p_value(p: float) -> str:
 def _check_shapes(scores: Mapping[str, Mapping[str, FloatArray]], classes: int) -> None:
     for metric, arms in scores.items():
         shapes = {name: values.shape for name, values in arms.items()}
-        if len(arms) < 2 or len(set(shapes.values())) > 1 or any(shape[1] != classes for shape in shapes.values()):
-            raise ValueError(f"{metric}: {shapes}, expected at least two arms of shape (cases, {classes})")
+        common = {shape[1:] for shape in shapes.values()}
+        if len(arms) < 2 or len(common) > 1 or any(len(s) != 3 or not s[0] or s[2] != classes for s in shapes.values()):
+            raise ValueError(f"{metric}: {shapes}, expected at least two arms of shape (seeds, cases, {classes})")
 
 
-def _common_means(arms: list[FloatArray]) -> FloatArray:
-    """Each arm's mean over the classes defined in all arms, for the cases that have one: (arms, kept cases)."""
-    stacked = np.stack(arms)
-    defined = np.all(~np.isnan(stacked), axis=0)
+def _common_means(arms: Iterable[FloatArray]) -> list[FloatArray]:
+    """Each arm's means ``(seeds, kept cases)`` over the classes defined in all arms, of the cases that have one."""
+    arms = list(arms)
+    defined = np.all(~np.isnan(np.concatenate(arms)), axis=0)
     kept = np.any(defined, axis=1)
-    return np.mean(stacked[:, kept], axis=2, where=defined[kept])
+    return [np.mean(arm[:, kept], axis=2, where=defined[kept]) for arm in arms]
 
 
 def _undefined_alone(scores: FloatArray, other: FloatArray) -> int:
-    """Cases with a class that is undefined in ``scores`` and defined in ``other``."""
-    return int(np.count_nonzero((np.isnan(scores) & ~np.isnan(other)).any(axis=1)))
+    """Cases with a class that is undefined in ``scores``, with some seed, and defined in ``other``."""
+    undefined = np.any(np.isnan(scores), axis=0) & ~np.any(np.isnan(other), axis=0)
+    return int(np.count_nonzero(np.any(undefined, axis=1)))
+
+
+def _seed_std(scores: FloatArray) -> float:
+    """Standard deviation between the seeds of the mean over cases; NaN for one seed, or without cases."""
+    return float(np.std(scores.mean(axis=1), ddof=1)) if len(scores) > 1 and scores.shape[1] else math.nan
+
+
+def _unit(metric: str) -> str:
+    """The unit of a metric as it follows a number; empty where it has none."""
+    return f" {METRICS[metric].unit}".rstrip()
 
 
 def _rank_biserial(in_favour: FloatArray) -> float:

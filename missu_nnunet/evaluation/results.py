@@ -17,12 +17,29 @@ from missu_nnunet.evaluation.comparison import OVERALL, Comparisons, FloatArray
 from missu_nnunet.evaluation.folders import Scores, evaluate_folders, some, statistics, stem, without_nan
 from missu_nnunet.evaluation.protocols import Protocol
 from missu_nnunet.nnunet.dataset import DATASET_FILE, RawDataset, read_dataset
-from missu_nnunet.nnunet.folders import Model, model_folder
+from missu_nnunet.nnunet.folders import Model, model_folder, seed_of
 from missu_nnunet.nnunet.model import find_description, folds_of
 from missu_nnunet.nnunet.summary import references_of
 
 CaseScores = dict[str, Scores]
 """case → its scores"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of an arm, or the predictions of one.
+
+    Attributes:
+        seed: seed of the training, by the folder that ``missu crossval --seeds`` put it in; None for any other.
+        folder: the folder given for it.
+        cases: its cases' scores.
+        files: case → its segmentation and the reference.
+    """
+
+    seed: int | None
+    folder: Path
+    cases: CaseScores
+    files: dict[str, tuple[Path, Path]]
 
 
 @dataclass(frozen=True)
@@ -34,9 +51,7 @@ class Results:
         metrics: names of the metrics.
         tolerance: tolerance of the metric "nsd" in mm.
         classes: names of the classes or regions that were scored.
-        folders: arm → the folder given for it.
-        arms: arm → scores of its cases, which are the same in all arms.
-        files: arm → case → its segmentation and its reference.
+        arms: arm → its runs, one for each seed; the cases are the same in all of them.
         labels: labels of each class or region.
         ignore: the ignore label, if there is one.
     """
@@ -45,20 +60,48 @@ class Results:
     metrics: tuple[str, ...]
     tolerance: float
     classes: tuple[str, ...]
-    folders: dict[str, Path]
-    arms: dict[str, CaseScores]
-    files: dict[str, dict[str, tuple[Path, Path]]]
+    arms: dict[str, tuple[Run, ...]]
     labels: dict[str, tuple[int, ...]]
     ignore: int | None
 
     @property
+    def runs(self) -> list[Run]:
+        """The runs of all arms."""
+        return [run for runs in self.arms.values() for run in runs]
+
+    @property
+    def first_runs(self) -> dict[str, Run]:
+        """arm → its first run, for what can be shown of one run only."""
+        return {arm: runs[0] for arm, runs in self.arms.items()}
+
+    @property
     def cases(self) -> list[str]:
         """The names of the cases."""
-        return list(next(iter(self.arms.values())))
+        return list(self.runs[0].cases)
+
+    @cached_property
+    def mean_scores(self) -> dict[str, dict[str, FloatArray]]:
+        """metric → arm → ``(cases, classes)``, the mean over the arm's seeds; NaN where one of them has no value."""
+        return {
+            metric: {arm: scores.mean(axis=0) for arm, scores in arms.items()} for metric, arms in self.scores.items()
+        }
+
+    def mean_cases(self, arm: str) -> CaseScores:
+        """An arm's ``mean_scores`` by case, class and metric; of one run its own scores."""
+        runs = self.arms[arm]
+        if len(runs) == 1:
+            return runs[0].cases
+        return {
+            case: {
+                class_: {metric: float(arms[arm][row, column]) for metric, arms in self.mean_scores.items()}
+                for column, class_ in enumerate(self.classes)
+            }
+            for row, case in enumerate(self.cases)
+        }
 
     @cached_property
     def scores(self) -> dict[str, dict[str, FloatArray]]:
-        """metric → arm → (cases, classes), as ``missu_nnunet.evaluation.comparison.compare_arms`` takes them."""
+        """metric → arm → ``(seeds, cases, classes)``, as ``comparison.compare_arms`` takes them."""
 
         def value(scores: Scores, class_: str, metric: str) -> float:
             # Without a dataset.json, a fold knows the classes of its own references only.
@@ -66,18 +109,33 @@ class Results:
 
         return {
             metric: {
-                name: np.array([[value(scores, class_, metric) for class_ in self.classes] for scores in arm.values()])
-                for name, arm in self.arms.items()
+                name: np.array(
+                    [
+                        [[value(scores, class_, metric) for class_ in self.classes] for scores in run.cases.values()]
+                        for run in runs
+                    ]
+                )
+                for name, runs in self.arms.items()
             }
             for metric in self.metrics
         }
 
     def summary(self) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-        """Summarise the cases: metric → arm → class (and the mean of several classes) → its statistics."""
+        """Summarise the cases: metric → arm → class (and the mean of several classes) → its statistics.
+
+        Of several seeds they are those of each case's mean over the seeds. "seeds" is their number and "seed_std" the
+        standard deviation of the mean between them, NaN for one.
+        """
+
+        def described(scores: FloatArray) -> dict[str, float]:
+            means = [statistics(of_seed)["mean"] for of_seed in scores]
+            seed_std = float(np.std(means, ddof=1)) if len(means) > 1 else math.nan
+            return statistics(scores.mean(axis=0)) | {"seeds": len(scores), "seed_std": seed_std}
+
         return {
             metric: {
-                arm: {name: statistics(scores[:, column]) for column, name in enumerate(self.classes)}
-                | ({OVERALL: statistics(case_means(scores))} if len(self.classes) > 1 else {})
+                arm: {name: described(scores[..., column]) for column, name in enumerate(self.classes)}
+                | ({OVERALL: described(case_means(scores))} if len(self.classes) > 1 else {})
                 for arm, scores in arms.items()
             }
             for metric, arms in self.scores.items()
@@ -85,10 +143,10 @@ class Results:
 
 
 def case_means(scores: FloatArray) -> FloatArray:
-    """Average each case over its classes with a value: ``(cases, classes)`` → ``(cases,)``, NaN where there is none."""
+    """Average each case over its classes with a value, which are the last axis; NaN where there is none."""
     defined = ~np.isnan(scores)
-    counts = defined.sum(axis=1)
-    return np.where(counts, np.where(defined, scores, 0).sum(axis=1) / np.maximum(counts, 1), np.nan)
+    counts = defined.sum(axis=-1)
+    return np.where(counts, np.where(defined, scores, 0).sum(axis=-1) / np.maximum(counts, 1), np.nan)
 
 
 def gather_results(
@@ -105,7 +163,8 @@ def gather_results(
 
     Args:
         folders: the folder of each arm: a trained model's (``Trainer__Plans__configuration``), which stands for the
-            validation cases of its folds 0, 1, …; a fold's; or any folder of segmentations.
+            validation cases of its folds 0, 1, …; a fold's; or any folder of segmentations. Folders that differ in the
+            seed alone, as ``missu crossval --seeds`` places them, are one arm.
         protocol: protocol whose conventions and, without a dataset, classes are used.
         references: folder of reference segmentations; by default the one that the ``summary.json`` beside an arm's
             segmentations names.
@@ -118,15 +177,15 @@ def gather_results(
     Raises:
         InputError: if a folder holds no segmentations, its references or classes are unknown, or arms' cases differ.
     """
-    names = arm_names(folders)
+    by_arm = group_seeds(folders)
     dataset = dataset or _common_dataset(folders)
-    parts = {name: _segmentation_folders(folder) for name, folder in zip(names, folders, strict=True)}
+    parts = {folder: _segmentation_folders(folder) for folder in folders}
     # Whatever may be wrong is looked for before any distance is computed, which can take hours.
     endings = (dataset.file_ending,) if dataset else FILE_ENDINGS
-    _check_cases({folder: _case_files(found, endings) for folder, found in zip(folders, parts.values(), strict=True)})
+    _check_cases({folder: _case_files(found, endings) for folder, found in parts.items()})
     reference_folders = {part: references or references_of(part) for found in parts.values() for part in found}
     evaluations = {
-        name: [
+        folder: [
             evaluate_folders(
                 part,
                 reference_folders[part],
@@ -139,7 +198,7 @@ def gather_results(
             )
             for part in found
         ]
-        for name, found in parts.items()
+        for folder, found in parts.items()
     }
     every = [evaluation for found in evaluations.values() for evaluation in found]
     labels = {name: tuple(values) for evaluation in every for name, values in evaluation.classes.items()}
@@ -153,29 +212,34 @@ def gather_results(
         metrics=every[0].metrics,
         tolerance=tolerance,
         classes=tuple(labels),
-        folders=dict(zip(names, folders, strict=True)),
         arms={
-            name: dict(sorted((case, scores) for part in found for case, scores in part.cases.items()))
-            for name, found in evaluations.items()
-        },
-        files={
-            name: {
-                stem(file): (part / file, reference_folders[part] / file)
-                for part in found
-                for file in _case_files([part], endings)
-            }
-            for name, found in parts.items()
+            name: tuple(
+                Run(
+                    seed=seed,
+                    folder=folder,
+                    cases=dict(
+                        sorted((case, scores) for part in evaluations[folder] for case, scores in part.cases.items())
+                    ),
+                    files={
+                        stem(file): (part / file, reference_folders[part] / file)
+                        for part in parts[folder]
+                        for file in _case_files([part], endings)
+                    },
+                )
+                for seed, folder in seeds.items()
+            )
+            for name, seeds in by_arm.items()
         },
         labels=labels,
         ignore=dataset.ignore if dataset else None,
     )
 
 
-def arm_names(folders: Sequence[Path]) -> list[str]:
-    """Choose short names that tell the folders apart.
+def group_seeds(folders: Sequence[Path]) -> dict[str, dict[int | None, Path]]:
+    """Group folders by the name of their arm and by their seed; those that differ in the seed alone are one arm's.
 
-    These are the names of the trainers; where they do not differ, those of the models
-    (``Trainer__Plans__configuration``); then those of the folders; and in the end the folders' paths.
+    Args:
+        folders: folders, as for ``gather_results``.
 
     Raises:
         InputError: if a folder is given twice.
@@ -184,6 +248,32 @@ def arm_names(folders: Sequence[Path]) -> list[str]:
     for folder in folders:
         if resolved.count(folder.resolve()) > 1:
             raise InputError(f"{folder}: given twice; an arm can be compared with other arms only")
+    arms: dict[tuple[Path, Path] | Path, dict[int | None, Path]] = {}
+    for folder, place in zip(folders, resolved, strict=True):
+        results = model_folder(place).parent.parent
+        seed = seed_of(results) if Model.of(model_folder(place)) else None
+        arm = place if seed is None else (results.parent, place.relative_to(results))
+        arms.setdefault(arm, {})[seed] = folder
+    found = [dict(sorted(seeds.items(), key=lambda item: item[0] or 0)) for seeds in arms.values()]
+    return dict(zip(arm_names([_common_path(seeds) for seeds in found]), found, strict=True))
+
+
+def _common_path(seeds: dict[int | None, Path]) -> Path:
+    """The path of an arm's folders, in a shell's words of several seeds: ``seed_{0,1}/Dataset004_X/…``."""
+    first = next(iter(seeds.values()))
+    if len(seeds) == 1:
+        return first
+    results = model_folder(first.resolve()).parent.parent
+    return results.with_name(f"seed_{{{','.join(map(str, seeds))}}}") / first.resolve().relative_to(results)
+
+
+def arm_names(folders: Sequence[Path]) -> list[str]:
+    """Short names that tell the folders apart: trainers, models (``Trainer__Plans__configuration``), last parts, paths.
+
+    Args:
+        folders: different ones.
+    """
+    resolved = [folder.resolve() for folder in folders]
     models = [model_folder(folder) for folder in resolved]
     candidates = (
         [model.trainer if (model := Model.of(folder)) else folder.name for folder in models],
@@ -194,17 +284,27 @@ def arm_names(folders: Sequence[Path]) -> list[str]:
 
 
 def comparison_content(results: Results, comparisons: Comparisons) -> dict[str, Any]:
-    """Return everything: settings, comparisons with sentences, rankings, and each case's scores; undefined is None."""
+    """Return everything: settings, comparisons with sentences, rankings, and each case's scores; undefined is None.
+
+    An arm's "cases" are the means over its seeds; what each seed scored is in "seeds".
+    """
     content = {
         "protocol": results.protocol.name,
         "nsd_tolerance_mm": results.tolerance,
         "level": comparisons.level,
-        "arms": {name: str(folder) for name, folder in results.folders.items()},
+        "arms": {
+            name: str(_common_path({run.seed: run.folder for run in runs})) for name, runs in results.arms.items()
+        },
         "classes": list(results.classes),
         "warning": comparisons.warning(),
         "comparisons": [line.as_dict() | {"sentence": line.sentence()} for line in comparisons.lines],
         "rankings": [vars(ranking) for ranking in comparisons.rankings],
-        "cases": results.arms,
+        "cases": {arm: results.mean_cases(arm) for arm in results.arms},
+        "seeds": {
+            arm: {str(run.seed): {"folder": str(run.folder), "cases": run.cases} for run in runs}
+            for arm, runs in results.arms.items()
+            if runs[0].seed is not None
+        },
     }
     return without_nan(content)
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.experiments.experiment import Arm, Experiment
-from missu_nnunet.experiments.fold_training import FoldTraining
+from missu_nnunet.experiments.fold_training import FoldTraining, seed_variables
 from missu_nnunet.experiments.timing import Timing, read_timing
+from missu_nnunet.machine import total_memory
 from missu_nnunet.nnunet.command import LoggedCommand, locked_log
 from missu_nnunet.nnunet.folders import nnunet_folder
 from missu_nnunet.nnunet.splits import SPLITS_FILE, read_splits
@@ -44,7 +45,8 @@ class ArmCost:
         timing = self.timing
         lines = [
             f"{self.arm.trainer} {self.arm.plans}: {timing.iteration_seconds:.2g} s per iteration,"
-            f" {timing.epochs} epochs of {timing.iterations}: {duration(self.fold_seconds)} per fold"
+            f" {timing.epochs} epochs of {timing.iterations}: {duration(self.fold_seconds)} per fold,"
+            f" {size(timing.memory_bytes)} of memory"
         ]
         if timing.waiting > LOADER_BOUND:
             lines.append(
@@ -74,7 +76,10 @@ def measure_arms(experiment: Experiment, devices: tuple[str, ...]) -> list[ArmCo
 def _measure(experiment: Experiment, arm: Arm, devices: tuple[str, ...]) -> ArmCost | None:
     file = experiment.folder / "timing.json"
     names = (experiment.dataset, experiment.configuration, arm.trainer, arm.plans, str(experiment.gpus), str(file))
-    variables = {"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices else {}
+    # Of a cascade, the first stage's predictions are among the results of the seed.
+    variables = seed_variables(experiment.seeds[0] if experiment.seeds else None)
+    if devices:
+        variables["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
     with locked_log(timing_log(experiment)) as log:
         file.unlink(missing_ok=True)
         command = LoggedCommand([sys.executable, "-m", "missu_nnunet.experiments.timing", *names], log, variables)
@@ -93,7 +98,7 @@ def arm_cost(experiment: Experiment, arm: Arm, timing: Timing) -> ArmCost:
     trainings = experiment.trainings_of(arm)
     preprocessed = nnunet_folder("nnUNet_preprocessed") / experiment.dataset
     splits = read_splits(preprocessed / SPLITS_FILE)
-    cases = [len(splits[fold]["val"]) for fold in experiment.folds]
+    cases = [len(splits[training.fold]["val"]) for training in trainings]
     # The processes that export the validation's cases import as much again.
     once = 2 * timing.start_seconds
     whole = [once + timing.epochs * timing.epoch_seconds + count * timing.case_seconds for count in cases]
@@ -136,6 +141,27 @@ def total(experiment: Experiment, costs: list[ArmCost], parallel: int) -> str:
         f"{counted(len(left), 'training')} left, about {duration(max(devices))} with {parallel} at once;"
         f" the results will hold {size(disk)}, {size(free)} are free"
     )
+
+
+def check_memory(costs: list[ArmCost], parallel: int) -> None:
+    """Refuse trainings that do not fit into this machine's memory together.
+
+    Args:
+        costs: of the experiment's arms, which take turns.
+        parallel: trainings at once, here.
+
+    Raises:
+        InputError: they do not fit.
+    """
+    at_once = min(parallel, sum(len(cost.left_seconds) for cost in costs))
+    needed = at_once * sum(cost.timing.memory_bytes for cost in costs) / len(costs)
+    total = total_memory()
+    if total is not None and needed > total:
+        raise InputError(
+            f"{counted(at_once, 'training')} at once need {size(needed)} of memory, this machine has {size(total)}; "
+            "name fewer GPUs with CUDA_VISIBLE_DEVICES, set nnUNet_n_proc_DA to fewer loader processes, or skip this "
+            "estimate with --no-estimate"
+        )
 
 
 def check_disk(experiment: Experiment, costs: list[ArmCost]) -> None:

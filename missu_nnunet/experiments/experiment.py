@@ -1,4 +1,4 @@
-"""An experiment: arms, each a trainer with its plans, and folds, on one configuration of one dataset."""
+"""An experiment: arms, each a trainer with its plans, folds and seeds, on one configuration of one dataset."""
 
 from __future__ import annotations
 
@@ -9,19 +9,31 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.experiments.fold_training import FoldTraining
 from missu_nnunet.files import read_json, write_json
-from missu_nnunet.nnunet.folders import VARIABLES, Model, dataset_folders, is_dataset_name, nnunet_folder
+from missu_nnunet.nnunet.folders import (
+    VARIABLES,
+    Model,
+    dataset_folders,
+    is_dataset_name,
+    nnunet_folder,
+    results_folder,
+    seeds_there,
+)
 from missu_nnunet.nnunet.splits import SPLITS_FILE, ensure_splits
 from missu_nnunet.structures import Name, read_structure
 
-MAX_FOLD = 999
-"""The highest number that a fold may have."""
+MAX_NUMBER = 999
+"""The highest number that a fold or a seed may have."""
+
+_REMEDY = "it is not the record of an experiment: delete it and start again"
+
+Number = Annotated[int, Field(strict=True, ge=0, le=MAX_NUMBER)]
 
 
 @dataclass(frozen=True)
@@ -34,7 +46,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Every fold of every arm.
+    """Every fold of every arm, once or with several seeds.
 
     Attributes:
         dataset: its full name, ``Dataset004_Hippocampus``.
@@ -42,18 +54,21 @@ class Experiment:
         arms: the arms that are compared.
         folds: numbers of the folds.
         gpus: GPUs of each training; 0 trains on the CPU.
+        seeds: what the trainings start from; without any, each fold of each arm is trained once and as it comes.
     """
 
     dataset: Name
     configuration: Name
     arms: Annotated[tuple[Arm, ...], Field(min_length=1)]
-    folds: Annotated[tuple[Annotated[int, Field(strict=True, ge=0, le=MAX_FOLD)], ...], Field(min_length=1)]
+    folds: Annotated[tuple[Number, ...], Field(min_length=1)]
     gpus: Annotated[int, Field(strict=True, ge=0, le=1024)]
+    seeds: tuple[Number, ...] = ()
 
     def trainings(self) -> list[FoldTraining]:
-        """All trainings, fold after fold, so that the arms can be compared early."""
+        """All trainings, seed after seed and fold after fold, so that the arms can be compared early."""
         return [
-            FoldTraining(self.dataset, self.configuration, arm.trainer, arm.plans, fold, self.gpus)
+            FoldTraining(self.dataset, self.configuration, arm.trainer, arm.plans, fold, self.gpus, seed)
+            for seed in self.seeds or (None,)
             for fold in self.folds
             for arm in self.arms
         ]
@@ -63,16 +78,21 @@ class Experiment:
         return [training for training in self.trainings() if Arm(training.trainer, training.plans) == arm]
 
     def other_trainings(self) -> list[FoldTraining]:
-        """The trainings of the same dataset and configuration that stand in nnUNet_results and are not of this one."""
-        own = self.trainings()
-        folders = sorted((nnunet_folder("nnUNet_results") / self.dataset).glob("*/fold_*"))
+        """Other trainings of the same dataset and configuration.
+
+        They are those that earlier experiments planned, and those that stand in nnUNet_results.
+        """
+        planned = [training for experiment in self._earlier() for training in experiment.trainings()]
         found = [
-            FoldTraining(self.dataset, self.configuration, model.trainer, model.plans, int(number), self.gpus)
-            for folder in folders
+            FoldTraining(self.dataset, self.configuration, model.trainer, model.plans, int(number), self.gpus, seed)
+            for seed in (None, *seeds_there())
+            for folder in sorted((results_folder(seed) / self.dataset).glob("*/fold_*"))
             if (model := Model.of(folder.parent)) and model.configuration == self.configuration
             if (number := folder.name.removeprefix("fold_")).isdecimal()
         ]
-        return [training for training in found if training not in own]
+        own = {training.folder for training in self.trainings()}
+        others = {training.folder: training for training in (*planned, *found) if training.folder not in own}
+        return list(others.values())
 
     @property
     def folder(self) -> Path:
@@ -84,9 +104,28 @@ class Experiment:
         """The record of the experiment."""
         return self.folder / "experiment.json"
 
+    @property
+    def _earlier_file(self) -> Path:
+        """What the records held that others have replaced."""
+        return self.folder / "earlier.json"
+
     def save(self) -> None:
-        """Write the record, which ``missu crossval status`` reads."""
+        """Write the record, which ``missu crossval status`` reads; the one that it replaces is kept.
+
+        Raises:
+            InputError: if a record there cannot be read.
+        """
+        if self.file.exists() and (replaced := _read(self.file)) != self:
+            earlier = [experiment for experiment in self._earlier() if experiment not in (self, replaced)]
+            write_json([asdict(experiment) for experiment in (*earlier, replaced)], self._earlier_file)
         write_json(asdict(self), self.file)
+
+    def _earlier(self) -> list[Experiment]:
+        """The experiments whose record others have replaced, oldest first."""
+        if not self._earlier_file.exists():
+            return []
+        found = read_structure(self._earlier_file, list[Experiment], _REMEDY)
+        return [experiment for experiment in found if experiment.file == self.file]
 
 
 def read_experiments(dataset: str | None = None) -> list[Experiment]:
@@ -105,7 +144,7 @@ def read_experiments(dataset: str | None = None) -> list[Experiment]:
 
 
 def _read(file: Path) -> Experiment:
-    experiment = read_structure(file, Experiment, "it is not the record of an experiment: delete it and start again")
+    experiment = read_structure(file, Experiment, _REMEDY)
     if experiment.file != file:
         raise InputError(
             f"{file}: is not the record of an experiment of this folder, but of {experiment.dataset} "
@@ -115,7 +154,13 @@ def _read(file: Path) -> Experiment:
 
 
 def define_experiment(
-    dataset: str, configuration: str, trainers: Sequence[str], plans: Sequence[str], folds: str, gpus: int
+    dataset: str,
+    configuration: str,
+    trainers: Sequence[str],
+    plans: Sequence[str],
+    folds: str,
+    gpus: int,
+    seeds: str | None = None,
 ) -> Experiment:
     """An experiment that nnU-Net can train.
 
@@ -126,15 +171,17 @@ def define_experiment(
         plans: names for ``-p``; one for all trainers, or one for each. One trainer takes several plans, too.
         folds: ``0-4``, ``0,2``.
         gpus: GPUs of each training; 0 trains on the CPU.
+        seeds: ``0-2``; None trains once, as it comes.
 
     Raises:
         InputError: if something is missing, or unknown to nnU-Net.
     """
+    numbers = parse_numbers("folds", folds)
+    seed_numbers = () if seeds is None else parse_numbers("seeds", seeds)
     for variable in VARIABLES:
         nnunet_folder(variable)
     name = _dataset_name(dataset)
     arms = _arms(trainers, plans)
-    numbers = parse_folds(folds)
     preprocessed = nnunet_folder("nnUNet_preprocessed") / name
     for arm in arms:
         data_identifier = _check_plans(preprocessed, arm.plans, configuration, gpus)
@@ -143,17 +190,25 @@ def define_experiment(
     if max(numbers) >= count:
         there = f"has the folds 0-{count - 1} only" if count else "has no folds; delete it, and it is made anew"
         raise InputError(f"--folds {folds}: {preprocessed / SPLITS_FILE} {there}")
-    return Experiment(name, configuration, arms, numbers, gpus)
+    return Experiment(name, configuration, arms, numbers, gpus, seed_numbers)
 
 
-def parse_folds(text: str) -> tuple[int, ...]:
-    """The numbers of ``0-4``, ``0,2`` or ``0-2,4``, each once, in order."""
+def parse_numbers(what: Literal["folds", "seeds"], text: str) -> tuple[int, ...]:
+    """The numbers of ``0-4``, ``0,2`` or ``0-2,4``, each once, in order.
+
+    Args:
+        what: what is numbered, as the option is called.
+        text: its value.
+
+    Raises:
+        InputError: if the text is something else.
+    """
     numbers: set[int] = set()
     for part in text.split(","):
         match = re.fullmatch(r"\s*([0-9]{1,3})(?:-([0-9]{1,3}))?\s*", part)
         if match is None or int(match[2] or match[1]) < int(match[1]):
             raise InputError(
-                f"--folds {text}: expected numbers and ranges of folds up to {MAX_FOLD}, such as 0-4 or 0,2"
+                f"--{what} {text}: expected numbers and ranges of {what} up to {MAX_NUMBER}, such as 0-4 or 0,2"
             )
         numbers.update(range(int(match[1]), int(match[2] or match[1]) + 1))
     return tuple(sorted(numbers))

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from missu_nnunet.experiments.events import Event
-from missu_nnunet.nnunet.command import LoggedCommand, is_locked, locked_log
+from missu_nnunet.nnunet.command import LoggedCommand, command_line, is_locked, locked_log
 from missu_nnunet.nnunet.fold import Fold
-from missu_nnunet.nnunet.folders import Model
+from missu_nnunet.nnunet.folders import Model, results_folder
 from missu_nnunet.text import duration
 
 
@@ -23,6 +23,7 @@ class FoldTraining:
         plans: plans name, for nnU-Net's ``-p``.
         fold: number of the fold.
         gpus: GPUs that the training uses; 0 trains on the CPU.
+        seed: what it starts from, and whose results folder it is in; None is a training without either.
     """
 
     dataset: str
@@ -31,16 +32,18 @@ class FoldTraining:
     plans: str
     fold: int
     gpus: int
+    seed: int | None = None
 
     @property
     def name(self) -> str:
         """Human-readable name."""
-        return f"{self.trainer} {self.plans} fold {self.fold}"
+        return f"{arm_name(self.trainer, self.plans, self.seed)} fold {self.fold}"
 
     @property
     def folder(self) -> Path:
         """Folder in which nnU-Net keeps the fold."""
-        return Model(self.trainer, self.plans, self.configuration).folder(self.dataset) / f"fold_{self.fold}"
+        model = Model(self.trainer, self.plans, self.configuration).folder(self.dataset, self.seed)
+        return model / f"fold_{self.fold}"
 
     @property
     def results(self) -> Fold:
@@ -68,6 +71,18 @@ class FoldTraining:
         left = ["--val"] if self.results.is_trained() else ["--c"] if self.results.can_continue() else []
         return ["nnUNetv2_train", self.dataset, self.configuration, str(self.fold), *names, *devices, *left]
 
+    def variables(self) -> dict[str, str]:
+        """The environment variables by which the command finds its seed and the seed's results."""
+        if self.seed is None:
+            return {}
+        from missu_nnunet.training.random_state import SEED_VARIABLE  # with torch, which the status does without
+
+        return {**seed_variables(self.seed), SEED_VARIABLE: str(self.seed)}
+
+    def line(self) -> str:
+        """The command as it can be run by hand."""
+        return command_line(self.command(), self.variables())
+
     def start(self, devices: tuple[str, ...] = (), resume: bool = True) -> LoggedCommand | None:
         """Start what is left to do; None if that is nothing.
 
@@ -88,7 +103,17 @@ class FoldTraining:
                 self.results.delete_checkpoints()
             self.results.delete_scores()
             variables = {"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices else {}
-            return LoggedCommand(self.command(), log, variables)
+            return LoggedCommand(self.command(), log, variables | self.variables())
+
+
+def arm_name(trainer: str, plans: str, seed: int | None) -> str:
+    """Human-readable name of an arm, or of its trainings of one seed."""
+    return f"{trainer} {plans}" + ("" if seed is None else f" seed {seed}")
+
+
+def seed_variables(seed: int | None) -> dict[str, str]:
+    """The environment variable by which nnU-Net's commands find the results of a seed; none without one."""
+    return {} if seed is None else {"nnUNet_results": str(results_folder(seed))}
 
 
 def outcome(training: FoldTraining, code: int, seconds: float) -> Event:

@@ -37,10 +37,12 @@ class Estimate:
     Attributes:
         costs: the cost of each arm with something left to train; None where an arm's timed iterations failed.
         parallel: trainings at once.
+        here: whether they run on this machine, whose memory they share.
     """
 
     costs: Sequence[ArmCost | None]
     parallel: int
+    here: bool = False
 
 
 class Launcher(ABC):

@@ -41,6 +41,7 @@ class Timing:
         validation_iterations: validation iterations per epoch.
         epochs: epochs of the whole training.
         checkpoint_bytes: size of a checkpoint.
+        memory_bytes: memory of the training and its loaders at its peak, without the final validation.
     """
 
     start_seconds: float
@@ -53,6 +54,7 @@ class Timing:
     validation_iterations: int
     epochs: int
     checkpoint_bytes: int
+    memory_bytes: int
 
     @property
     def iteration_seconds(self) -> float:
@@ -113,6 +115,7 @@ def measure(dataset: str, configuration: str, trainer_name: str, plans: str, gpu
         with torch.autocast(device.type, enabled=gpus > 0):
             trainer.network(patch)
             forward = _median_seconds(lambda: trainer.network(patch).sum().item())
+    memory = _peak_memory()
     trainer.on_train_end()  # ends the loaders, writes the checkpoint
     return Timing(
         start,
@@ -125,7 +128,18 @@ def measure(dataset: str, configuration: str, trainer_name: str, plans: str, gpu
         trainer.num_val_iterations_per_epoch,
         trainer.num_epochs,
         (Path(trainer.output_folder) / FINAL_CHECKPOINT).stat().st_size,
+        memory,
     )
+
+
+def _peak_memory() -> int:
+    """The most that this process has had, and what each loader has now beside what it shares with this one (Linux)."""
+    import resource  # which Windows lacks
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    maps = (Path(f"/proc/{process.pid}/smaps_rollup") for process in multiprocessing.active_children())
+    lines = (line.split() for file in maps if file.exists() for line in file.read_text().splitlines())
+    return peak + sum(int(line[1]) * 1024 for line in lines if line[0].startswith("Private_"))
 
 
 def _median_seconds(function: Callable[[], object]) -> float:

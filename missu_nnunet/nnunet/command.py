@@ -49,6 +49,16 @@ def require_posix() -> None:
         )
 
 
+def command_line(command: Sequence[str], variables: Mapping[str, str]) -> str:
+    """The command as a shell takes it.
+
+    Args:
+        command: its name and arguments.
+        variables: environment variables that it is given.
+    """
+    return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in variables.items()), shlex.join(command)])
+
+
 class BusyError(RuntimeError):
     """Another process runs a command with the same log."""
 
@@ -68,8 +78,7 @@ class LoggedCommand:
 
     def __init__(self, command: Sequence[str], log: IO[str], variables: Mapping[str, str]) -> None:
         program, *arguments = command
-        assignments = [f"{variable}={value}" for variable, value in variables.items()]
-        self.line = " ".join([*assignments, shlex.join(command)])
+        self.line = command_line(command, variables)
         self.started = time.monotonic()
         log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} $ {self.line}\n")
         log.flush()

@@ -12,6 +12,9 @@ from missu_nnunet.errors import InputError
 
 Variable = Literal["nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"]
 
+_SEED = "seed_"
+"""What the name of the folder of a seed's results begins with."""
+
 VARIABLES: tuple[Variable, ...] = get_args(Variable)
 """The environment variables that name nnU-Net's folders."""
 
@@ -35,6 +38,34 @@ def nnunet_folder(variable: Variable) -> Path:
     if folder is None:
         raise InputError(f"{variable} is not set: export {variable}=FOLDER, the one that nnU-Net uses")
     return folder
+
+
+def results_folder(seed: int | None) -> Path:
+    """The folder that nnUNet_results names, or that in it which stands in its place for the trainings of one seed.
+
+    Args:
+        seed: the seed; None of trainings without one.
+
+    Raises:
+        InputError: if nnUNet_results is not set.
+    """
+    results = nnunet_folder("nnUNet_results")
+    return results if seed is None else results / f"{_SEED}{seed}"
+
+
+def seed_of(results: Path) -> int | None:
+    """The seed whose trainings a folder of results holds, by its name; None where it is not one of ``results_folder``.
+
+    Args:
+        results: a folder that stands in the place of nnUNet_results.
+    """
+    match = re.fullmatch(_SEED + r"(0|[1-9][0-9]{0,2})", results.name)
+    return int(match[1]) if match else None
+
+
+def seeds_there() -> list[int]:
+    """The seeds that have a folder in nnUNet_results."""
+    return sorted(seed for folder in nnunet_folder("nnUNet_results").glob("*") if (seed := seed_of(folder)) is not None)
 
 
 def is_dataset_name(text: str) -> bool:
@@ -73,16 +104,17 @@ class Model:
         parts = folder.name.split("__")
         return cls(*parts) if len(parts) == 3 else None
 
-    def folder(self, dataset: str) -> Path:
+    def folder(self, dataset: str, seed: int | None = None) -> Path:
         """Return the folder in which nnU-Net keeps this model of a dataset.
 
         Args:
             dataset: the dataset's full name, such as ``Dataset004_Hippocampus``.
+            seed: the seed, see ``results_folder``.
 
         Raises:
             InputError: if nnUNet_results is not set.
         """
-        return nnunet_folder("nnUNet_results") / dataset / str(self)
+        return results_folder(seed) / dataset / str(self)
 
 
 def model_folder(folder: Path) -> Path:

@@ -43,7 +43,7 @@ class CaseVolumes:
         channels: name → grey values from 0 to 255; empty where no image was found.
         windows: name → the intensities that are shown black and white.
         reference: labels of the reference.
-        predictions: arm → labels of its prediction.
+        predictions: arm → labels of the prediction of its first run.
         geometry: geometry of all of them.
     """
 
@@ -70,7 +70,7 @@ def choose_cases(results: Results, wanted: Sequence[str]) -> list[ShownCase]:
         raise InputError(
             f"--case {unknown[0]}: not among the {len(names)} cases scored; give one such as {some(names)}"
         )
-    arms = np.array([case_means(values) for values in results.scores[metric].values()])
+    arms = np.array([case_means(values) for values in results.mean_scores[metric].values()])
     means = arms.mean(axis=0)
     defined = np.flatnonzero(~np.isnan(means))
     reasons: dict[str, list[str]] = {}
@@ -96,7 +96,7 @@ def choose_cases(results: Results, wanted: Sequence[str]) -> list[ShownCase]:
 def image_folders(results: Results) -> list[Path]:
     """List the folders in nnUNet_raw that should hold the images of the arms' datasets."""
     raw = folder_if_set("nnUNet_raw")
-    datasets = dict.fromkeys(model_folder(folder.resolve()).parent.name for folder in results.folders.values())
+    datasets = dict.fromkeys(model_folder(run.folder.resolve()).parent.name for run in results.runs)
     if not raw:
         return []
     return [raw / dataset / part for dataset in datasets for part in ("imagesTr", "imagesTs")]
@@ -114,7 +114,7 @@ def read_case(results: Results, case: str, images: Sequence[Path], channel_names
     Raises:
         InputError: if a file is unreadable, or the image's grid differs from the reference's.
     """
-    reference_file = next(iter(results.files.values()))[case][1]
+    reference_file = results.runs[0].files[case][1]
     reference_image = read_image(reference_file)
     channels, windows = {}, {}
     for index, file in enumerate(_channel_files(case, images)):
@@ -125,7 +125,7 @@ def read_case(results: Results, case: str, images: Sequence[Path], channel_names
         values, _ = oriented(image)
         channels[name], windows[name] = grey(values), window(values)
     reference, geometry = oriented_labels(reference_image)
-    predictions = {arm: oriented_labels(read_image(files[case][0]))[0] for arm, files in results.files.items()}
+    predictions = {arm: oriented_labels(read_image(run.files[case][0]))[0] for arm, run in results.first_runs.items()}
     box = _box([reference, *predictions.values()])
     return CaseVolumes(
         channels={name: channel[box] for name, channel in channels.items()},

@@ -57,7 +57,7 @@ def distribution_charts(results: Results) -> list[Chart]:
     """Draw every case's score by class and arm, one chart for each metric."""
     cases = results.cases
     charts = []
-    for metric, arms in results.scores.items():
+    for metric, arms in results.mean_scores.items():
         figure = _figure(boxmode="group", yaxis_title=METRICS[metric].title)
         for (arm, scores), colour in zip(arms.items(), _colours(len(arms)), strict=True):
             figure.add_box(
@@ -84,7 +84,7 @@ def paired_charts(results: Results) -> list[Chart]:
     cases = [escape(case) for case in results.cases]
     colours = class_colours(results.labels)
     charts = []
-    for metric, arms in results.scores.items():
+    for metric, arms in results.mean_scores.items():
         for first, second in combinations(arms, 2):
             low, high = _range(np.concatenate([arms[first].ravel(), arms[second].ravel()]))
             # A square, in which equal scores lie at 45°
@@ -192,10 +192,10 @@ def training_charts(trainings: Mapping[str, Sequence[TrainingRun]]) -> list[Char
                     mode="lines+markers" if len(values) < 20 else "lines",
                     marker={"size": 4},
                     line={"color": colour, "dash": dash, "width": width},
-                    name=f"{escape(arm)}, fold {run.fold}, {CURVES[key]}",
+                    name=f"{escape(arm)}, {escape(run.name)}, {CURVES[key]}",
                     hovertemplate="epoch %{x}: %{y:.4g}<extra>%{fullData.name}</extra>",
                 )
-                last.append(f"{arm} fold {run.fold} {CURVES[key]} {number(float(values[-1]))}")
+                last.append(f"{arm} {run.name} {CURVES[key]} {number(float(values[-1]))}")
                 shown_arms.append(arm)
                 shown_keys.append(key)
         if last:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -130,14 +131,16 @@ def check_output(output: Path) -> None:
 
 def _gather(results: Results, level: float, images: Sequence[Path], cases: Sequence[str]) -> _Content:
     comparisons = compare_arms(results.scores, results.classes, level) if len(results.arms) > 1 else None
-    trainings = {arm: read_training(folder) for arm, folder in results.folders.items()}
+    trainings = {
+        arm: [training for run in runs for training in read_training(run.folder)] for arm, runs in results.arms.items()
+    }
     charts = {
         "difference": difference_charts(comparisons.lines, level) if comparisons else [],
         "distribution": distribution_charts(results),
         "paired": paired_charts(results),
         "training": training_charts(trainings),
         "calibration": calibration_charts(
-            {arm: read_reliability(model_folder(folder.resolve())) for arm, folder in results.folders.items()}
+            {arm: read_reliability(model_folder(run.folder.resolve())) for arm, run in results.first_runs.items()}
         ),
     }
     images = images or image_folders(results)
@@ -148,7 +151,7 @@ def _gather(results: Results, level: float, images: Sequence[Path], cases: Seque
 def _fill_template(content: _Content, command: str) -> str:
     results, charts = content.results, content.charts
     arms = list(results.arms)
-    datasets = dict.fromkeys(name for folder in results.folders.values() if (name := dataset_name(folder)))
+    datasets = dict.fromkeys(name for run in results.runs if (name := dataset_name(run.folder)))
     resources = files("missu_nnunet.report")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("missu_nnunet.report", ""),
@@ -176,7 +179,10 @@ def _fill_template(content: _Content, command: str) -> str:
         created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         dataset=", ".join(datasets),
         differences=DIFFERENCES,
-        facts={arm: arm_facts(folder, content.trainings[arm]) for arm, folder in results.folders.items()},
+        facts={
+            arm: arm_facts(run.folder, [training for training in content.trainings[arm] if training.seed == run.seed])
+            for arm, run in results.first_runs.items()
+        },
         figures_json=_json(
             {
                 f"{group}-{index}": chart.figure.to_dict()
@@ -185,6 +191,9 @@ def _fill_template(content: _Content, command: str) -> str:
             }
         ),
         headlines=_headlines(content.comparisons),
+        mean_cases={arm: results.mean_cases(arm) for arm in arms},
+        nan=math.nan,
+        several_seeds=any(len(runs) > 1 for runs in results.arms.values()),
         images=[str(folder) for folder in content.images],
         overall=OVERALL,
         pictured=content.pictured,
@@ -235,7 +244,7 @@ def _pictures(
     """The chosen cases' pictures, and the same cases for the viewer."""
     channel_names = _channel_names(results)
     metric = results.metrics[0]
-    arrays = results.scores[metric]
+    arrays = results.mean_scores[metric]
     names = results.cases
     pictured, viewer = [], []
     for shown in choose_cases(results, wanted):
@@ -254,7 +263,7 @@ def _pictures(
 
 
 def _channel_names(results: Results) -> tuple[str, ...]:
-    for folder in results.folders.values():
-        if file := find_description(DATASET_FILE, folder):
+    for run in results.runs:
+        if file := find_description(DATASET_FILE, run.folder):
             return read_dataset(file.parent).channels
     return ()

@@ -49,9 +49,11 @@ def write_tables(results: Results, comparisons: Comparisons | None, folder: Path
     """
     make_folder(folder)
     scores = [
-        {"case": case, "arm": arm, "class": name, "metric": metric, "value": values[metric]}
-        for arm, cases in results.arms.items()
-        for case, classes in cases.items()
+        {"case": case, "arm": arm, "seed": seed, "class": name, "metric": metric, "value": values[metric]}
+        for arm, runs in results.arms.items()
+        for run in runs
+        for seed in ("" if run.seed is None else run.seed,)
+        for case, classes in run.cases.items()
         for name, values in classes.items()
         for metric in results.metrics
     ]

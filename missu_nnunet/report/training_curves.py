@@ -10,7 +10,7 @@ from typing import Any
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.nnunet.fold import FINAL_CHECKPOINT, Fold
-from missu_nnunet.nnunet.folders import model_folder
+from missu_nnunet.nnunet.folders import model_folder, seed_of
 from missu_nnunet.nnunet.log import read_epochs
 from missu_nnunet.nnunet.model import PLANS_FILE, folds_of
 
@@ -33,6 +33,7 @@ class TrainingRun:
 
     Attributes:
         fold: number of the fold.
+        seed: its seed, by the folder it stands in; None without one.
         source: name of the file that was read; None where there was none.
         curves: key of ``CURVES`` → one value per epoch, NaN where an epoch has none.
         epoch_seconds: duration of each epoch in seconds; empty where that is unknown.
@@ -41,11 +42,17 @@ class TrainingRun:
     """
 
     fold: str
+    seed: int | None
     source: str | None
     curves: dict[str, list[float]]
     epoch_seconds: list[float]
     checkpoint: dict[str, Any]
     notes: list[str]
+
+    @property
+    def name(self) -> str:
+        """What tells the run from the arm's others."""
+        return f"fold {self.fold}" if self.seed is None else f"seed {self.seed} fold {self.fold}"
 
     @property
     def epochs(self) -> int:
@@ -66,6 +73,7 @@ def read_training(arm: Path) -> list[TrainingRun]:
 
 def _read_fold(fold: Fold) -> TrainingRun:
     notes = []
+    seed = seed_of(fold.folder.parents[2])
     for file in fold.checkpoints():
         try:
             checkpoint = _describe(file)
@@ -76,14 +84,14 @@ def _read_fold(fold: Fold) -> TrainingRun:
             notes.append(f"fold {fold.name} has no {FINAL_CHECKPOINT}: the training is not finished, or was stopped.")
         logging = checkpoint["logging"]
         curves = {key: values for key in CURVES if (values := _numbers(logging.get(key)))}
-        return TrainingRun(fold.name, file.name, curves, _epoch_seconds(logging), checkpoint, notes)
+        return TrainingRun(fold.name, seed, file.name, curves, _epoch_seconds(logging), checkpoint, notes)
     logs = fold.logs()
     if not logs:
         notes.append(f"fold {fold.name} has neither checkpoint nor training log.")
-        return TrainingRun(fold.name, None, {}, [], {}, notes)
+        return TrainingRun(fold.name, seed, None, {}, [], {}, notes)
     if not notes:
         notes.append(f"fold {fold.name} has no checkpoint: its curves are those of its training log.")
-    return TrainingRun(fold.name, logs[-1].name, _log_curves(logs), [], {}, notes)
+    return TrainingRun(fold.name, seed, logs[-1].name, _log_curves(logs), [], {}, notes)
 
 
 def _describe(file: Path) -> dict[str, Any]:

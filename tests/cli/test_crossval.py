@@ -73,7 +73,28 @@ def test_status_shows_earlier_arms_too(missu: Missu, tmp_path: Path, monkeypatch
     ]
     shown = missu("crossval", "status").stdout.splitlines()
     assert shown[0] == "Dataset004_[red]x 3d_fullres"
+    assert shown[1].split() == ["trainer", "plans", "fold", "state"]
     assert shown[-2].split() == ["nnUNetTrainer", "nnUNetPlans", "3", "interrupted"]
+
+
+def test_status_has_a_column_of_seeds_where_there_are_seeds(
+    missu: Missu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("nnUNet_results", str(tmp_path))
+    arms = (Arm("nnUNetTrainer", "nnUNetPlans"),)
+    Experiment("Dataset004_x", "2d", arms, folds=(0,), gpus=0).save()
+    Experiment("Dataset004_x", "2d", arms, folds=(3,), gpus=0, seeds=(0, 1)).save()
+    (tmp_path / "seed_1" / "Dataset004_x" / "nnUNetTrainer__nnUNetPlans__2d" / "fold_3").mkdir(parents=True)
+    found = json.loads(missu("crossval", "status", "--json").stdout)
+    assert [(training["seed"], training["fold"], training["state"]) for training in found] == [
+        (0, 3, "not started"),
+        (1, 3, "interrupted"),
+        (None, 0, "not started"),  # of the earlier experiment, which never began
+    ]
+    rows = [line.split() for line in missu("crossval", "status").stdout.splitlines()]
+    assert rows[1] == ["trainer", "plans", "seed", "fold", "state"]
+    assert rows[4] == ["nnUNetTrainer", "nnUNetPlans", "1", "3", "interrupted"]
+    assert rows[5] == ["nnUNetTrainer", "nnUNetPlans", "0", "not", "started"]
 
 
 def test_machine_without_slurm_says_so() -> None:
@@ -96,6 +117,8 @@ def test_missing_submitit_is_named(tmp_path: Path) -> None:
     [
         (["903", "3d_fullres", "--trainers", ",", "--gpus-per-job", "0"], "expected names"),
         (["903", "3d_fullres", "--gpus-per-job", "99"], "--gpus-per-job 99: "),
+        (["903", "3d_fullres", "--gpus-per-job", "0", "--seeds", "2-0"], "--seeds 2-0: expected numbers and ranges of"),
+        (["903", "3d_fullres", "--gpus-per-job", "0", "--seeds", ""], "--seeds : expected numbers and ranges of seeds"),
         (["status", "Dataset998_None"], "no experiment of Dataset998_None there"),
     ],
 )

@@ -17,10 +17,16 @@ from missu_nnunet.evaluation.comparison import (
     holm,
     paired_statistics,
     rank_arms,
+    seeds_interval,
 )
 
 # Few distinct values, so that ties and zeros are common; few cases, so that SciPy's p-value is exact with them too.
 SCORES = arrays(float, st.integers(2, 10), elements=st.integers(0, 20).map(lambda value: value / 20))
+
+
+def once(arms):
+    """The arms as trained once each."""
+    return {name: scores[None] for name, scores in arms.items()}
 
 
 def line(comparisons, **wanted):
@@ -33,7 +39,7 @@ def line(comparisons, **wanted):
 def test_test_and_means_are_scipys(first, seed):
     second = np.random.default_rng(seed).permutation(first)
     assume((first != second).any())
-    values = paired_statistics(first, second, True, resamples=99)
+    values = paired_statistics(first[None], second[None], True, resamples=99)
     difference = first - second
     assert values.p == pytest.approx(stats.wilcoxon(difference, zero_method="wilcox").pvalue)
     assert values.difference == pytest.approx(difference.mean())
@@ -49,7 +55,7 @@ def test_test_is_scipys_for_many_cases(cases, seed):
     first, second = np.random.default_rng(seed).random((2, cases))
     first[: cases // 4] = second[: cases // 4]  # equal pairs are left out
     expected = stats.wilcoxon(first[cases // 4 :], second[cases // 4 :]).pvalue
-    assert paired_statistics(first, second, True, resamples=99).p == pytest.approx(expected)
+    assert paired_statistics(first[None], second[None], True, resamples=99).p == pytest.approx(expected)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
@@ -81,8 +87,102 @@ def test_interval_is_always_there(differences):
     assert high <= differences.max() + rounding
 
 
+# Arms of 1 to 4 seeds, on the same 2 to 9 cases.
+ARMS = st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(2, 9), st.integers(0, 2**32 - 1)).map(
+    lambda drawn: [np.random.default_rng(drawn[3] + arm).random((drawn[arm], drawn[2])) for arm in (0, 1)]
+)
+
+
+@given(ARMS)
+def test_with_one_seed_the_interval_is_that_of_the_cases(arms):
+    first, second = (arm[:1] for arm in arms)
+    values = paired_statistics(first, second, True, resamples=99)
+    assert (values.low, values.high) == bootstrap_interval((first - second)[0], resamples=99)
+    assert math.isnan(values.seed_std_first)
+    assert math.isnan(values.seed_std_difference)
+
+
+@given(ARMS, st.floats(-5, 5))
+def test_what_is_added_to_every_seed_moves_the_interval_alone(arms, constant):
+    first, second = arms
+    before, after = (paired_statistics(found, second, True, resamples=99) for found in (first, first + constant))
+    for name in ("mean_first", "difference", "low", "high"):
+        assert getattr(after, name) == pytest.approx(getattr(before, name) + constant, abs=1e-6)
+    assert (after.seeds_first, after.seeds_second) == (len(first), len(second))
+    for name in ("seed_std_first", "seed_std_second", "seed_std_difference"):
+        assert getattr(after, name) == pytest.approx(getattr(before, name), nan_ok=True, abs=1e-9)
+
+
+@given(ARMS)
+def test_order_of_the_seeds_is_of_no_consequence(arms):
+    first, second = arms
+    statistics = [
+        vars(paired_statistics(*pair, True, resamples=99)) for pair in ((first, second), (first[::-1], second))
+    ]
+    assert statistics[0] == pytest.approx(statistics[1], nan_ok=True)
+
+
+def test_without_noise_of_cases_the_interval_is_welchs():
+    first, second = (np.repeat(means[:, None], 8, axis=1) for means in np.random.default_rng(0).random((2, 4)))
+    expected = stats.ttest_ind(first[:, 0], second[:, 0], equal_var=False).confidence_interval(0.9)
+    assert seeds_interval(first, second, 0.9) == pytest.approx(tuple(expected))
+    values = paired_statistics(first, second, True)
+    assert values.seed_std_first == pytest.approx(first[:, 0].std(ddof=1))
+    assert values.seed_std_difference == pytest.approx(math.hypot(values.seed_std_first, values.seed_std_second))
+
+
+def test_without_noise_of_seeds_the_interval_is_students():
+    first = np.repeat(np.random.default_rng(0).random((1, 8)), 3, axis=0)
+    expected = stats.t.interval(0.95, 7, first[0].mean(), stats.sem(first[0]))
+    assert seeds_interval(first, np.zeros((1, 8))) == pytest.approx(expected)
+    assert seeds_interval(first, first) == (0, 0)
+    assert all(map(math.isnan, seeds_interval(first[:, :1], first[:, :1])))
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+@pytest.mark.parametrize("seed_noise", [0.002, 0.02])
+def test_interval_over_cases_and_seeds_covers_as_often_as_it_says(seeds, seed_noise):
+    rng = np.random.default_rng(0)
+    experiments, covered = 400, 0
+    for _ in range(experiments):
+        cases, noise = rng.normal(0, 0.02, 30), rng.normal(0, 0.02, (2, seeds, 30))
+        first, second = cases + noise + rng.normal(0, seed_noise, (2, seeds, 1))
+        low, high = seeds_interval(first, second)
+        covered += low <= 0 <= high
+    assert covered >= 0.92 * experiments
+
+
+def test_seed_noise_hides_what_one_training_seems_to_show():
+    rng = np.random.default_rng(0)
+    poor = rng.random((3, 20, 1)) * 0.01
+    good = poor + 0.02 + rng.random((3, 20, 1)) * 0.001
+    noisy = good + np.array([-0.1, 0, 0.1])[:, None, None]
+
+    def compared(first):
+        (comparison,) = compare_arms({"dice": {"good": first, "poor": poor}}, ("a",)).lines
+        assert comparison.statistics.difference == pytest.approx(0.0205, abs=0.0002)
+        return comparison
+
+    assert compared(good).better == "good"
+    assert "shown, good is better; seed noise, standard deviation: 0." in compared(good).sentence()
+    assert not compared(noisy).shown
+    assert compared(noisy).corrected_p == compared(good).corrected_p < 0.001
+    noise = "not shown; seed noise, standard deviation: 0.0996 for good (3 seeds) and 0.000"
+    assert noise in compared(noisy).sentence()
+    assert compared(noisy).sentence().endswith("for the difference of two trainings")
+    (comparison,) = compare_arms({"dice": {"good": good, "poor": poor[:1]}}, ("a",)).lines
+    assert comparison.sentence().endswith("one seed of poor: how much another training of it would differ is not known")
+
+
+def test_a_case_undefined_with_one_seed_is_dropped():
+    first, second = np.full((2, 3, 1), 0.5), np.zeros((1, 3, 1))
+    first[1, 2] = np.nan
+    (comparison,) = compare_arms({"dice": {"one": first, "other": second}}, ("a",)).lines
+    assert (comparison.statistics.cases, comparison.undefined_first, comparison.undefined_second) == (2, 1, 0)
+
+
 def test_swapped_arms_and_direction():
-    first, second = np.array([1.0, 3, 2, 5, 9, 4, 7]), np.array([2.0, 1, 4, 4, 2, 4, 5])
+    first, second = np.array([[1.0, 3, 2, 5, 9, 4, 7]]), np.array([[2.0, 1, 4, 4, 2, 4, 5]])
     larger, smaller = (paired_statistics(first, second, better, resamples=99) for better in (True, False))
     swapped = paired_statistics(second, first, True, resamples=99)
     assert (larger.wins, larger.ties, larger.losses) == (4, 1, 2)
@@ -99,7 +199,7 @@ def test_null_experiments_declare_no_more_than_the_level(arms):
     declared = 0
     for _ in range(experiments):
         common = rng.beta(20, 3, (20, 2))
-        scores = {"dice": {f"arm {arm}": common + rng.normal(0, 0.02, common.shape) for arm in range(arms)}}
+        scores = {"dice": {f"arm {arm}": common[None] + rng.normal(0, 0.02, common.shape) for arm in range(arms)}}
         declared += any(line.shown for line in compare_arms(scores, ("a", "b"), level, resamples=199).lines)
     assert declared <= level * experiments
 
@@ -108,7 +208,7 @@ def test_differences_are_found():
     rng = np.random.default_rng(0)
     found = 0
     for _ in range(20):
-        common = rng.beta(20, 3, (20, 2))
+        common = rng.beta(20, 3, (1, 20, 2))
         scores = {
             "dice": {
                 "good": common + 0.03 + rng.normal(0, 0.02, common.shape),
@@ -123,17 +223,19 @@ def test_differences_are_found():
 
 def test_smaller_distance_is_better():
     far = np.linspace(4, 9, 12)[:, None]
-    result = compare_arms({"hd95": {"far": far, "near": far - np.linspace(1, 2, 12)[:, None]}}, ("tumour",))
+    result = compare_arms({"hd95": once({"far": far, "near": far - np.linspace(1, 2, 12)[:, None]})}, ("tumour",))
     (comparison,) = result.lines
     assert comparison.better == "near"
     assert comparison.sentence().startswith("far − near, tumour, hd95: difference 1.5000 mm, 95 % interval 1.")
-    assert comparison.sentence().endswith("corrected p < 0.001: shown, near is better")
+    assert comparison.sentence().endswith(
+        "corrected p < 0.001: shown, near is better; one seed: how much another training would differ is not known"
+    )
     assert list(result.rankings[0].ranks) == ["near", "far"]
 
 
 def test_identical_arms():
     values = np.random.default_rng(1).random((8, 2))
-    result = compare_arms({"dice": {"one": values, "other": values.copy()}}, ("a", "b"))
+    result = compare_arms({"dice": once({"one": values, "other": values.copy()})}, ("a", "b"))
     for comparison in result.lines:
         statistics = comparison.statistics
         assert (statistics.difference, statistics.low, statistics.high) == (0, 0, 0)
@@ -147,7 +249,7 @@ def test_identical_arms():
 def test_undefined_cases_are_dropped_and_counted():
     first = np.array([[0.9, 0.5], [np.nan, 0.6], [0.8, 0.7], [np.nan, np.nan]])
     second = np.array([[0.8, 0.4], [0.7, 0.4], [np.nan, 0.5], [np.nan, np.nan]])
-    result = compare_arms({"dice": {"one": first, "other": second}}, ("a", "b"), resamples=99)
+    result = compare_arms({"dice": once({"one": first, "other": second})}, ("a", "b"), resamples=99)
     a = line(result, scope="a")
     assert (a.statistics.cases, a.dropped, a.undefined_first, a.undefined_second) == (1, 3, 1, 1)
     assert a.statistics.difference == pytest.approx(0.1)
@@ -161,7 +263,7 @@ def test_undefined_cases_are_dropped_and_counted():
 
 def test_nothing_defined():
     empty = np.full((3, 1), np.nan)
-    result = compare_arms({"dice": {"one": empty, "other": empty}}, ("a",))
+    result = compare_arms({"dice": once({"one": empty, "other": empty})}, ("a",))
     (comparison,) = result.lines
     assert math.isnan(comparison.corrected_p)
     assert comparison.sentence().endswith("no case has a value in both arms: nothing to compare")
@@ -169,7 +271,7 @@ def test_nothing_defined():
 
 
 def test_a_single_case():
-    result = compare_arms({"dice": {"one": np.array([[0.9]]), "other": np.array([[0.5]])}}, ("a",))
+    result = compare_arms({"dice": once({"one": np.array([[0.9]]), "other": np.array([[0.5]])})}, ("a",))
     (comparison,) = result.lines
     assert math.isnan(comparison.statistics.low)
     assert comparison.sentence().endswith("difference 0.4000 in a single case: not shown, one case cannot show it")
@@ -179,7 +281,7 @@ def test_a_single_case():
 def test_six_cases_are_the_fewest(cases, shown):
     poor = np.linspace(0.5, 0.6, cases)[:, None]
     gain = np.linspace(0.1, 0.2, cases)[:, None]
-    result = compare_arms({"dice": {"good": poor + gain, "poor": poor}}, ("a",))
+    result = compare_arms({"dice": once({"good": poor + gain, "poor": poor})}, ("a",))
     assert result.lines[0].shown is shown
     too_few = "with 5 unequal cases the Wilcoxon test cannot fall below 0.05, 6 are the fewest that can"
     assert (too_few in result.lines[0].sentence()) is not shown
@@ -188,7 +290,9 @@ def test_six_cases_are_the_fewest(cases, shown):
 
 def test_warning_counts_the_comparisons():
     poor, gain = np.linspace(0.5, 0.6, 7)[:, None], np.linspace(0.1, 0.2, 7)[:, None]
-    scores = {metric: {"good": poor + gain, "poor": poor} for metric in ("dice", "nsd", "sensitivity", "specificity")}
+    scores = {
+        metric: once({"good": poor + gain, "poor": poor}) for metric in ("dice", "nsd", "sensitivity", "specificity")
+    }
     result = compare_arms(scores, ("a",))
     assert not any(line.shown for line in result.lines)
     assert result.warning().startswith("7 cases and 4 comparisons: no corrected p can fall below 0.05")
@@ -199,7 +303,7 @@ def test_mean_against_most_cases_shows_nothing():
     # Most cases favour the first arm a little, a tenth of them the second by far.
     first = np.linspace(0.5, 0.6, 100)[:, None]
     loss = np.where(np.arange(100) < 12, 0.4, -0.001 * np.linspace(1, 2, 100))[:, None]
-    (comparison,) = compare_arms({"dice": {"one": first, "other": first + loss}}, ("a",)).lines
+    (comparison,) = compare_arms({"dice": once({"one": first, "other": first + loss})}, ("a",)).lines
     assert comparison.statistics.high < 0 < comparison.statistics.effect_size
     assert comparison.corrected_p < 0.05
     assert comparison.better is None
@@ -213,7 +317,7 @@ def test_three_arms():
         name: common + shift + rng.normal(0, 0.01, common.shape)
         for name, shift in zip("xyz", (0, 0.1, 0.1), strict=True)
     }
-    result = compare_arms({"dice": arms}, ("a", "b"))
+    result = compare_arms({"dice": once(arms)}, ("a", "b"))
     assert [(line.first, line.second) for line in result.lines] == [("x", "y")] * 3 + [("x", "z")] * 3 + [
         ("y", "z")
     ] * 3
@@ -231,19 +335,29 @@ def test_three_arms():
 def test_rank_shares_are_those_of_resampled_means():
     rng = np.random.default_rng(4)
     values = rng.normal(0, 1, (2, 15))
-    ranking = rank_arms("dice", {"one": values[0][:, None], "other": values[1][:, None]}, resamples=20000)
+    ranking = rank_arms("dice", {"one": values[0][None, :, None], "other": values[1][None, :, None]}, resamples=20000)
     resampled = stats.bootstrap((values[0] - values[1],), np.mean, n_resamples=20000, rng=rng).bootstrap_distribution
     assert ranking.shares["one"][0] == pytest.approx((resampled > 0).mean(), abs=0.02)
+
+
+def test_rank_shares_are_over_seeds_too():
+    cases = np.random.default_rng(4).normal(0, 0.01, (1, 15, 1))
+    noisy = cases + np.array([-0.5, 1])[:, None, None]  # its mean is better, half of its seeds are worse by far
+    ranking = rank_arms("dice", {"noisy": noisy, "steady": cases}, resamples=4000)
+    assert ranking.ranks == {"noisy": 1, "steady": 2}
+    assert ranking.shares["steady"][0] == pytest.approx(1 / 4, abs=0.03)
 
 
 @pytest.mark.parametrize(
     "arms",
     [
-        {"one": np.zeros((3, 1))},
-        {"one": np.zeros((3, 1)), "other": np.zeros((2, 1))},
-        dict.fromkeys("ab", np.zeros((3, 2))),
+        {"one": np.zeros((1, 3, 1))},
+        {"one": np.zeros((1, 3, 1)), "other": np.zeros((1, 2, 1))},
+        {"one": np.zeros((1, 3, 1)), "other": np.zeros((0, 3, 1))},
+        dict.fromkeys("ab", np.zeros((1, 3, 2))),
+        dict.fromkeys("ab", np.zeros((3, 1))),
     ],
 )
 def test_arrays_that_do_not_fit(arms):
-    with pytest.raises(ValueError, match=r"expected at least two arms of shape \(cases, 1\)"):
+    with pytest.raises(ValueError, match=r"expected at least two arms of shape \(seeds, cases, 1\)"):
         compare_arms({"dice": arms}, ("a",))

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 import SimpleITK as sitk
 
 from missu_nnunet.errors import InputError
+from missu_nnunet.evaluation.comparison import compare_arms
 from missu_nnunet.evaluation.folders import evaluate_folders
 from missu_nnunet.evaluation.protocols import NNUNET
-from missu_nnunet.evaluation.results import arm_names, gather_results
+from missu_nnunet.evaluation.results import arm_names, comparison_content, gather_results, group_seeds
 from missu_nnunet.nnunet.dataset import read_dataset
 
 LABELS = {"background": 0, "head": 1, "tail": 2}
@@ -55,13 +57,16 @@ def models(tmp_path, references):
 
 def test_models_are_all_their_folds(models, references):
     results = gather_results(models, NNUNET, metrics=["dice", "hd95"])
-    assert results.folders == {"MISSUTrainer": models[0], "nnUNetTrainer": models[1]}
+    assert {arm: run.folder for arm, run in results.first_runs.items()} == {
+        "MISSUTrainer": models[0],
+        "nnUNetTrainer": models[1],
+    }
     assert results.classes == ("head", "tail")
-    assert [list(arm) for arm in results.arms.values()] == [list("abcd")] * 2
+    assert [list(run.cases) for run in results.runs] == [list("abcd")] * 2
     fold = evaluate_folders(
         models[1] / "fold_1" / "validation", references, NNUNET, dataset=read_dataset(models[0]), chill=True
     )
-    arrays = results.scores
+    arrays = results.mean_scores
     assert arrays["hd95"]["MISSUTrainer"].shape == (4, 2)
     # Rows are the cases a, b, c, d; the second fold has a and c.
     assert arrays["dice"]["nnUNetTrainer"][2].tolist() == [fold.cases["c"][name]["dice"] for name in ("head", "tail")]
@@ -71,14 +76,14 @@ def test_folds_and_validation_folders(models):
     folds = [model / "fold_0" for model in models]
     validations = [fold / "validation" for fold in folds]
     by_fold, by_validation = (gather_results(folders, NNUNET) for folders in (folds, validations))
-    assert by_fold.arms == by_validation.arms
-    assert list(by_fold.arms["MISSUTrainer"]) == ["b", "d"]
+    assert [run.cases for run in by_fold.runs] == [run.cases for run in by_validation.runs]
+    assert by_fold.cases == ["b", "d"]
     assert by_fold.classes == ("head", "tail")
 
 
 def test_fold_all_is_left_out(models):
     write_cases(models[0] / "fold_all" / "validation", "abcd", 5)
-    assert list(gather_results(models, NNUNET).arms["MISSUTrainer"]) == list("abcd")
+    assert gather_results(models, NNUNET).cases == list("abcd")
 
 
 def test_prediction_folders_with_reference(tmp_path, references):
@@ -98,10 +103,11 @@ def test_a_class_that_a_folds_references_lack_is_undefined(models, references):
             sitk.WriteImage(sitk.GetImageFromArray(image), str(folder / f"{case}.nii.gz"))
     results = gather_results(models, NNUNET)
     assert results.classes == ("1", "2")
-    undefined = np.isnan(results.scores["dice"]["MISSUTrainer"])
+    undefined = np.isnan(results.mean_scores["dice"]["MISSUTrainer"])
     assert undefined.tolist() == [[False, False], [False, True], [False, False], [False, True]]
-    assert "2" not in results.arms["MISSUTrainer"]["b"]
-    assert not math.isnan(results.arms["MISSUTrainer"]["b"]["1"]["dice"])
+    cases = results.mean_cases("MISSUTrainer")
+    assert "2" not in cases["b"]
+    assert not math.isnan(cases["b"]["1"]["dice"])
 
 
 def test_names_tell_arms_apart(tmp_path):
@@ -111,6 +117,48 @@ def test_names_tell_arms_apart(tmp_path):
     folds = [Path("/T__P__c/fold_0"), Path("/T__P__c/fold_1")]
     assert arm_names(folds) == ["fold_0", "fold_1"]
     assert arm_names([Path("/a/x"), Path("/b/x")]) == ["/a/x", "/b/x"]
+
+
+@pytest.fixture
+def seeds(models, tmp_path):
+    """Two seeds of the first arm, another training of it, and one seed of the second arm."""
+
+    def placed(model, seed):
+        return shutil.copytree(model, tmp_path / "results" / f"seed_{seed}" / "Dataset001_X" / model.name)
+
+    folders = [placed(models[0], seed) for seed in (10, 2)]
+    write_cases(folders[0] / "fold_0" / "validation", "bd", 7, 0.4)
+    return [*folders, models[0], placed(models[1], 2)]
+
+
+def test_seeds_of_a_model_are_one_arm(seeds, tmp_path):
+    results = gather_results(seeds, NNUNET)
+    place = f"{tmp_path}/results/seed_{{2,10}}/Dataset001_X/MISSUTrainer__nnUNetPlans__3d_fullres"
+    assert list(results.arms) == [place, str(seeds[2]), str(seeds[3])]
+    assert [[run.seed for run in runs] for runs in results.arms.values()] == [[2, 10], [None], [2]]
+    scores = results.scores["dice"][place]
+    assert scores.shape == (2, 4, 2)
+    assert scores[0].tolist() == results.scores["dice"][str(seeds[2])][0].tolist()
+    assert (scores[1, [1, 3]] < scores[0, [1, 3]]).all()  # the cases b and d
+    assert results.mean_cases(place)["b"]["tail"]["dice"] == pytest.approx(scores[:, 1, 1].mean())
+    summary = results.summary()["dice"][place]["tail"]
+    assert summary["seeds"] == 2
+    assert summary["seed_std"] == pytest.approx(scores[..., 1].mean(axis=1).std(ddof=1))
+    assert math.isnan(results.summary()["dice"][str(seeds[3])]["tail"]["seed_std"])
+    content = comparison_content(results, compare_arms(results.scores, results.classes))
+    assert content["arms"][place] == place
+    assert content["seeds"][place]["10"] == {"folder": str(seeds[0]), "cases": results.arms[place][1].cases}
+    assert list(content["seeds"]) == [place, str(seeds[3])]
+
+
+def test_names_of_arms_with_seeds_are_those_of_others(seeds):
+    arms = group_seeds([*seeds[:2], seeds[3]])
+    assert arms == {"MISSUTrainer": {2: seeds[1], 10: seeds[0]}, "nnUNetTrainer": {2: seeds[3]}}
+
+
+def test_a_folder_called_like_a_seed_makes_no_arm_of_predictions(tmp_path):
+    folders = [tmp_path / f"seed_{seed}" / "a" / "predictions" for seed in (0, 1)]
+    assert len(group_seeds(folders)) == 2
 
 
 def missing_case(models, references):

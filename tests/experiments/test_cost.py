@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from missu_nnunet.errors import InputError
-from missu_nnunet.experiments.cost import arm_cost, check_disk, total
+from missu_nnunet.experiments.cost import arm_cost, check_disk, check_memory, total
 from missu_nnunet.experiments.experiment import Arm, Experiment
 from missu_nnunet.experiments.timing import Timing
+from missu_nnunet.machine import total_memory
 
 TIMING = Timing(
     start_seconds=5,
@@ -25,6 +26,7 @@ TIMING = Timing(
     validation_iterations=2,
     epochs=100,
     checkpoint_bytes=10**6,
+    memory_bytes=3 * 10**9,
 )
 SECONDS = st.floats(1e-3, 100)
 
@@ -83,6 +85,15 @@ def test_what_does_not_fit_on_the_disk_is_refused(experiment: Experiment) -> Non
     huge = arm_cost(experiment, experiment.arms[0], replace(TIMING, checkpoint_bytes=10**18))
     with pytest.raises(InputError, match=r"are free, the results need 4000000000\.0 GB more; make room there"):
         check_disk(experiment, [huge])
+
+
+def test_what_does_not_fit_into_memory_together_is_refused(experiment: Experiment) -> None:
+    costs = [arm_cost(experiment, experiment.arms[0], TIMING)]
+    assert costs[0].lines()[0].endswith(" per fold, 3.0 GB of memory")
+    huge = [arm_cost(experiment, experiment.arms[0], replace(TIMING, memory_bytes=int(0.7 * total_memory())))]
+    check_memory(huge, parallel=1)
+    with pytest.raises(InputError, match=r"2 trainings at once need .* GB of memory, this machine has .*--no-estimate"):
+        check_memory(huge, parallel=8)
 
 
 def test_waiting_for_data_is_reported(experiment: Experiment) -> None:

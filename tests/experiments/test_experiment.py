@@ -2,12 +2,16 @@
 
 import json
 import os
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from missu_nnunet.errors import InputError
-from missu_nnunet.experiments.experiment import Arm, define_experiment, parse_folds, read_experiments
+from missu_nnunet.experiments.accumulation import accumulations
+from missu_nnunet.experiments.experiment import Arm, Experiment, define_experiment, parse_numbers, read_experiments
+from missu_nnunet.files import write_json
 
 PLANS = "nnUNetMISSUPlansCPU"
 OTHER = "nnUNetOther"
@@ -17,13 +21,14 @@ OTHER = "nnUNetOther"
     ("text", "numbers"), [("0-4", (0, 1, 2, 3, 4)), ("3", (3,)), ("2,0", (0, 2)), ("0-2, 1,4", (0, 1, 2, 4))]
 )
 def test_folds(text: str, numbers: tuple[int, ...]) -> None:
-    assert parse_folds(text) == numbers
+    assert parse_numbers("folds", text) == numbers
 
 
-@pytest.mark.parametrize("text", ["", "all", "4-0", "-1", "0,,1"])
-def test_bad_folds_are_refused(text: str) -> None:
-    with pytest.raises(InputError, match="--folds"):
-        parse_folds(text)
+@pytest.mark.parametrize("text", ["", "all", "4-0", "-1", "0,,1", "1000"])
+@pytest.mark.parametrize("what", ["folds", "seeds"])
+def test_bad_numbers_are_refused(what: Literal["folds", "seeds"], text: str) -> None:
+    with pytest.raises(InputError, match=f"--{what} {text}: expected numbers and ranges of {what} up to 999"):
+        parse_numbers(what, text)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +69,51 @@ def test_what_cannot_be_trained_is_refused(planned: str, change: dict, message: 
         define_experiment(**(good | {"folds": "0-4", "gpus": 0} | change))
 
 
+@pytest.fixture
+def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
+    """Two arms with two seeds, of which nothing is trained."""
+    monkeypatch.setenv("nnUNet_results", str(tmp_path))
+    arms = (Arm("MISSUTrainer", "nnUNetPlans"), Arm("nnUNetTrainer", "nnUNetPlans"))
+    return Experiment("Dataset999_None", "3d_fullres", arms, (0, 1), gpus=0, seeds=(0, 7))
+
+
+def test_seeds_are_trained_one_after_the_other_in_folders_of_their_own(experiment: Experiment, tmp_path: Path) -> None:
+    trainings = experiment.trainings()
+    assert [(training.seed, training.fold) for training in trainings[::2]] == [(0, 0), (0, 1), (7, 0), (7, 1)]
+    model = "MISSUTrainer__nnUNetPlans__3d_fullres"
+    assert trainings[4].name == "MISSUTrainer nnUNetPlans seed 7 fold 0"
+    assert trainings[4].folder == tmp_path / "seed_7" / "Dataset999_None" / model / "fold_0"
+    assert len({training.folder for training in trainings}) == len({training.name for training in trainings}) == 8
+    names = [accumulation.name for accumulation in accumulations(experiment)]
+    assert names == [f"{arm.trainer} {arm.plans} seed {seed}" for seed in (0, 7) for arm in experiment.arms]
+
+
+def test_a_record_from_before_there_were_seeds_is_read(experiment: Experiment) -> None:
+    without = replace(experiment, seeds=())
+    record = asdict(without)
+    del record["seeds"]
+    write_json(record, experiment.file)
+    assert read_experiments() == [without]
+
+
+def test_what_earlier_experiments_planned_stays_known(experiment: Experiment, tmp_path: Path) -> None:
+    first = replace(experiment, arms=experiment.arms[:1], seeds=())
+    second = replace(experiment, arms=experiment.arms[1:], seeds=())
+    for saved in (first, second, first, second, experiment):
+        saved.save()
+    (tmp_path / "seed_03" / "Dataset999_None").mkdir(parents=True)  # no seed's
+    strangers = experiment.trainings()[0].folder.parents[2] / "Dataset999_None" / "Other__nnUNetPlans__3d_fullres"
+    (strangers / "fold_4").mkdir(parents=True)
+    others = [(training.trainer, training.seed, training.fold) for training in experiment.other_trainings()]
+    # The latest of the earlier ones stands last.
+    assert others == [
+        *(("MISSUTrainer", None, fold) for fold in (0, 1)),
+        *(("nnUNetTrainer", None, fold) for fold in (0, 1)),
+        ("Other", 0, 4),
+    ]
+    assert first.other_trainings()[:2] == second.trainings()
+
+
 def test_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("nnUNet_results", raising=False)
     with pytest.raises(InputError, match="nnUNet_results is not set"):
@@ -87,7 +137,7 @@ def test_split_is_the_one_that_nnunet_makes(planned: str, tmp_path: Path) -> Non
 
 
 def test_record_is_read_back(planned: str) -> None:
-    experiment = define_experiment(planned, "3d_fullres", ["nnUNetTrainer"], [PLANS], "0,3", gpus=0)
+    experiment = define_experiment(planned, "3d_fullres", ["nnUNetTrainer"], [PLANS], "0,3", gpus=0, seeds="1-2")
     experiment.save()
     try:
         assert read_experiments("903") == [experiment]

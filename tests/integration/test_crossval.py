@@ -1,7 +1,9 @@
 """``missu crossval``, killed at any moment and run again; with real trainings, as everything in this folder."""
 
+import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,11 +12,12 @@ import uuid
 from pathlib import Path
 
 import pytest
-from commands import SCRIPTS
+from commands import SCRIPTS, run
 
 from missu_nnunet.experiments.accumulation import accumulate
 from missu_nnunet.experiments.experiment import Arm, Experiment
 from missu_nnunet.experiments.launchers.local import run_locally
+from missu_nnunet.nnunet.checkpoint import read_checkpoint
 
 TRAINER = "MISSUTrainer_2epochs_2iters"
 PLANS = "nnUNetMISSUPlansCPU"
@@ -112,6 +115,33 @@ def test_nothing_is_done_twice(planned: str, model: Path) -> None:
         ("skipped", "finished earlier"),
         ("skipped", "accumulated earlier"),
     ]
+
+
+def test_seeds_are_trained_apart_and_compared(planned: str, tmp_path: Path) -> None:
+    results = Path(os.environ["nnUNet_results"])
+    arguments = ("--trainers", TRAINER, "--folds", "0", "--seeds", "0,5", "--no-estimate")
+    process = crossval(*arguments)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    models = [results / f"seed_{seed}" / planned / f"{TRAINER}__{PLANS}__3d_fullres" for seed in (0, 5)]
+    checkpoints = [read_checkpoint(model / "fold_0" / "checkpoint_final.pth", str(model)) for model in models]
+    losses = [checkpoint["logging"]["train_losses"] for checkpoint in checkpoints]
+    assert losses[0] != losses[1]
+    assert all((model / "crossval_results_folds_0" / "summary.json").exists() for model in models)
+    assert f"nnUNet_results={results}/seed_5 MISSU_SEED=5 nnUNetv2_train {planned}" in output
+
+    process = crossval(*arguments)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    assert output.count("finished earlier") == output.count("accumulated earlier") == 2
+    status = json.loads(run("missu", "crossval", "status", "--json"))
+    assert [(found["seed"], found["state"]) for found in status[:2]] == [(0, "finished"), (5, "finished")]
+
+    other = shutil.copytree(models[0], tmp_path / "Other__Plans__3d_fullres")
+    comparison = json.loads(run("missu", "compare", *models, other, "--json"))
+    for line in comparison["comparisons"]:
+        assert (line["first"], line["seeds_first"], line["seeds_second"]) == (TRAINER, 2, 1)
+    assert list(comparison["seeds"][TRAINER]) == ["0", "5"]
 
 
 def test_a_failing_training_does_not_stop_the_others(model: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ class LocalLauncher(Launcher):
 
     def estimate(self, experiment: Experiment, tell: Callable[[str], None]) -> Estimate:
         """Time the arms one after the other, on the first group of devices."""
-        return Estimate(measure_arms(experiment, self._groups[0]), len(self._groups))
+        return Estimate(measure_arms(experiment, self._groups[0]), len(self._groups), here=True)
 
     def run(self, experiment: Experiment, resume: bool) -> Generator[Event | None, None, None]:
         """Run the trainings to their ends, and accumulate."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import shutil
 import subprocess
 import time
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import StrictStr
 
 from missu_nnunet.errors import InputError
-from missu_nnunet.experiments.accumulation import Accumulation, accumulate
+from missu_nnunet.experiments.accumulation import Accumulation, accumulate, accumulations
 from missu_nnunet.experiments.cost import measure_arms
 from missu_nnunet.experiments.events import Event
 from missu_nnunet.experiments.experiment import Experiment
@@ -202,11 +201,9 @@ def submit(experiment: Experiment, executor: submitit.Executor, resume: bool = T
             submitted = [executor.submit(TrainingJob(training)) for training in trainings]
         for training, job in zip(trainings, submitted, strict=True):
             jobs[training.name] = job.job_id
-            yield Event(training.name, "started", f"job {job.job_id}: {shlex.join(training.command())}")
+            yield Event(training.name, "started", f"job {job.job_id}: {training.line()}")
         write_jobs(experiment, jobs)
-    elif jobs.get(_ACCUMULATION) in active or all(
-        Accumulation(experiment, arm).is_finished() for arm in experiment.arms
-    ):
+    elif jobs.get(_ACCUMULATION) in active or all(map(Accumulation.is_finished, accumulations(experiment))):
         return
     waited_for = {jobs[training.name] for training in experiment.trainings() if training.name in jobs}
     after = sorted(waited_for & {*active, *(jobs[training.name] for training in trainings)})
