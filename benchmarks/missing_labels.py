@@ -153,13 +153,14 @@ def patient_of(case: str) -> str:
 def report(scores: Scores) -> None:
     """Print what every arm scores, and MISSU's difference from each over the runs that both have."""
     print("| arm | labels | Dice of each run | mean Dice | mean HD95 [mm] |\n|---|---|---|---|---|")
-    runs = {arm: {run: table(cases) for (name, run), cases in sorted(scores.items()) if name == arm} for arm in ARMS}
+    arms = [*ARMS, *sorted({name for name, _ in scores} - ARMS.keys())]  # also those that are no more
+    runs = {arm: {run: table(cases) for (name, run), cases in sorted(scores.items()) if name == arm} for arm in arms}
     for arm, arrays in runs.items():
         if arrays:
             each = ", ".join(f"{run}: {array[:, 0].mean():.4f}" for run, array in arrays.items())
             dice, hd95 = np.nanmean(np.concatenate(list(arrays.values())), axis=0)
             labels = "all masks" if arm.endswith(", all masks") else "missing"
-            print(f"| {ARMS[arm]} | {labels} | {each} | {dice:.4f} | {hd95:.1f} |")
+            print(f"| {ARMS.get(arm, f'{arm} (gone)')} | {labels} | {each} | {dice:.4f} | {hd95:.1f} |")
     print("\n| MISSU − | runs | Dice | 95 % interval | HD95 [mm] | 95 % interval |\n|---|---|---|---|---|---|")
     ours = runs.pop("MISSUTrainer")
     for arm, theirs in runs.items():

@@ -140,7 +140,7 @@ class _Run:
         """See ``Cost.training_bytes``."""
         _training_mode(self.network)
         if self.device.type != "cuda":
-            return count_activation_bytes(self.network, self.batch)
+            return count_activation_bytes(self.network, self._given())
         torch.cuda.reset_peak_memory_stats(self.device)
         before = torch.cuda.memory_allocated(self.device)
         self._step()
@@ -148,17 +148,20 @@ class _Run:
 
     def _step(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
-        batch: Tensor = self.batch
-        target: Tensor | list[Tensor] = self.target
         with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
-            if self.teacher is not None:
-                batch, target, self.loss.posterior = self.teacher.teach(batch, target, regions=False)
-            loss = self.loss(self.network(batch), target)
+            loss = self.loss(self.network(self._given()), self.target)
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.teacher is not None:
             self.teacher.update_parameters(self.network)
+
+    def _given(self) -> Tensor:
+        """The batch as the network gets it in training, ``(B, C, D, H, W)``; with a teacher ``(2B, C, D, H, W)``."""
+        if self.teacher is None:
+            return self.batch
+        given, self.loss.posterior = self.teacher.teach(self.batch, regions=False)
+        return given
 
     def _timed(self, work: Callable[[], object]) -> float:
         self._synchronize()

@@ -8,9 +8,6 @@ have changed, and so cannot rely on them alone.
 import torch
 from torch import Tensor
 
-MIXED_SHARE = 0.5
-"""The share of patches that get a box pasted in: the others are seen as they are, as in prediction."""
-
 BOX_SHARES = (0.25, 0.5)
 """Smallest and largest share of the patch's voxels in a box."""
 
@@ -28,19 +25,14 @@ class CutMix:
 
     def __init__(self, batch_size: int, dimensions: int) -> None:
         low, high = BOX_SHARES
-        mixed = torch.rand(batch_size) < MIXED_SHARE
         sides = (low + (high - low) * torch.rand(batch_size)) ** (1 / dimensions)
         corners = torch.rand(batch_size, dimensions) * (1 - sides[:, None])
-        self.boxes = {
-            patch: [(corner, corner + sides[patch].item()) for corner in corners[patch].tolist()]
-            for patch in range(batch_size)
-            if mixed[patch]
-        }
+        self.boxes = torch.stack((corners, corners + sides[:, None]), dim=2).tolist()
 
     def __call__(self, batch: Tensor) -> Tensor:
-        """Images, labels or probabilities ``(B, C, D, H, W)`` of any resolution → the same, mixed; a new tensor."""
+        """Images or probabilities ``(B, C, D, H, W)`` → the same, mixed; a new tensor."""
         result = batch.clone()
-        for patch, box in self.boxes.items():
+        for patch, box in enumerate(self.boxes):
             sides = [
                 slice(round(low * size), round(high * size))
                 for (low, high), size in zip(box, batch.shape[2:], strict=True)

@@ -61,7 +61,8 @@ class SelfDistillationLoss(nn.Module):
     """Segmentation loss + ``w_kd`` × distillation term + ``w_aux`` × auxiliary heads' loss.
 
     The distillation term is the consistency with ``posterior`` where the trainer has put one there, and the
-    divergence of the skip connections' features where the network returns a ``TrainingOutput``.
+    divergence of the skip connections' features where the network returns a ``TrainingOutput``. With a ``posterior``
+    the network's batch is longer than the target: the patches without a target are those that the posterior is of.
 
     Args:
         segmentation_loss: nnU-Net's loss over the network's output and the target.
@@ -72,7 +73,7 @@ class SelfDistillationLoss(nn.Module):
         level_decay: weight of a skip level over that of the next finer one.
 
     Attributes:
-        posterior: the moving average's probabilities ``(B, classes, D, H, W)`` of the batch, or None.
+        posterior: the moving average's probabilities ``(B, classes, D, H, W)`` of the batch's last B patches, or None.
         terms: the unweighted terms of the latest call, detached, for the log.
     """
 
@@ -99,7 +100,7 @@ class SelfDistillationLoss(nn.Module):
         """Network or training output and nnU-Net's target (a list, finest first, with deep supervision) → scalar."""
         if not isinstance(output, TrainingOutput):
             output = TrainingOutput(output, [], [], [])
-        segmentation = self.segmentation_loss(output.segmentation, target)
+        segmentation = self.segmentation_loss(_first(output.segmentation, len(_finest(target))), target)
         distillation = self._distillation(output)
         auxiliary = self._auxiliary(output.auxiliary, _finest(target))
         self.terms = {
@@ -112,7 +113,7 @@ class SelfDistillationLoss(nn.Module):
     def _distillation(self, output: TrainingOutput) -> Tensor:
         finest = _finest(output.segmentation)
         if self.posterior is not None:
-            return consistency(self.posterior, finest, self.regions)
+            return consistency(self.posterior, finest[-len(self.posterior) :], self.regions)
         loss = torch.zeros((), device=finest.device)
         weights = level_weights(len(output.students), self.level_decay)
         for weight, teacher, student in zip(weights, output.teachers, output.students, strict=True):
@@ -126,6 +127,10 @@ class SelfDistillationLoss(nn.Module):
             level_target = F.interpolate(target.float(), size=logits.shape[2:], mode="nearest-exact").to(target.dtype)
             loss = loss + weight * self.auxiliary_loss(logits, level_target)
         return loss
+
+
+def _first(levels: Tensor | list[Tensor], patches: int) -> Tensor | list[Tensor]:
+    return [level[:patches] for level in levels] if isinstance(levels, list) else levels[:patches]
 
 
 def _finest(levels: Tensor | list[Tensor]) -> Tensor:

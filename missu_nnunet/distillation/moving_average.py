@@ -38,22 +38,19 @@ class MovingAverage(AveragedModel):
         self.requires_grad_(False)
         self.eval()
 
-    def teach(
-        self, data: Tensor, target: Tensor | list[Tensor], regions: bool
-    ) -> tuple[Tensor, Tensor | list[Tensor], Tensor]:
-        """Label a batch and exchange boxes of its patches.
+    def teach(self, data: Tensor, regions: bool) -> tuple[Tensor, Tensor]:
+        """Label a batch, and append its patches once more, each with a box of another one pasted in.
 
         Args:
             data: images ``(B, C, D, H, W)``.
-            target: nnU-Net's target; a list, finest first, with deep supervision.
             regions: whether classes are overlapping regions.
 
         Returns:
-            The mixed images and target, and the average's probabilities ``(B, classes, D, H, W)``, mixed likewise.
+            The images followed by the mixed ones, ``(2B, C, D, H, W)``, and the average's probabilities of the images,
+            mixed likewise, ``(B, classes, D, H, W)``.
         """
         mix = CutMix(len(data), data.ndim - 2)
-        mixed_target = [mix(level) for level in target] if isinstance(target, list) else mix(target)
-        return mix(data), mixed_target, mix(self.posterior(data, regions))
+        return torch.cat((data, mix(data))), mix(self.posterior(data, regions))
 
     @torch.no_grad()
     def posterior(self, x: Tensor, regions: bool) -> Tensor:

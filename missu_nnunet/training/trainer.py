@@ -281,12 +281,11 @@ class MISSUTrainer(nnUNetTrainer):
         return outputs | {term: value.item() for term, value in self.loss.terms.items()}
 
     def _taught(self, batch: dict[str, Any], teacher: MovingAverage) -> dict[str, Any]:
-        """The batch with boxes of its patches exchanged; the loss learns what the teacher says of it."""
+        """The batch followed by its patches with boxes exchanged; the loss gets the teacher's labels of the latter."""
         data = batch["data"].to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
-            data, target, posterior = teacher.teach(data, batch["target"], self.label_manager.has_regions)
-        self.loss.posterior = posterior
-        return batch | {"data": data, "target": target}
+            data, self.loss.posterior = teacher.teach(data, self.label_manager.has_regions)
+        return batch | {"data": data}
 
     def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
         """Log the loss and its terms, averaged over the epoch's finite steps and the processes."""

@@ -1,9 +1,8 @@
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from missu_nnunet.distillation.cutmix import BOX_SHARES, MIXED_SHARE, CutMix
+from missu_nnunet.distillation.cutmix import BOX_SHARES, CutMix
 
 SIZES = st.lists(st.integers(8, 20), min_size=2, max_size=3)
 
@@ -14,13 +13,13 @@ def numbered(batch_size: int, size: list[int]) -> torch.Tensor:
 
 
 @given(batch_size=st.integers(1, 4), size=SIZES, seed=st.integers(0, 2**31))
-def test_a_box_of_the_next_patch_is_pasted_or_nothing(batch_size: int, size: list[int], seed: int) -> None:
+def test_a_box_of_the_next_patch_is_pasted(batch_size: int, size: list[int], seed: int) -> None:
     torch.manual_seed(seed)
     mix = CutMix(batch_size, len(size))
     mixed = mix(numbered(batch_size, size))
     for patch, values in enumerate(mixed[:, 0]):
         foreign = (values != patch).nonzero()
-        if patch not in mix.boxes or batch_size == 1:
+        if batch_size == 1:
             assert not len(foreign)
             continue
         assert set(values.unique().tolist()) == {patch, (patch + 1) % batch_size}
@@ -39,20 +38,3 @@ def test_every_tensor_of_a_batch_is_mixed_alike(size: list[int], seed: int) -> N
     before = batch.clone()
     assert torch.equal(mix(batch), mix(torch.cat([batch, batch], dim=1))[:, 2:])
     assert torch.equal(batch, before)
-
-
-@given(size=SIZES, seed=st.integers(0, 2**31))
-def test_a_coarser_tensor_is_mixed_in_the_same_place(size: list[int], seed: int) -> None:
-    torch.manual_seed(seed)
-    mix = CutMix(3, len(size))
-    fine = mix(numbered(3, [2 * extent for extent in size]))
-    coarse = mix(numbered(3, size))
-    for patch in mix.boxes:
-        corners = [(values[patch, 0] != patch).nonzero() for values in (fine, coarse)]
-        for extreme in (lambda corner: corner.min(dim=0).values, lambda corner: corner.max(dim=0).values):
-            assert (extreme(corners[0]) / 2 - extreme(corners[1])).abs().max() <= 1
-
-
-def test_as_many_patches_as_stated_are_mixed() -> None:
-    torch.manual_seed(0)
-    assert len(CutMix(2000, 2).boxes) / 2000 == pytest.approx(MIXED_SHARE, abs=0.04)

@@ -108,14 +108,25 @@ def test_plain_output_has_the_segmentation_loss_alone() -> None:
     assert criterion.terms["aux_loss"] == criterion.terms["kd_loss"] == 0
 
 
-def test_a_posterior_is_compared_with_the_finest_output() -> None:
+@pytest.mark.parametrize("deep_supervision", [False, True])
+def test_a_posterior_is_compared_with_the_patches_after_those_with_a_target(deep_supervision: bool) -> None:
     criterion = loss_of()
     criterion.posterior = logits(0).softmax(dim=1)
-    finest = logits(1)
-    output = [finest, finest[..., ::2]]
-    criterion.segmentation_loss = lambda prediction, target: torch.zeros(())
-    expected = 2 * consistency(criterion.posterior, finest, regions=False)
-    torch.testing.assert_close(criterion(output, [finest[:, :1]]), expected)
+    labelled, mixed = logits(1), logits(2)
+    batch = torch.cat((labelled, mixed))
+    seen: list[Tensor] = []
+
+    def spy(prediction: Tensor | list[Tensor], target: Tensor | list[Tensor]) -> Tensor:
+        seen.extend(prediction if isinstance(prediction, list) else [prediction])
+        return torch.zeros(())
+
+    criterion.segmentation_loss = spy
+    output, target = ([batch, batch[..., ::2]], [labelled, labelled]) if deep_supervision else (batch, labelled)
+    loss = criterion(output, target)
+    torch.testing.assert_close(loss, 2 * consistency(criterion.posterior, mixed, regions=False))
+    assert torch.equal(seen[0], labelled)
+    if deep_supervision:
+        assert torch.equal(seen[1], labelled[..., ::2])
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -65,7 +65,7 @@ def weights(trainer: MISSUTrainer) -> list[Tensor]:
 def train_in_parallel(rank: int, environment: dict[str, str], folder: Path, batch: Batch) -> None:
     """Train on this process's half of the batch; what came of it goes to ``folder``."""
     os.environ.update(environment)
-    cutmix.MIXED_SHARE = 0.0  # compared with one process that has two patches, where each of these has one
+    cutmix.BOX_SHARES = (0.0, 0.0)  # compared with one process that has two patches, where each of these has one
     torch.set_num_threads(1)
     nnunet.DDP = lambda network, device_ids: DistributedDataParallel(network)
     distributed.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=2)
