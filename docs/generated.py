@@ -55,12 +55,12 @@ def hyperparameters() -> str:
     """A table of the hyper-parameters: type, default and what each is."""
     knobs = griffe.load(f"{PACKAGE}.hyperparameters", search_paths=[ROOT])["Hyperparameters"]
     text, attributes, *_ = knobs.docstring.parse("google")
-    lines = ["# Hyper-parameters", "", text.value, "", "| name | type | default | |", "|---|---|---|---|"]
+    lines = ["# Hyper-parameters", "", text.value, "", "| name | meaning | default | type |", "|---|---|---|---|"]
     for attribute in attributes.value:
         member = knobs[attribute.name]
         kind = str(member.annotation).replace(" | ", " or ")  # "|" ends a cell
         description = " ".join(attribute.description.split())
-        lines.append(f"| `{attribute.name}` | `{kind}` | `{member.value}` | {description} |")
+        lines.append(f"| `{attribute.name}` | {description} | `{member.value}` | `{kind}` |")
     return "\n".join(lines)
 
 
