@@ -52,7 +52,7 @@ def _examples_as_code(text: str) -> str:
 
 
 def hyperparameters() -> str:
-    """A table of the hyper-parameters: type, default and what each is."""
+    """A table of the hyper-parameters: name, meaning, default and type."""
     knobs = griffe.load(f"{PACKAGE}.hyperparameters", search_paths=[ROOT])["Hyperparameters"]
     text, attributes, *_ = knobs.docstring.parse("google")
     lines = ["# Hyper-parameters", "", text.value, "", "| name | meaning | default | type |", "|---|---|---|---|"]

@@ -32,9 +32,9 @@ Id = Annotated[
     int | None,
     typer.Option("--id", min=1, max=999, help="The dataset's ID in nnU-Net. Otherwise the one that --dry-run shows."),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="List what would be written, write nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="List what would be written, and write nothing.")]
 Symlink = Annotated[bool, typer.Option("--symlink/--copy", help="Link or copy the images that need no conversion.")]
-Dataset = Annotated[str, typer.Argument(metavar="DATASET", help="Its folder, name or ID in nnUNet_raw.")]
+Dataset = Annotated[str, typer.Argument(metavar="DATASET", help="The dataset's folder, name or ID in nnUNet_raw.")]
 Source = Annotated[Path, typer.Argument(metavar="SRC", help="The folder that the download was unpacked to.")]
 Predictions = Annotated[Path, typer.Argument(metavar="PRED", help="Folder of nnU-Net's predictions.")]
 Output = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.")]
@@ -55,7 +55,7 @@ def brats2019(
     dry_run: DryRun = False,
     workers: Workers = None,
 ) -> None:
-    """BraTS 2019: HGG and LGG trees to one dataset with regions WT, TC, ET and splits stratified by grade."""
+    """BraTS 2019: from HGG and LGG to one dataset with regions WT, TC, ET and splits stratified by grade."""
     from missu_nnunet.datasets.brats2019 import DATASET_ID, plan_brats2019
 
     _write_dataset(plan_brats2019(source, dataset_id or DATASET_ID, validation, symlink), dry_run, workers)
@@ -83,7 +83,7 @@ def chaos(
     dry_run: DryRun = False,
     workers: Workers = None,
 ) -> None:
-    """CHAOS: DICOM slices and PNG masks to one dataset per task or modality; the test sets become imagesTs."""
+    """CHAOS: from DICOM slices and PNG masks to a dataset per task or modality; the test sets become imagesTs."""
     with require_extra("datasets"):
         from missu_nnunet.datasets.chaos import MODALITIES, TASKS, plan_chaos
 
@@ -102,7 +102,7 @@ def chaos(
 def chaos_submit(
     predictions: Predictions,
     out: Output,
-    dicom: Annotated[Path, typer.Option(help="The folder with Test_Sets, whose slices say order and names.")],
+    dicom: Annotated[Path, typer.Option(help="The folder with Test_Sets, whose slices give the order and the names.")],
     dry_run: DryRun = False,
     workers: Workers = None,
 ) -> None:
@@ -126,7 +126,7 @@ def msd(
     dry_run: DryRun = False,
     workers: Workers = None,
 ) -> None:
-    """Medical Segmentation Decathlon: a task's folder or archive, fetched if asked for, checked by nnU-Net."""
+    """Medical Segmentation Decathlon: a task's folder or archive, downloaded on request and checked by nnU-Net."""
     from tempfile import TemporaryDirectory
 
     from missu_nnunet.datasets.msd import MD5, MIRROR, check_integrity, find_task, plan_msd, task_number, unpack
@@ -172,20 +172,20 @@ def msd(
 )
 def sparse(
     dataset: Dataset,
-    new: Annotated[str, typer.Argument(metavar="NEW", help="The copy's name, DatasetXXX_Name.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="Name of the copy, DatasetXXX_Name.")],
     scribbles: Annotated[
-        bool, typer.Option("--scribbles", help="Keep one thin stroke per class and slice, background included.")
+        bool, typer.Option("--scribbles", help="Keep one thin stroke per class and slice, the background's included.")
     ] = False,
     slices: Annotated[int | None, typer.Option(min=2, metavar="N", help="Keep every Nth slice.")] = None,
     cases: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Keep labels of the first N cases, none of the others.")
+        int | None, typer.Option(min=1, metavar="N", help="Keep the labels of the first N cases only.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random choices.")] = 0,
     symlink: Symlink = False,
     dry_run: DryRun = False,
     workers: Workers = None,
 ) -> None:
-    """A copy of a dataset with fewer labels, the rest under nnU-Net's ignore label: what would scribbles lose?"""
+    """Copy a dataset with fewer labels and the ignore label elsewhere, to see what sparse labels would cost."""
     from missu_nnunet.datasets.sparse import Sparsity, plan_sparse
     from missu_nnunet.nnunet.dataset import find_dataset, read_dataset
     from missu_nnunet.nnunet.folders import nnunet_folder
@@ -208,12 +208,12 @@ def unlabelled(
         list[Path] | None,
         typer.Argument(metavar="IMAGES…", help="A folder of images as nnU-Net takes it, or single files."),
     ] = None,
-    remove: Annotated[bool, typer.Option("--remove", help="Take out again what was added.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Take out the images that were added.")] = False,
     symlink: Symlink = False,
     dry_run: DryRun = False,
     workers: Workers = None,
 ) -> None:
-    """Add images without labels to a dataset, under nnU-Net's ignore label: every trainer takes them."""
+    """Add images without labels to a dataset, under nnU-Net's ignore label, which every trainer understands."""
     from missu_nnunet.datasets.unlabelled import add, plan_unlabelled
     from missu_nnunet.nnunet.dataset import find_dataset, read_dataset
     from missu_nnunet.parallel import default_workers
@@ -255,16 +255,16 @@ def verify(
     patient: Annotated[
         str | None,
         typer.Option(
-            metavar="REGEX", help="Its first group, found in a case's name, is the patient; else cases.csv tells."
+            metavar="REGEX", help="Its first group finds the patient in a case's name. Otherwise cases.csv names it."
         ),
     ] = None,
     pictures: Annotated[
-        Path | None, typer.Option(help="Folder for pictures of suspicious cases; otherwise ./verify_DATASET.")
+        Path | None, typer.Option(help="Folder for pictures of suspicious cases. Otherwise ./verify_DATASET.")
     ] = None,
     as_json: AsJson = False,
     workers: Workers = None,
 ) -> None:
-    """Look for what nnU-Net's own check does not see; exit code 1 if something is wrong for sure."""
+    """Find faults that nnU-Net's own check does not see; the exit code is 1 if something is certainly wrong."""
     from dataclasses import asdict
 
     from missu_nnunet.datasets import verify as checks

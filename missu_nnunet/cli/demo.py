@@ -11,9 +11,9 @@ from missu_nnunet.terminal import Words, literal, progress_bar, say, show, table
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="The demo's folder: new, empty, or of an earlier demo.")] = Path(
-        "missu-demo"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Folder of the demo: a new or empty one, or that of an earlier demo.")
+    ] = Path("missu-demo"),
     seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic dataset.")] = 0,
 ) -> None:
     """Run nnU-Net's whole chain with MISSU on a synthetic dataset, on the CPU, in a few minutes.

@@ -34,7 +34,7 @@ def evaluate(
     protocol: ProtocolName = "nnunet",
     tolerance: Tolerance = 1.0,
     chill: Annotated[
-        bool, typer.Option("--chill", help="Score the predictions there are, though some are missing.")
+        bool, typer.Option("--chill", help="Score the existing predictions, even if some are missing.")
     ] = False,
     as_json: AsJson = False,
     csv: CsvFile = None,
@@ -78,7 +78,7 @@ def _show(result: Evaluation) -> None:
 
 
 def _statistics(values: dict[str, float]) -> tuple[str, str]:
-    """Mean with the standard deviation, which one case does not have, and median."""
+    """Mean and median; the mean has a standard deviation where there are several cases."""
     spread = f" ± {values['std']:.4f}" if values["n"] > 1 else ""
     return _number(values["mean"]) + spread, _number(values["median"])
 

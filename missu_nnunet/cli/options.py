@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from missu_nnunet.evaluation.protocols import Protocol
     from missu_nnunet.nnunet.dataset import RawDataset
 
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print JSON to standard output, and nothing else; what is undefined is null.")
-]
+AsJson = Annotated[bool, typer.Option("--json", help="Print only JSON, to standard output; undefined values are null.")]
 CsvFile = Annotated[
     Path | None, typer.Option("--csv", metavar="FILE", help="Write the table to this file as CSV; - prints it.")
 ]
@@ -41,7 +39,7 @@ Trusted = Annotated[
         "--trust",
         callback=_trust,
         metavar="PACKAGE",
-        help="Your own package, whose networks the plans may name: importing it runs its code. Repeat it for more.",
+        help="Your own package, whose networks plans may name; importing it runs its code. Repeatable.",
     ),
 ]
 
@@ -55,23 +53,23 @@ Results = Annotated[
 ]
 Reference = Annotated[
     Path | None,
-    typer.Option(help="Folder of reference segmentations. Otherwise the one that nnU-Net's summary.json names."),
+    typer.Option(help="Folder of reference segmentations. Otherwise the folder that nnU-Net's summary.json names."),
 ]
 Dataset = Annotated[
     str | None,
     typer.Option(
         "--dataset",
         "-d",
-        help="Whose classes and regions to score: a dataset's folder, dataset.json, name or ID in nnUNet_raw. "
-        "Otherwise those of the dataset.json beside the model or the predictions.",
+        help="Dataset whose classes and regions are scored: its folder, dataset.json, name or ID in nnUNet_raw. "
+        "Otherwise the dataset.json beside the model or the predictions.",
     ),
 ]
-ProtocolName = Annotated[str, typer.Option("--protocol", help="Whose conventions: nnunet, brats or chaos.")]
+ProtocolName = Annotated[str, typer.Option("--protocol", help="Conventions to follow: nnunet, brats or chaos.")]
 MetricNames = Annotated[
     str | None,
     typer.Option(
         "--metrics",
-        help=f"Comma-separated: {', '.join(offered_metrics())}. Otherwise what the protocol reports.",
+        help=f"Comma-separated: {', '.join(offered_metrics())}. Otherwise those that the protocol reports.",
     ),
 ]
 Tolerance = Annotated[float, typer.Option(min=0, help="Tolerance of nsd in mm.")]

@@ -49,9 +49,9 @@ def report(
     ] = None,
     workers: Workers = None,
 ) -> None:
-    """Write one page with everything: verdicts, training curves, distributions, pictures, a viewer, plans.
+    """Write one page with all results: verdicts, training curves, distributions, pictures, a viewer, plans.
 
-    Each metric adds comparisons, and the correction for their number.
+    Each metric adds comparisons, and the p-values are corrected for their number.
     """
     check_level(level)
     rules, wanted = parse_scoring(protocol, metrics)

@@ -29,7 +29,7 @@ def adapt(
     configuration: Configuration = "3d_fullres",
     trust: Trusted = None,
 ) -> None:
-    """Make a MISSU checkpoint fit a plan with another patch size, other classes or input channels.
+    """Fit a MISSU checkpoint to a plan with another patch size, other classes or input channels.
 
     Classes of the same name keep their outputs. To begin a training: copy OUT to its fold's checkpoint_latest.pth and
     give nnUNetv2_train --c; or give OUT as -pretrained_weights, which starts the outputs of all classes anew.
@@ -49,7 +49,7 @@ def from_nnunet(
     configuration: Configuration = "3d_fullres",
     trust: Trusted = None,
 ) -> None:
-    """Start MISSU from a checkpoint of a stock nnU-Net trainer; the Transformer begins as the identity.
+    """Start MISSU from a checkpoint of a stock nnU-Net trainer; the Transformer starts as the identity.
 
     The result is for nnUNetv2_train -pretrained_weights.
     """
@@ -75,7 +75,7 @@ def from_nnssl(
     configuration: Configuration = "3d_fullres",
     trust: Trusted = None,
 ) -> None:
-    """Start MISSU's encoder from one that nnssl pre-trained without labels; the rest begins anew.
+    """Start MISSU's encoder from one that nnssl pre-trained without labels; the rest starts anew.
 
     The result is for nnUNetv2_train -pretrained_weights.
     """
@@ -93,15 +93,16 @@ def from_nnssl(
 )
 def export(
     source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="A checkpoint; for a folder also a trained model's folder.")
+        Path,
+        typer.Argument(metavar="SOURCE", help="A checkpoint or, where OUT is a folder, also a trained model's folder."),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="x.safetensors, x.onnx, or a folder.")],
     trust: Trusted = None,
 ) -> None:
     """Write a MISSU model for use without nnU-Net, in the form that OUT chooses.
 
-    x.safetensors: the inference network's weights. x.onnx: the network for one patch. A folder: all that segments
-    images with onnxruntime alone, with a script that does it.
+    x.safetensors: the weights of the inference network. x.onnx: the network for one patch. A folder: a script and all
+    that it needs to segment images with onnxruntime alone.
     """
     from missu_nnunet.weights.bundle import export_bundle
     from missu_nnunet.weights.export import export
@@ -122,9 +123,9 @@ def calibrate(
         typer.Option(help="Folder of the cases' segmentations. Otherwise the dataset's in nnUNet_preprocessed."),
     ] = None,
 ) -> None:
-    """Fit a temperature that makes the model's probabilities honest; missu predict --uncertainty then uses it.
+    """Fit a temperature that calibrates the model's probabilities; missu predict --uncertainty then uses it.
 
-    It is fitted on the folds' validation, whose probabilities nnUNetv2_train --npz saves.
+    It is fitted on the validation of the folds, whose probabilities nnUNetv2_train --npz saves.
     """
     from missu_nnunet.prediction.temperature import FILE
     from missu_nnunet.weights.calibration import calibrate, find_references
