@@ -10,8 +10,8 @@ from missu_nnunet.experiments.events import Event
 from missu_nnunet.experiments.experiment import Arm, Experiment
 from missu_nnunet.experiments.fold_training import FoldTraining, arm_name, seed_variables
 from missu_nnunet.nnunet.command import BusyError, LoggedCommand, locked_log
-from missu_nnunet.nnunet.folders import Model
-from missu_nnunet.nnunet.summary import mean_dice
+from missu_nnunet.nnunet.folders import CROSSVAL_RESULTS, Model
+from missu_nnunet.nnunet.summary import SUMMARY_FILE, mean_dice
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class Accumulation:
         """Folder into which nnU-Net puts the cases and their scores."""
         model = Model(self.arm.trainer, self.arm.plans, self.experiment.configuration)
         folds = "_".join(map(str, self.experiment.folds))
-        return model.folder(self.experiment.dataset, self.seed) / f"crossval_results_folds_{folds}"
+        return model.folder(self.experiment.dataset, self.seed) / f"{CROSSVAL_RESULTS}{folds}"
 
     @property
     def summary(self) -> Path:
         """The scores of all cases."""
-        return self.folder / "summary.json"
+        return self.folder / SUMMARY_FILE
 
     @property
     def log(self) -> Path:

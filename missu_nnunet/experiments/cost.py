@@ -15,6 +15,7 @@ from missu_nnunet.experiments.timing import Timing, read_timing
 from missu_nnunet.machine import total_memory
 from missu_nnunet.nnunet.command import LoggedCommand, locked_log
 from missu_nnunet.nnunet.folders import nnunet_folder
+from missu_nnunet.nnunet.preprocessed import references_folder
 from missu_nnunet.nnunet.splits import SPLITS_FILE, read_splits
 from missu_nnunet.text import counted, duration, size
 
@@ -107,7 +108,7 @@ def arm_cost(experiment: Experiment, arm: Arm, timing: Timing) -> ArmCost:
         for training, seconds in zip(trainings, whole, strict=True)
         if not training.is_finished()
     ]
-    references = list((preprocessed / "gt_segmentations").iterdir())
+    references = list(references_folder(experiment.dataset).iterdir())
     segmentation_bytes = sum(file.stat().st_size for file in references) / max(len(references), 1)
     disk = len(trainings) * 2 * timing.checkpoint_bytes + sum(cases) * 2 * segmentation_bytes
     return ArmCost(arm, timing, sum(whole) / len(whole), tuple(left), math.ceil(disk))

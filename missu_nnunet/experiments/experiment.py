@@ -25,6 +25,7 @@ from missu_nnunet.nnunet.folders import (
     results_folder,
     seeds_there,
 )
+from missu_nnunet.nnunet.model import folds_of
 from missu_nnunet.nnunet.splits import SPLITS_FILE, ensure_splits
 from missu_nnunet.structures import Name, read_structure
 
@@ -84,11 +85,11 @@ class Experiment:
         """
         planned = [training for experiment in self._earlier() for training in experiment.trainings()]
         found = [
-            FoldTraining(self.dataset, self.configuration, model.trainer, model.plans, int(number), self.gpus, seed)
+            FoldTraining(self.dataset, self.configuration, model.trainer, model.plans, int(fold.name), self.gpus, seed)
             for seed in (None, *seeds_there())
-            for folder in sorted((results_folder(seed) / self.dataset).glob("*/fold_*"))
-            if (model := Model.of(folder.parent)) and model.configuration == self.configuration
-            if (number := folder.name.removeprefix("fold_")).isdecimal()
+            for folder in sorted((results_folder(seed) / self.dataset).glob("*"))
+            if (model := Model.of(folder)) and model.configuration == self.configuration
+            for fold in folds_of(folder)
         ]
         own = {training.folder for training in self.trainings()}
         others = {training.folder: training for training in (*planned, *found) if training.folder not in own}

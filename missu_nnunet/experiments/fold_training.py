@@ -42,13 +42,13 @@ class FoldTraining:
     @property
     def folder(self) -> Path:
         """Folder in which nnU-Net keeps the fold."""
-        model = Model(self.trainer, self.plans, self.configuration).folder(self.dataset, self.seed)
-        return model / f"fold_{self.fold}"
+        return self.results.folder
 
     @property
     def results(self) -> Fold:
         """The files that nnU-Net has written for the fold so far."""
-        return Fold(self.folder)
+        model = Model(self.trainer, self.plans, self.configuration).folder(self.dataset, self.seed)
+        return Fold.of(model, str(self.fold))
 
     @property
     def log(self) -> Path:

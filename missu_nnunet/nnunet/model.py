@@ -8,7 +8,6 @@ from typing import Any
 from missu_nnunet.files import read_json
 from missu_nnunet.nnunet.dataset import DATASET_FILE
 from missu_nnunet.nnunet.fold import Fold
-from missu_nnunet.nnunet.names import check_names
 
 PLANS_FILE = "plans.json"
 
@@ -30,6 +29,8 @@ def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
         InputError: if a file is missing, or names something that does not belong there (``names.check_names``).
     """
+    from missu_nnunet.nnunet.names import check_names  # loads torch, which scores do not need
+
     plans, dataset_json = read_model_plans(folder), read_json(folder / DATASET_FILE, _REMEDY)
     check_names(plans, str(folder / PLANS_FILE))
     check_names(dataset_json, str(folder / DATASET_FILE))
