@@ -26,7 +26,7 @@ def training_status(training: FoldTraining, cluster_states: Mapping[str, str]) -
     if not training.folder.exists():
         return "not started", ""
     code = _last_exit_code(training)
-    if code is None:
+    if not code:  # it was killed and could not say, or its scores have been removed since
         return "interrupted", progress_text(training)
     return "failed", f"exit code {code}, see {training.log}"
 
