@@ -59,7 +59,7 @@ def command_line(command: Sequence[str], variables: Mapping[str, str]) -> str:
     return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in variables.items()), shlex.join(command)])
 
 
-class BusyError(RuntimeError):
+class BusyError(InputError):
     """Another process runs a command with the same log."""
 
 
@@ -149,7 +149,7 @@ def locked_log(path: Path) -> Iterator[IO[str]]:
         deadline = time.monotonic() + _PATIENCE
         while not _try_lock(log):
             if time.monotonic() > deadline:
-                raise BusyError(f"another process is at it, see {path}")
+                raise BusyError(f"{path}: another process is writing there; wait until it has ended, or stop it")
             time.sleep(0.2)
         yield log
 

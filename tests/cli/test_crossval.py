@@ -12,14 +12,16 @@ import pytest
 from commands import SCRIPTS, Missu
 
 from missu_nnunet.experiments.experiment import Arm, Experiment
+from missu_nnunet.nnunet import command
+from missu_nnunet.nnunet.command import locked_log
 
 PLANS = "nnUNetMISSUPlansCPU"
 TRAINER = "MISSUTrainer_2epochs_7iters"
 
 
 def crossval(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, SCRIPTS / "missu", "crossval", *arguments]
-    return subprocess.run(command, env=os.environ | variables, capture_output=True, text=True)
+    line = [sys.executable, SCRIPTS / "missu", "crossval", *arguments]
+    return subprocess.run(line, env=os.environ | variables, capture_output=True, text=True)
 
 
 def test_dry_run_estimates_and_names_the_commands_and_starts_nothing(planned: str) -> None:
@@ -37,6 +39,21 @@ def test_dry_run_estimates_and_names_the_commands_and_starts_nothing(planned: st
     shutil.rmtree(results / "crossval")
 
 
+def test_a_second_estimate_at_the_same_time_is_one_line(
+    missu: Missu, planned: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_PATIENCE", 0.1)
+    arguments = ("903", "3d_fullres", "--trainers", TRAINER, "--plans", PLANS, "--gpus-per-job", "0", "--dry-run")
+    folder = Path(os.environ["nnUNet_results"]) / planned / "crossval"
+    with locked_log(folder / "3d_fullres" / "timing.log"):
+        result = missu("crossval", *arguments)
+    assert result.returncode == 2
+    assert result.stderr.startswith("missu: ")
+    assert result.stderr.count("\n") == 1
+    assert "timing.log: another process is writing there; wait until it has ended" in result.stderr
+    shutil.rmtree(folder)
+
+
 def test_help_of_both_commands_loads_no_heavy_library() -> None:
     code = """
 import atexit, sys
@@ -46,8 +63,8 @@ sys.argv[1:] = ['crossval', *sys.argv[1:], '--help']
 main()
 """
     for arguments, expected in ((), "--launcher"), (("4", "3d_fullres"), "--launcher"), (("status",), "DATASET"):
-        command = [sys.executable, "-c", code, *arguments]
-        output = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"}).stdout
+        line = [sys.executable, "-c", code, *arguments]
+        output = subprocess.run(line, capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"}).stdout
         assert expected.lower() in output.lower()
         assert output.rstrip().endswith("loaded []")
 
