@@ -406,7 +406,7 @@ def test_a_training_ends_in_order_before_its_last_epoch(how: str, sparse: tuple[
             if how == "stop file":
                 (folder / STOP_FILE).touch()
             if how == "sigterm":
-                os.kill(os.getpid(), signal.SIGTERM)
+                signal.raise_signal(signal.SIGTERM)
         outputs = validate(batch)
         perfect = {"tp_hard": np.array([1.0, 1.0]), "fp_hard": np.zeros(2), "fn_hard": np.zeros(2)}
         return outputs | perfect if trainer.current_epoch == 0 and how == "patience" else outputs
