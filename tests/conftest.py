@@ -19,9 +19,9 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 NNUNET_FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def nnunet_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds nnU-Net's three, which the environment names from now on."""
+    """A folder that holds nnU-Net's three, which the environment names in all tests."""
     root = tmp_path_factory.mktemp("nnunet")
     for name in NNUNET_FOLDERS:
         (root / name).mkdir()

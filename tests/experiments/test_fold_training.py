@@ -14,7 +14,7 @@ from missu_nnunet.nnunet.command import BusyError, locked_log
 
 
 @pytest.fixture
-def training(nnunet_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FoldTraining:
+def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FoldTraining:
     monkeypatch.setenv("nnUNet_results", str(tmp_path))
     training = FoldTraining("Dataset999_None", "3d_fullres", "MISSUTrainer", "nnUNetPlans", 2, gpus=0)
     training.folder.mkdir(parents=True)
@@ -42,7 +42,7 @@ def test_a_seed_is_given_to_the_command_with_its_results_folder(
 
 
 @pytest.mark.parametrize(("gpus", "options"), [(1, []), (2, ["-num_gpus", "2"])])
-def test_gpus_are_nnunets_default_device(nnunet_folders: Path, gpus: int, options: list[str]) -> None:
+def test_gpus_are_nnunets_default_device(gpus: int, options: list[str]) -> None:
     training = FoldTraining("Dataset999_None", "2d", "nnUNetTrainer", "nnUNetPlans", 0, gpus)
     assert training.command()[8:] == options
 
