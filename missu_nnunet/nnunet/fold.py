@@ -16,8 +16,9 @@ from missu_nnunet.nnunet.summary import SUMMARY_FILE, mean_dice
 from missu_nnunet.structures import Structure, read_structure
 
 FINAL_CHECKPOINT = "checkpoint_final.pth"
+LATEST_CHECKPOINT = "checkpoint_latest.pth"
 
-CHECKPOINTS = (FINAL_CHECKPOINT, "checkpoint_latest.pth", "checkpoint_best.pth")
+CHECKPOINTS = (FINAL_CHECKPOINT, LATEST_CHECKPOINT, "checkpoint_best.pth")
 """The names of a fold's checkpoints, in the order in which nnU-Net looks for the one to continue from."""
 
 _DEBUG_FILE = "debug.json"

@@ -30,8 +30,10 @@ from missu_nnunet.errors import InputError
 from missu_nnunet.files import write_json
 from missu_nnunet.hyperparameters import Hyperparameters
 from missu_nnunet.nnunet.checkpoint import write_checkpoint
+from missu_nnunet.nnunet.fold import LATEST_CHECKPOINT
 from missu_nnunet.nnunet.log import ENDED_EARLY
 from missu_nnunet.nnunet.preprocessed import unlabelled_cases
+from missu_nnunet.nnunet.splits import SPLITS_FILE
 from missu_nnunet.training.absent_classes import EPOCHS as ABSENT_EPOCHS
 from missu_nnunet.training.absent_classes import absent_classes
 from missu_nnunet.training.early_end import (
@@ -218,7 +220,7 @@ class MISSUTrainer(nnUNetTrainer):
         Raises:
             InputError: if there are no labelled cases of either, or too few to make folds.
         """
-        file = Path(self.preprocessed_dataset_folder_base) / "splits_final.json"
+        file = Path(self.preprocessed_dataset_folder_base) / SPLITS_FILE
         dataset_class = infer_dataset_class(self.preprocessed_dataset_folder)
         cases = dataset_class.get_identifiers(self.preprocessed_dataset_folder)
         unlabelled = self._unlabelled(cases)
@@ -329,7 +331,7 @@ class MISSUTrainer(nnUNetTrainer):
         terminated, stopped = self._agreed(self.termination.requested, stop_file_found(Path(self.output_folder)))
         if terminated:
             self.current_epoch -= 1  # nnU-Net's has counted on, and the checkpoint would again
-            self.save_checkpoint(str(Path(self.output_folder) / "checkpoint_latest.pth"))
+            self.save_checkpoint(str(Path(self.output_folder) / LATEST_CHECKPOINT))
             self.current_epoch += 1
             self.print_to_log_file(f"SIGTERM: saved after {self.current_epoch} epochs; continue with --c")
             sys.exit(128 + signal.SIGTERM)
