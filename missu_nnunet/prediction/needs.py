@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -171,9 +171,5 @@ def _bytes_per_voxel(predictor: ObservedPredictor, wanted: Wanted) -> int:
 
 
 def _free(output: Path) -> int:
-    return shutil.disk_usage(next(folder for folder in _with_parents(output.absolute()) if folder.exists())).free
-
-
-def _with_parents(folder: Path) -> Iterator[Path]:
-    yield folder
-    yield from folder.parents
+    folder = output.absolute()
+    return shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
