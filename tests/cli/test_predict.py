@@ -122,7 +122,7 @@ def test_regions_of_a_2d_configuration(missu: Missu, tiny_dataset: str, images: 
 
 @pytest.mark.parametrize(
     ("dataset_id", "file_ending", "configuration"),
-    [(907, ".png", "2d"), (908, ".tif", "3d_fullres"), (909, ".gipl", "3d_fullres")],
+    [(911, ".png", "2d"), (912, ".tif", "3d_fullres"), (913, ".gipl", "3d_fullres")],
 )
 def test_two_channels_in_files_of_other_formats(
     missu: Missu, nnunet_folders: Path, tmp_path: Path, dataset_id: int, file_ending: str, configuration: str
