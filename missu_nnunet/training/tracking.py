@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.extras import require_extra
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 TENSORBOARD_VARIABLE, MLFLOW_VARIABLE = "MISSU_TENSORBOARD", "MISSU_MLFLOW"
 
@@ -40,7 +44,7 @@ def trackers(fold: Path, name: str) -> list[Tracker]:
         name: name of the training there.
 
     Raises:
-        InputError: if a variable is neither 0 nor 1, or the library is not installed.
+        InputError: if a variable is neither 0 nor 1, a library is not installed, or MLflow cannot be reached.
     """
     found: list[Tracker] = []
     if _is_on(TENSORBOARD_VARIABLE):
@@ -75,34 +79,67 @@ class TensorBoard:
 
 
 class MLflow:
-    """A run of MLflow; a training that is continued continues its run."""
+    """A run of MLflow; a training that is continued continues its run.
+
+    Raises:
+        InputError: if MLflow cannot use the place that its environment variables name.
+    """
 
     def __init__(self, fold: Path, name: str) -> None:
         with require_extra("tracking"):
-            from mlflow import MlflowClient
-        self._client = MlflowClient()
-        experiment_name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "Default")
-        experiment = self._client.get_experiment_by_name(experiment_name)
-        number = experiment.experiment_id if experiment else self._client.create_experiment(experiment_name)
+            from mlflow import MlflowClient, get_tracking_uri
         folder = str(fold.resolve())
-        runs = self._client.search_runs([number], f"tags.`missu.fold` = {json.dumps(folder)}")
-        run = runs[0] if runs else self._client.create_run(number, tags={"missu.fold": folder}, run_name=name)
+        experiment_name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "Default")
+        try:
+            client = MlflowClient()
+            experiment = client.get_experiment_by_name(experiment_name)
+            number = experiment.experiment_id if experiment else client.create_experiment(experiment_name)
+            runs = client.search_runs([number], f"tags.`missu.fold` = {json.dumps(folder)}")
+            run = runs[0] if runs else client.create_run(number, tags={"missu.fold": folder}, run_name=name)
+        except Exception as error:  # MLflow passes on what its databases and the network raise
+            raise InputError(
+                f"{MLFLOW_VARIABLE}=1: MLflow cannot use {get_tracking_uri()} ({_reason(error)}); set "
+                "MLFLOW_TRACKING_URI to its server or to a file such as sqlite:////folder/mlflow.db, or unset "
+                f"{MLFLOW_VARIABLE}"
+            ) from error
+        self._client: MlflowClient | None = client
         self._run = run.info.run_id
 
     def update_config(self, config: dict[str, Any]) -> None:
         """Add settings; those of a continued training stay as they are."""
-        known = self._client.get_run(self._run).data.params
-        for name, value in _flat(config):
-            if name not in known:
-                self._client.log_param(self._run, name, value)
+
+        def send(client: MlflowClient) -> None:
+            known = client.get_run(self._run).data.params
+            for name, value in _flat(config):
+                if name not in known:
+                    client.log_param(self._run, name, value)
+
+        self._send(send)
 
     def log(self, key: str, value: float, step: int) -> None:
         """Add the value of an epoch."""
-        self._client.log_metric(self._run, key, float(value), step=step)
+        self._send(lambda client: client.log_metric(self._run, key, float(value), step=step))
 
     def log_summary(self, key: str, value: float) -> None:
         """Add a value of the whole training."""
-        self._client.log_metric(self._run, key, float(value))
+        self._send(lambda client: client.log_metric(self._run, key, float(value)))
+
+    def _send(self, send: Callable[[MlflowClient], object]) -> None:
+        """An outage of the server ends the tracking, since it must not end the training."""
+        if self._client is None:
+            return
+        try:
+            send(self._client)
+        except Exception as error:
+            self._client = None
+            warnings.warn(
+                f"MLflow: {_reason(error)}; what follows of this training is not tracked, until it is continued",
+                stacklevel=2,
+            )
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

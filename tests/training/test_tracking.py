@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -6,14 +7,13 @@ from nnunetv2.training.logging.nnunet_logger import MetaLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from missu_nnunet.errors import InputError
-from missu_nnunet.training.tracking import MLFLOW_VARIABLE, TENSORBOARD_VARIABLE, trackers
+from missu_nnunet.training.tracking import MLFLOW_VARIABLE, TENSORBOARD_VARIABLE, MLflow, trackers
 
 
 @pytest.fixture
 def logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fold's folder after two epochs, the second of a continued training, with both trackers."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.setenv(TENSORBOARD_VARIABLE, "1")
     monkeypatch.setenv(MLFLOW_VARIABLE, "1")
     fold = tmp_path / "fold_0"
@@ -59,3 +59,22 @@ def test_a_variable_that_is_neither_0_nor_1_is_refused(tmp_path: Path, monkeypat
     monkeypatch.setenv(TENSORBOARD_VARIABLE, "yes")
     with pytest.raises(InputError, match="MISSU_TENSORBOARD='yes': expected 1 or 0"):
         trackers(tmp_path, "name")
+
+
+@pytest.mark.parametrize("uri", ["nonsense://a", "http://127.0.0.1:9"])
+def test_a_place_that_mlflow_cannot_use_is_refused(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv(MLFLOW_VARIABLE, "1")
+    with pytest.raises(InputError, match=re.escape(f"MLflow cannot use {uri} (")) as raised:
+        trackers(tmp_path, "name")
+    assert "\n" not in str(raised.value)
+
+
+def test_an_outage_ends_the_tracking_and_not_the_training(logged: Path, tmp_path: Path) -> None:
+    (tracker,) = (tracker for tracker in trackers(logged, "name") if isinstance(tracker, MLflow))
+    tracker.log("train_losses", 0.1, 2)
+    MlflowClient().delete_run(tracker._run)  # which takes no values any more
+    with pytest.warns(UserWarning, match="not tracked"):
+        tracker.log("train_losses", 0.1, 3)
+    tracker.log("train_losses", 0.1, 4)
