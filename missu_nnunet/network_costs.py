@@ -25,7 +25,7 @@ from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.distillation.losses import SelfDistillationLoss
 from missu_nnunet.distillation.moving_average import MovingAverage
 from missu_nnunet.hyperparameters import Hyperparameters
-from missu_nnunet.nnunet.plans import read_plan
+from missu_nnunet.nnunet.plans import malformed_plan_named, read_plan
 from missu_nnunet.planning.memory import count_activation_bytes
 from missu_nnunet.planning.summary import count_macs
 
@@ -265,19 +265,25 @@ def measure_plan(plans_file: Path, configuration: str, device: torch.device, rou
         rounds: measurements of each network.
 
     Raises:
-        InputError: if a file is missing or unreadable, or the plan has no such configuration or is not for a U-Net.
+        InputError: if a file is missing or unreadable, or the plan has no such configuration, is not for a U-Net, or
+            cannot be built.
     """
     plans_manager, manager, dataset_json = read_plan(plans_file, configuration)
-    input_channels = determine_num_input_channels(plans_manager, manager, dataset_json)
-    num_classes = plans_manager.get_label_manager(dataset_json).num_segmentation_heads
     patch_size = [int(size) for size in manager.patch_size]
-    networks = plan_networks(
-        manager.network_arch_init_kwargs,
-        manager.network_arch_init_kwargs_req_import,
-        patch_size,
-        input_channels,
-        num_classes,
-    )
+    with malformed_plan_named(plans_file):
+        input_channels = determine_num_input_channels(plans_manager, manager, dataset_json)
+        num_classes = plans_manager.get_label_manager(dataset_json).num_segmentation_heads
+        networks = plan_networks(
+            manager.network_arch_init_kwargs,
+            manager.network_arch_init_kwargs_req_import,
+            patch_size,
+            input_channels,
+            num_classes,
+        )
+        for build in networks.values():  # without memory, to find what is wrong with the plan before anything is timed
+            with torch.device("meta"):
+                network = build()
+            count_macs(network, input_channels, patch_size)
     return measure(networks, input_channels, num_classes, patch_size, manager.batch_size, device, rounds)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import read_json
@@ -24,35 +24,68 @@ def _as_list(value: object) -> object:
 
 _Blocks = Annotated[list[Annotated[int, Field(ge=0, le=100)]], BeforeValidator(_as_list)]
 _Channels = Annotated[list[Annotated[int, Field(ge=1, le=2**16)]], BeforeValidator(_as_list)]
+_Size = Annotated[list[Annotated[int, Field(ge=1, le=2**14)]], Field(min_length=1, max_length=3)]
+_Sizes = Annotated[list[Annotated[_Size, BeforeValidator(_as_list)]], BeforeValidator(_as_list)]
 
 
-class _ArchKwargs(Structure):
+class _Part(Structure):
+    """A part of a plan, where a number in quotes is no number."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class _Transformer(_Part):
+    """The numbers of MISSU's Transformer."""
+
+    embedding_dim: Annotated[int, Field(ge=1, le=2**16)]
+    depth: Annotated[int, Field(ge=1, le=1000)]
+    num_heads: Annotated[int, Field(ge=1, le=2**16)]
+    mlp_dim: Annotated[int, Field(ge=1, le=2**18)]
+
+
+class _ArchKwargs(_Part):
     """The numbers that decide how much is built; the networks look at the rest themselves."""
 
     n_stages: Annotated[int, Field(ge=1, le=64)] = 1
     features_per_stage: _Channels = Field(default_factory=list)
+    kernel_sizes: _Sizes = Field(default_factory=list)
+    strides: _Sizes = Field(default_factory=list)
     n_conv_per_stage: _Blocks = Field(default_factory=list)
     n_blocks_per_stage: _Blocks = Field(default_factory=list)
     n_conv_per_stage_decoder: _Blocks = Field(default_factory=list)
+    transformer: _Transformer | None = None
 
 
-class _Architecture(Structure):
+class _Architecture(_Part):
     """How the network is built."""
 
     network_class_name: str
     arch_kwargs: _ArchKwargs
 
 
-class Configuration(Structure):
+class Configuration(_Part):
     """The part of a configuration that is used, with all that it inherits; old ones have no architecture."""
 
-    patch_size: Annotated[list[Annotated[int, Field(ge=1, le=2**14)]], Field(min_length=2, max_length=3)]
+    patch_size: Annotated[_Size, Field(min_length=2)]
     batch_size: Annotated[int, Field(ge=1, le=2**20)]
     data_identifier: Name | None = None
     architecture: _Architecture | None = None
 
+    @model_validator(mode="after")
+    def _has_as_many_axes_everywhere(self) -> "Configuration":
+        if self.architecture is None:
+            return self
+        axes, kwargs = len(self.patch_size), self.architecture.arch_kwargs
+        for name, sizes in (("kernel_sizes", kwargs.kernel_sizes), ("strides", kwargs.strides)):
+            for size in sizes:
+                if len(size) not in (1, axes):
+                    raise ValueError(
+                        f"found {size} in {name}, expected {axes} axes, as patch_size {self.patch_size} has"
+                    )
+        return self
 
-class Plans(Structure):
+
+class Plans(_Part):
     """The part of a plans file that is used."""
 
     plans_name: Name

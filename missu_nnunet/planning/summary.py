@@ -80,22 +80,22 @@ def summarise(plans_file: Path, configuration: str) -> Summary:
             network = get_network_from_plans(
                 MISSU_CLASS, kwargs, manager.network_arch_init_kwargs_req_import, input_channels, num_classes, False
             )
-    sizes = -(-np.array(patch_size) // np.cumprod(kwargs["strides"], axis=0))
-    return Summary(
-        plans_name=plans_manager.plans_name,
-        configuration=configuration,
-        patch_size=patch_size,
-        batch_size=manager.batch_size,
-        stages=[
-            {"channels": channels, "kernel_size": list(kernel), "stride": list(stride), "size": size.tolist()}
-            for channels, kernel, stride, size in zip(
-                kwargs["features_per_stage"], kwargs["kernel_sizes"], kwargs["strides"], sizes, strict=True
-            )
-        ],
-        plan_stages=plan_kwargs["n_stages"],
-        transformer=kwargs["transformer"],
-        tokens=int(np.prod(sizes[-1])),
-        parameters=sum(p.numel() for p in network.parameters()),
-        macs=count_macs(network, input_channels, patch_size),
-        training_bytes=estimate_training_bytes(network, patch_size, manager.batch_size, bytes_per_element=2),
-    )
+        sizes = -(-np.array(patch_size) // np.cumprod(kwargs["strides"], axis=0))
+        return Summary(
+            plans_name=plans_manager.plans_name,
+            configuration=configuration,
+            patch_size=patch_size,
+            batch_size=manager.batch_size,
+            stages=[
+                {"channels": channels, "kernel_size": list(kernel), "stride": list(stride), "size": size.tolist()}
+                for channels, kernel, stride, size in zip(
+                    kwargs["features_per_stage"], kwargs["kernel_sizes"], kwargs["strides"], sizes, strict=True
+                )
+            ],
+            plan_stages=plan_kwargs["n_stages"],
+            transformer=kwargs["transformer"],
+            tokens=int(np.prod(sizes[-1])),
+            parameters=sum(p.numel() for p in network.parameters()),
+            macs=count_macs(network, input_channels, patch_size),
+            training_bytes=estimate_training_bytes(network, patch_size, manager.batch_size, bytes_per_element=2),
+        )

@@ -499,7 +499,7 @@ WEIGHTS: list[tuple[Arrange, str]] = [
     (
         lambda desk: [
             *("adapt", desk.missu, desk.folder / "out", "--plans"),
-            desk.configuration(lambda it: it["architecture"]["arch_kwargs"].update(kernel_sizes=3.5)),
+            desk.configuration(lambda it: it["architecture"]["arch_kwargs"].update(norm_op_kwargs=3)),
         ],
         "plans.json: its plan, or the dataset.json that belongs to it, is not as nnU-Net writes it",
     ),
@@ -528,6 +528,8 @@ DEMO: list[tuple[Arrange, str]] = [
     (lambda desk: ["--out", READ_ONLY / "demo"], "/sys/demo: no such folder, and it cannot be made"),
 ]
 
+TRANSFORMER = {"embedding_dim": 8, "depth": 1, "num_heads": 1, "mlp_dim": 8, "dropout": 0.0}
+
 CANARY = "canary.Network"
 """In a module that leaves a file when it is imported."""
 
@@ -549,6 +551,12 @@ PREDICT: list[tuple[Arrange, str]] = [
 ]
 
 BENCHMARK: list[tuple[Arrange, str]] = [
+    (
+        lambda desk: [
+            desk.configuration(lambda it: it["architecture"]["arch_kwargs"].update(norm_op_kwargs={"eps": "x"}))
+        ],
+        "is not as nnU-Net writes it",
+    ),
     (lambda desk: [desk.plans(named(CANARY))], REFUSED_NAME),
     (lambda desk: [desk.plans(named(CANARY, "conv_op"))], REFUSED_NAME),
 ]
@@ -562,6 +570,28 @@ CROSSVAL += [
 ]
 
 INFO += [
+    *(
+        (lambda desk, change=change: [desk.configuration(lambda it: it.update(change))], expected)
+        for change, expected in (
+            ({"batch_size": "2"}, "batch_size: found '2', "),
+            ({"patch_size": [16, 16]}, "kernel_sizes, expected 2 axes, as patch_size"),
+        )
+    ),
+    *(
+        (
+            lambda desk, change=change: [
+                desk.configuration(lambda it: it["architecture"]["arch_kwargs"].update(change))
+            ],
+            key,
+        )
+        for key, change in (
+            ("kernel_sizes.0.0: found 3.5", {"kernel_sizes": 3.5}),
+            ("strides.1.0: found 0", {"strides": [[1, 1, 1], [0, 2, 2], [2, 2, 2]]}),
+            ("transformer.depth: found 1000000000", {"transformer": TRANSFORMER | {"depth": 10**9}}),
+            ("transformer.mlp_dim: found 0", {"transformer": TRANSFORMER | {"mlp_dim": 0}}),
+            ("transformer: found 5", {"transformer": 5}),
+        )
+    ),
     *(
         (lambda desk, key=key: [desk.plans(named(CANARY, key))], REFUSED_NAME)
         for key in ("network_class_name", "conv_op")
