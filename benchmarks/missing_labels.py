@@ -38,7 +38,7 @@ ARMS = {
     "nnUNetTrainerAdamW, all masks": "nnU-Net with MISSU's optimiser",
     "MISSUTrainerNoDistillation, all masks": "MISSU without its teacher",
 }
-CONFIGURATION, SPACING, PATCH_SIZE, BATCH_SIZE = "2d", (10, 2.5, 2.5), [96, 96], 4
+CONFIGURATION, SPACING, PATCH_SIZE, BATCH_SIZE = "2d", (10, 2.5, 2.5), [160, 128], 2
 IN_NO_FOLD, FOLDS = 7, 5
 IGNORE = 4
 

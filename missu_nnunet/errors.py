@@ -39,6 +39,13 @@ def is_about_a_path(error: OSError) -> bool:
     return isinstance(error.filename, str | bytes | os.PathLike) or error.errno in DISK_FULL
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was refused, to Python or NumPy, or to torch, whose CPU allocator raises a ``RuntimeError``."""
+    return isinstance(error, MemoryError) or any(
+        words in str(error) for words in ("can't allocate memory", "out of memory")
+    )
+
+
 def end_with(error: InputError | OSError) -> NoReturn:
     """End this process with one line on standard error and exit code 2.
 

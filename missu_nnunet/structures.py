@@ -77,6 +77,6 @@ def _first(error: ValidationError) -> str:
     if found["type"] == "missing":
         return f"the key '{place}' is missing"
     reason = _EXPECTED.get(found["type"]) or found["msg"].removeprefix("Value error, ")
-    if found["type"] == "value_error" and isinstance(found["input"], dict):  # parts that contradict each other
-        return f"{place + ': ' if place else ''}{reason}"
-    return f"{place + ': ' if place else ''}found {reprlib.repr(found['input'])}, {reason[0].lower()}{reason[1:]}"
+    if not reason.startswith("found "):  # a validator that compares parts says itself what it found
+        reason = f"found {reprlib.repr(found['input'])}, {reason[0].lower()}{reason[1:]}"
+    return f"{place + ': ' if place else ''}{reason}"

@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
-from missu_nnunet.errors import InputError, end_with, is_about_a_path
+from missu_nnunet.errors import InputError, end_with, is_about_a_path, is_out_of_memory
 
 _SET_UP = """
 import sys
@@ -71,3 +74,11 @@ def test_other_errors_and_interactive_sessions_are_as_before(code: str) -> None:
 def test_a_caller_can_still_catch_it() -> None:
     result = python("try:\n    raise InputError('x')\nexcept ValueError as error:\n    print('caught', error)")
     assert (result.returncode, result.stdout) == (0, "caught x\n")
+
+
+def test_memory_that_is_refused_is_recognised() -> None:
+    for refused in (partial(torch.empty, 2**55, device="cpu"), partial(np.empty, 2**55)):
+        with pytest.raises((MemoryError, RuntimeError)) as raised:
+            refused()
+        assert is_out_of_memory(raised.value)
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))

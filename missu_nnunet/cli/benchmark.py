@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from missu_nnunet.cli.options import AsJson, Configuration, PlansFile, Trusted
-from missu_nnunet.errors import InputError
+from missu_nnunet.errors import InputError, is_out_of_memory
 from missu_nnunet.terminal import print_json, say, show, table, waiting
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def benchmark(
         with waiting("measuring"):
             costs = measure_plan(plans, configuration, torch.device(device), rounds)
     except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in str(error):
+        if not is_out_of_memory(error):
             raise
         raise InputError(
             f"{plans}: {configuration} does not fit into the memory of {device}; plan it smaller, or measure it on "

@@ -23,7 +23,7 @@ from missu_nnunet.cli.model_card import model_card
 from missu_nnunet.cli.nnunet_spelling import FoldsBySpaces
 from missu_nnunet.cli.predict import predict
 from missu_nnunet.cli.report import report
-from missu_nnunet.errors import InputError, end_with, is_about_a_path
+from missu_nnunet.errors import InputError, end_with, is_about_a_path, is_out_of_memory
 from missu_nnunet.terminal import say
 
 app = typer.Typer(
@@ -115,8 +115,8 @@ def _end_with_usage(error: Any) -> NoReturn:
 def main() -> None:
     """Run the command; an error that the user can mend becomes one line on standard error and exit code 2.
 
-    Such errors are an ``InputError``, a word on the command line that is not understood, and a file that the system
-    refuses.
+    Such errors are an ``InputError``, a word on the command line that is not understood, and a file or memory that the
+    system refuses.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
@@ -131,3 +131,8 @@ def main() -> None:
         if not is_about_a_path(error):
             raise
         end_with(error)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = (str(error).strip() or "MemoryError").splitlines()[0]
+        end_with(InputError(f"not enough memory ({reason}); free some, or use a machine that has more"))

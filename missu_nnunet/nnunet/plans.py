@@ -1,5 +1,6 @@
 """Reads plans as a user names them: a file and one of its configurations."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,9 @@ def _as_list(value: object) -> object:
     """One number for all stages stands for a list of numbers."""
     return value if isinstance(value, list) else [value]
 
+
+MAX_VOXELS = 2**31
+"""More voxels than any image has: a patch of more is a mistake."""
 
 _Blocks = Annotated[list[Annotated[int, Field(ge=0, le=100)]], BeforeValidator(_as_list)]
 _Channels = Annotated[list[Annotated[int, Field(ge=1, le=2**16)]], BeforeValidator(_as_list)]
@@ -68,8 +72,18 @@ class Configuration(_Part):
 
     patch_size: Annotated[_Size, Field(min_length=2)]
     batch_size: Annotated[int, Field(ge=1, le=2**20)]
+    spacing: Annotated[list[Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=2, max_length=3)]
+    normalization_schemes: list[str] = Field(default_factory=list)
+    use_mask_for_norm: list[bool] = Field(default_factory=list)
+    resampling_fn_data_kwargs: dict[str, Any] = Field(default_factory=dict)
     data_identifier: Name | None = None
     architecture: _Architecture | None = None
+
+    @model_validator(mode="after")
+    def _can_be_addressed(self) -> "Configuration":
+        if (voxels := math.prod(self.patch_size)) > MAX_VOXELS:
+            raise ValueError(f"found a patch of {voxels:,} voxels, expected at most {MAX_VOXELS:,}")
+        return self
 
     @model_validator(mode="after")
     def _has_as_many_axes_everywhere(self) -> "Configuration":
@@ -90,6 +104,13 @@ class Plans(_Part):
 
     plans_name: Name
     configurations: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+    transpose_forward: list[int] = Field(default_factory=lambda: [0, 1, 2])
+
+    @model_validator(mode="after")
+    def _transposes_three_axes(self) -> "Plans":
+        if sorted(self.transpose_forward) != [0, 1, 2]:
+            raise ValueError(f"found transpose_forward {self.transpose_forward}, expected 0, 1 and 2 in some order")
+        return self
 
 
 def read_plan(plans_file: Path, configuration: str) -> tuple[PlansManager, ConfigurationManager, dict[str, Any]]:

@@ -12,11 +12,13 @@ from pathlib import Path
 import torch
 from nnunetv2.configuration import default_num_processes
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.nnunet.checkpoint import read_checkpoint
 from missu_nnunet.nnunet.fold import Fold
-from missu_nnunet.nnunet.model import folds_of, read_model
+from missu_nnunet.nnunet.model import PLANS_FILE, folds_of, read_model
+from missu_nnunet.nnunet.plans import find_configuration
 from missu_nnunet.prediction.engines.choice import network_on
 from missu_nnunet.prediction.predictor import ObservedPredictor
 from missu_nnunet.prediction.temperature import read_temperature
@@ -51,7 +53,7 @@ def load_model(
         InputError: if the folder is not a model's; if a fold or checkpoint is missing, broken or would run code; if the
             model is the second stage of a cascade; if the device is not there; or if the engine cannot run the network.
     """
-    read_model(folder)  # refuses what nnU-Net would run
+    plans, _ = read_model(folder)  # refuses what nnU-Net would run
     _check_device(device)
     found = [fold.name for fold in folds_of(folder) if (fold.folder / checkpoint).is_file()]
     chosen = list(dict.fromkeys(map(_fold, folds or found)))
@@ -60,7 +62,8 @@ def load_model(
     for fold in chosen:
         # nnU-Net would run whatever the file holds.
         file = Fold.of(folder, fold).folder / checkpoint
-        read_checkpoint(file, str(file))
+        settings = read_checkpoint(file, str(file))["init_args"]
+        find_configuration(PlansManager(plans), settings["configuration"], folder / PLANS_FILE)
     # As nnUNetv2_predict sets them: another number of threads could change the last bit.
     torch.set_num_threads(multiprocessing.cpu_count() if device == "cpu" else 1)
     with contextlib.redirect_stdout(io.StringIO()):  # what nnU-Net says of its defaults

@@ -148,12 +148,14 @@ def _memory(predictors: Sequence[ObservedPredictor], grid: _Grid, cropped: tuple
 
 
 def _memory_of_model(predictor: ObservedPredictor, grid: _Grid, cropped: tuple[int, ...]) -> int:
-    """Bytes of the preprocessed image, its logits in half precision, and its posterior if there is one."""
+    """Bytes of the image, resampled and padded to a patch, its logits in half precision, and its posterior if any."""
     order = predictor.plans_manager.transpose_forward
     spacing = [grid.spacing[axis] for axis in order]
     target = list(predictor.configuration_manager.spacing)
     target = spacing[: len(spacing) - len(target)] + target  # a 2D configuration leaves the slices as they are
-    voxels = math.prod(int(length) for length in compute_new_shape([cropped[axis] for axis in order], spacing, target))
+    shape = [int(length) for length in compute_new_shape([cropped[axis] for axis in order], spacing, target)]
+    patch = list(predictor.configuration_manager.patch_size)
+    voxels = math.prod(map(max, shape, [1] * (len(shape) - len(patch)) + patch))
     channels = determine_num_input_channels(
         predictor.plans_manager, predictor.configuration_manager, predictor.dataset_json
     )

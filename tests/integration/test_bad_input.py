@@ -263,6 +263,11 @@ def in_plans(change: Callable[[Any], Any]) -> Callable[[dict], None]:
     return lambda content: change(content["init_args"]["plans"])
 
 
+def in_configuration(values: dict[str, Any]) -> Callable[[dict], None]:
+    """Change values of a plan's configuration."""
+    return lambda plans: plans["configurations"]["3d_fullres"].update(values)
+
+
 KWARGS = ("architecture", "arch_kwargs")
 
 
@@ -548,6 +553,16 @@ PREDICT: list[tuple[Arrange, str]] = [
     (lambda desk: desk.trained_model(checkpoint=desk.checkpoint(in_plans(named(CANARY)))), REFUSED_NAME),
     (lambda desk: desk.trained_model(checkpoint=desk.checkpoint(put(unfolding(list, 60), "more"))), "unfold to"),
     (lambda desk: [*desk.trained_model(), "-f", "../fold_0"], "fold ../fold_0: expected a number"),
+    *(
+        (lambda desk, change=change: desk.trained_model(in_configuration(change)), expected)
+        for change, expected in (
+            ({"patch_size": "x"}, "patch_size: found 'x', expected a list"),
+            ({"patch_size": [2000] * 3}, "found a patch of 8,000,000,000 voxels"),
+            ({"spacing": [0, 1, 1]}, "spacing.0: found 0"),
+            ({"use_mask_for_norm": 5}, "use_mask_for_norm: found 5, expected a list"),
+        )
+    ),
+    (lambda desk: desk.trained_model(put([0, 0, 1], "transpose_forward")), "expected 0, 1 and 2 in some order"),
 ]
 
 BENCHMARK: list[tuple[Arrange, str]] = [
@@ -571,7 +586,7 @@ CROSSVAL += [
 
 INFO += [
     *(
-        (lambda desk, change=change: [desk.configuration(lambda it: it.update(change))], expected)
+        (lambda desk, change=change: [desk.plans(in_configuration(change))], expected)
         for change, expected in (
             ({"batch_size": "2"}, "batch_size: found '2', "),
             ({"patch_size": [16, 16]}, "kernel_sizes, expected 2 axes, as patch_size"),

@@ -28,6 +28,7 @@ def tiny_plans(
         "data_identifier": "nnUNetPlans_3d_fullres",
         "batch_size": 2,
         "patch_size": [patch_size] * dim,
+        "spacing": [1.0] * dim,
         "batch_dice": False,
         "architecture": {
             "network_class_name": f"dynamic_network_architectures.architectures.unet.{unet}",
