@@ -96,6 +96,7 @@ class MLflow:
             number = experiment.experiment_id if experiment else client.create_experiment(experiment_name)
             runs = client.search_runs([number], f"tags.`missu.fold` = {json.dumps(folder)}")
             run = runs[0] if runs else client.create_run(number, tags={"missu.fold": folder}, run_name=name)
+            client.update_run(run.info.run_id, status="RUNNING")
         except Exception as error:  # MLflow passes on what its databases and the network raise
             raise InputError(
                 f"{MLFLOW_VARIABLE}=1: MLflow cannot use {get_tracking_uri()} ({_reason(error)}); set "
@@ -121,8 +122,13 @@ class MLflow:
         self._send(lambda client: client.log_metric(self._run, key, float(value), step=step))
 
     def log_summary(self, key: str, value: float) -> None:
-        """Add a value of the whole training."""
-        self._send(lambda client: client.log_metric(self._run, key, float(value)))
+        """Add a value of the whole training, which has ended, since nnU-Net's validation is its last step."""
+
+        def send(client: MlflowClient) -> None:
+            client.log_metric(self._run, key, float(value))
+            client.set_terminated(self._run)
+
+        self._send(send)
 
     def _send(self, send: Callable[[MlflowClient], object]) -> None:
         """An outage of the server ends the tracking, since it must not end the training."""

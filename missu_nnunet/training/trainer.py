@@ -1,6 +1,7 @@
 """``MISSUTrainer``: nnU-Net's trainer with MISSU as network and its self-distillation in training."""
 
 import io
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -47,7 +48,12 @@ from missu_nnunet.training.early_end import (
 from missu_nnunet.training.logger import LOSS_TERMS, SelfDistillationLogger
 from missu_nnunet.training.lr_schedule import WarmupPolyLRScheduler
 from missu_nnunet.training.missing_labels import balanced, cross_validation_splits
-from missu_nnunet.training.random_state import random_state, restore_random_state, seed_from_environment
+from missu_nnunet.training.random_state import (
+    SEED_VARIABLE,
+    random_state,
+    restore_random_state,
+    seed_from_environment,
+)
 from missu_nnunet.training.tracking import trackers
 
 MAX_NONFINITE_STEPS = 10
@@ -93,6 +99,8 @@ class MISSUTrainer(nnUNetTrainer):
         if self.local_rank == 0:
             dataset, trainer = self.plans_manager.dataset_name, type(self).__name__
             name = f"{dataset} {trainer}__{self.plans_manager.plans_name}__{configuration} fold {fold}"
+            if SEED_VARIABLE in os.environ:
+                name += f" seed {os.environ[SEED_VARIABLE]}"
             self.logger.loggers.extend(trackers(Path(self.output_folder), name))
         self.logger.update_config({"missu": asdict(hp)})
         self.print_to_log_file(f"MISSU {__version__}: {hp}")

@@ -46,6 +46,9 @@ def test_mlflow_has_one_run_of_a_training_that_was_continued(logged: Path) -> No
     history = client.get_metric_history(run.info.run_id, "train_losses")
     assert [(metric.step, metric.value) for metric in history] == [(0, 0.5), (1, 0.25)]
     assert run.data.metrics["final_val/foreground_dice"] == 0.75
+    assert run.info.status == "FINISHED"
+    trackers(logged, "name")  # the training goes on
+    assert client.get_run(run.info.run_id).info.status == "RUNNING"
 
 
 def test_nothing_is_tracked_unless_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
