@@ -1,4 +1,3 @@
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,6 @@ from missu_nnunet.training.early_end import (
     STOP_FILE,
     epochs_without_improvement,
     stop_file_found,
-    termination_noted,
 )
 
 
@@ -28,12 +26,18 @@ def test_a_stop_file_ends_one_training(tmp_path: Path) -> None:
 
 
 def test_sigterm_is_noted_within_the_block_alone() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with termination_noted() as termination:
-        assert not termination.requested
-        signal.raise_signal(signal.SIGTERM)  # in this thread: one of the process may reach another thread, later
-        assert termination.requested
-    assert signal.getsignal(signal.SIGTERM) is before
+    code = """
+import signal
+from missu_nnunet.training.early_end import termination_noted
+with termination_noted() as termination:
+    print(termination.requested)
+    signal.raise_signal(signal.SIGTERM)
+    print(termination.requested)
+print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+"""
+    # In a process of its own: a signal that goes astray would end this one, and every test with it.
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert result.stdout.split() == ["False", "True", "True"], result.stderr
 
 
 def test_forked_loaders_still_end_by_it() -> None:
