@@ -151,22 +151,25 @@ def patient_of(case: str) -> str:
 
 
 def report(scores: Scores) -> None:
-    """Print what every arm scores, and MISSU's difference from each over the runs that both have."""
-    print("| arm | labels | Dice of each run | mean Dice | mean HD95 [mm] |\n|---|---|---|---|---|")
+    """Print what every arm scores, and MISSU's difference from each, in single runs and in all that both have."""
+    print("| arm | labels | Dice and HD95 of each run | mean Dice | mean HD95 [mm] |\n|---|---|---|---|---|")
     arms = [*ARMS, *sorted({name for name, _ in scores} - ARMS.keys())]  # also those that are no more
     runs = {arm: {run: table(cases) for (name, run), cases in sorted(scores.items()) if name == arm} for arm in arms}
     for arm, arrays in runs.items():
         if arrays:
-            each = ", ".join(f"{run}: {array[:, 0].mean():.4f}" for run, array in arrays.items())
+            means = {run: np.nanmean(array, axis=0) for run, array in arrays.items()}
+            each = "; ".join(f"{run}: {mean[0]:.4f}, {mean[1]:.1f}" for run, mean in means.items())
             dice, hd95 = np.nanmean(np.concatenate(list(arrays.values())), axis=0)
             labels = "all masks" if arm.endswith(", all masks") else "missing"
             print(f"| {ARMS.get(arm, f'{arm} (gone)')} | {labels} | {each} | {dice:.4f} | {hd95:.1f} |")
     print("\n| MISSU − | runs | Dice | 95 % interval | HD95 [mm] | 95 % interval |\n|---|---|---|---|---|---|")
     ours = runs.pop("MISSUTrainer")
     for arm, theirs in runs.items():
-        pairs = [(ours[run], theirs[run]) for run in ours if run in theirs]
-        if pairs:
-            print(f"| {arm} | {len(pairs)} | {difference(pairs, 0, 4)} | {difference(pairs, 1, 1)} |")
+        pairs = {run: (ours[run], theirs[run]) for run in ours if run in theirs}
+        for compared in [[run] for run in pairs] + [list(pairs)] * (len(pairs) > 1):
+            chosen = [pairs[run] for run in compared]
+            dice, hd95 = difference(chosen, 0, 4), difference(chosen, 1, 1)
+            print(f"| {arm} | {', '.join(map(str, compared))} | {dice} | {hd95} |")
 
 
 if __name__ == "__main__":

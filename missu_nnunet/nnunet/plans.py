@@ -17,14 +17,14 @@ from missu_nnunet.structures import Name, Structure, as_structure
 
 _REMEDY = "give plans as nnU-Net writes them, or plan the dataset again"
 
+_MAX_VOXELS = 2**31
+"""More voxels than any image has: a patch of more is a mistake."""
+
 
 def _as_list(value: object) -> object:
     """One number for all stages stands for a list of numbers."""
     return value if isinstance(value, list) else [value]
 
-
-MAX_VOXELS = 2**31
-"""More voxels than any image has: a patch of more is a mistake."""
 
 _Blocks = Annotated[list[Annotated[int, Field(ge=0, le=100)]], BeforeValidator(_as_list)]
 _Channels = Annotated[list[Annotated[int, Field(ge=1, le=2**16)]], BeforeValidator(_as_list)]
@@ -81,8 +81,8 @@ class Configuration(_Part):
 
     @model_validator(mode="after")
     def _can_be_addressed(self) -> "Configuration":
-        if (voxels := math.prod(self.patch_size)) > MAX_VOXELS:
-            raise ValueError(f"found a patch of {voxels:,} voxels, expected at most {MAX_VOXELS:,}")
+        if (voxels := math.prod(self.patch_size)) > _MAX_VOXELS:
+            raise ValueError(f"found a patch of {voxels:,} voxels, expected at most {_MAX_VOXELS:,}")
         return self
 
     @model_validator(mode="after")

@@ -74,7 +74,7 @@ def test_a_place_that_mlflow_cannot_use_is_refused(uri: str, tmp_path: Path, mon
     assert "\n" not in str(raised.value)
 
 
-def test_an_outage_ends_the_tracking_and_not_the_training(logged: Path, tmp_path: Path) -> None:
+def test_an_outage_ends_the_tracking_and_not_the_training(logged: Path) -> None:
     (tracker,) = (tracker for tracker in trackers(logged, "name") if isinstance(tracker, MLflow))
     tracker.log("train_losses", 0.1, 2)
     MlflowClient().delete_run(tracker._run)  # which takes no values any more
