@@ -201,10 +201,8 @@ class MISSUTrainer(nnUNetTrainer):
         """Optimiser over network and teachers, and the learning rate's schedule."""
         hp = self.hyperparameters
         options = {"amsgrad": True} if hp.optimizer == "Adam" else {}
-        groups = parameter_groups(self.network, hp.transformer_lr)
-        optimizer = getattr(torch.optim, hp.optimizer)(
-            groups, lr=self.initial_lr, weight_decay=self.weight_decay, **options
-        )
+        groups = parameter_groups(self.network, hp.transformer_lr, self.weight_decay)
+        optimizer = getattr(torch.optim, hp.optimizer)(groups, lr=self.initial_lr, **options)
         if self.grad_scaler is None:
             optimizer.register_step_pre_hook(skip_nonfinite_gradients)
         length = (self.num_epochs, hp.warmup * self.num_epochs, self.num_iterations_per_epoch)
@@ -408,7 +406,8 @@ class MISSUTrainer(nnUNetTrainer):
         What ``missu weights adapt`` and ``from-nnunet`` make is the beginning of a training: weights and nothing else.
 
         Raises:
-            InputError: if the file is broken, or a checkpoint of another trainer or of another plan's network.
+            InputError: if the file is broken, or a checkpoint of another trainer, of another plan's network or of a
+                version of MISSU with another optimiser.
         """
         if not self.was_initialized:
             self.initialize()
@@ -449,6 +448,13 @@ class MISSUTrainer(nnUNetTrainer):
                     f"{filename}: a checkpoint of another plan's network ({key} has the shape {found.get(key)}, "
                     f"expected {expected.get(key)}); {remedy}"
                 )
+        if "optimizer_state" in checkpoint:
+            states = (checkpoint["optimizer_state"], self.optimizer.state_dict())
+            if len({str([group["params"] for group in state["param_groups"]]) for state in states}) > 1:
+                raise InputError(
+                    f"{filename}: a checkpoint of another version of MISSU, whose optimiser differs; "
+                    "continue with that version, or train anew with -pretrained_weights and this file"
+                )
         return checkpoint
 
     def on_train_start(self) -> None:
@@ -458,20 +464,28 @@ class MISSUTrainer(nnUNetTrainer):
             restore_random_state(self.resumed_random_state)
 
 
-def parameter_groups(network: nn.Module, transformer_lr: float) -> list[dict[str, Any]]:
-    """An optimiser's parameter groups: the Transformer's, where there is one, learns at a share of the learning rate.
+def parameter_groups(network: nn.Module, transformer_lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    """An optimiser's parameter groups, by what learns at a share of the learning rate and by what decays.
+
+    Convolutions and linear maps decay. Normalisations and biases do not, nor does the projection behind the
+    Transformer, which starts at zero and would be held there.
 
     Args:
         network: a network with or without a ``TransformerBottleneck`` in it.
         transformer_lr: the Transformer's share, see ``WarmupPolyLRScheduler``.
+        weight_decay: the weight decay of what decays.
     """
     bottlenecks = [module for module in network.modules() if isinstance(module, TransformerBottleneck)]
-    transformer = {parameter: None for bottleneck in bottlenecks for parameter in bottleneck.parameters()}
-    rest = [parameter for parameter in network.parameters() if parameter not in transformer]
-    groups: list[dict[str, Any]] = [{"params": rest}]
-    if transformer:
-        groups.append({"params": list(transformer), "lr_share": transformer_lr})
-    return groups
+    transformer = {parameter for bottleneck in bottlenecks for parameter in bottleneck.parameters()}
+    start_at_zero = {bottleneck.project_out.weight for bottleneck in bottlenecks}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in network.parameters():
+        decay = weight_decay if parameter.ndim > 1 and parameter not in start_at_zero else 0.0
+        groups.setdefault((transformer_lr if parameter in transformer else 1.0, decay), []).append(parameter)
+    return [
+        {"params": parameters, "lr_share": share, "weight_decay": decay}
+        for (share, decay), parameters in groups.items()
+    ]
 
 
 def skip_nonfinite_gradients(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:

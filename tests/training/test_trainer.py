@@ -15,6 +15,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from PIL import Image
 from random_plans import plain_arch_kwargs
 from tiny_dataset import LABELS, REGIONS, write_raw_dataset
+from torch.nn.modules.conv import _ConvNd
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL
@@ -181,6 +182,18 @@ def test_only_the_transformer_learns_at_a_share_of_the_learning_rate(name: str, 
         assert rates[min(slow)] == pytest.approx(max(rates.values()) * trainer.hyperparameters.transformer_lr)
 
 
+def test_normalisations_biases_and_what_starts_at_zero_do_not_decay(nnunet_folders: Path) -> None:
+    trainer = synthetic_trainer("MISSUTrainer", STRIDES_3D, [32, 16, 16], LABELS, nnunet_folders)
+    names = {id(parameter): name for name, parameter in trainer.network.named_parameters()}
+    decays = {names[id(p)]: group["weight_decay"] for group in trainer.optimizer.param_groups for p in group["params"]}
+    assert decays.keys() == set(names.values())
+    kept = {name for name, decay in decays.items() if not decay}
+    assert set(decays.values()) == {0.0, trainer.hyperparameters.weight_decay}
+    maps = {module for module in trainer.network.modules() if isinstance(module, (_ConvNd, torch.nn.Linear))}
+    decaying = {names[id(module.weight)] for module in maps} - {"bottleneck.project_out.weight"}
+    assert kept == decays.keys() - decaying
+
+
 def test_the_average_teaches_where_labels_are_missing_alone(nnunet_folders: Path) -> None:
     for mode, taught in {"labels": False, "ignore": True, "regions and ignore": True}.items():
         trainer = synthetic_trainer("MISSUTrainer", STRIDES_3D, [32, 16, 16], LABEL_MODES[mode], nnunet_folders)
@@ -305,6 +318,17 @@ def test_training_goes_on_where_it_stopped(finished: MISSUTrainer, sparse: tuple
     assert all(torch.equal(moments[0][i]["exp_avg"], moments[1][i]["exp_avg"]) for i in moments[1])
 
 
+def test_a_checkpoint_of_another_optimiser_is_refused(
+    finished: MISSUTrainer, sparse: tuple[dict, dict], tmp_path: Path
+) -> None:
+    checkpoint = checkpoint_of(finished)
+    first, second, *_ = checkpoint["optimizer_state"]["param_groups"]
+    checkpoint["optimizer_state"]["param_groups"] = [first | {"params": first["params"] + second["params"]}]
+    torch.save(checkpoint, tmp_path / "checkpoint_latest.pth")
+    with pytest.raises(InputError, match=r"another version of MISSU.*train anew with -pretrained_weights"):
+        trainer_of(type(finished).__name__, *sparse).load_checkpoint(str(tmp_path / "checkpoint_latest.pth"))
+
+
 def test_interrupted_write_leaves_the_checkpoint_before(
     finished: MISSUTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -392,6 +416,34 @@ def test_a_good_step_resets_the_count(nnunet_folders: Path) -> None:
     assert trainer.nonfinite_steps == 1
     assert np.isfinite(trainer.train_step(batch_for(trainer))["loss"])
     assert trainer.nonfinite_steps == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("mode", ["labels", "ignore"])
+def test_half_precision_skips_what_the_gradient_scaler_skips(
+    dtype: torch.dtype, mode: str, nnunet_folders: Path
+) -> None:
+    """As nnU-Net trains on CUDA: an overflowing scale is no broken loss, a skipped step moves no learning rate."""
+    trainer = synthetic_trainer("MISSUTrainer", STRIDES_3D, [32, 16, 16], LABEL_MODES[mode], nnunet_folders)
+    trainer.grad_scaler = torch.amp.GradScaler("cpu", init_scale=2.0**24)
+    trainer.optimizer, trainer.lr_scheduler = trainer.configure_optimizers()
+    trainer.on_train_epoch_start()
+    trainer.network.train()
+    good, broken = batch_for(trainer), batch_for(trainer)
+    broken["data"][:] = float("nan")
+    skipped = []
+    for batch in [good] * 12 + [broken] * 2 + [good]:
+        scale, weights = trainer.grad_scaler.get_scale(), [p.clone() for p in trainer.network.parameters()]
+        with torch.autocast("cpu", dtype=dtype):
+            outputs = trainer.train_step(batch)
+        skipped.append(trainer.grad_scaler.get_scale() < scale)
+        assert all(map(torch.equal, weights, trainer.network.parameters())) is skipped[-1]
+        assert np.isfinite(outputs["loss"]) is np.bool_(batch is good)
+        assert trainer.nonfinite_steps == (0 if batch is good else skipped[12:].count(True))
+        assert trainer.lr_scheduler.iteration == skipped.count(False)
+    overflows = dtype == torch.float16
+    assert skipped[0] is overflows
+    assert skipped[-4:] == [False, True, True, False]
 
 
 @pytest.mark.parametrize("how", ["stop file", "patience", "sigterm"])
