@@ -2,18 +2,24 @@
 
     python benchmarks/missing_labels.py FOLDER --task .../Task22_HeartScribbles --scores benchmarks/scores/scribbles.csv
     python benchmarks/missing_labels.py FOLDER --task .../Task22_HeartScribbles --labelled 3 --scores .../patients_3.csv
+    python benchmarks/missing_labels.py FOLDER --task .../Task21_LeftAtrium --slices 8 --scores .../slices_8.csv
 
-The first asks what scribbles teach (the task's ``labelsTr``, where most voxels are *ignore*), the second what three
-patients with full masks (``masksTr``) teach beside others without any label; each question has a FOLDER of its own. Run
-k trains with seed k and without the patients of fold k, on whom it is scored; the first seven patients are in no fold.
-Choices are made on run 0, what is reported are the others. The teacher's arm is compared with both networks without
-one, on the same labels and on all masks: the gap between those is what there is to gain. Where there is no teacher,
-cases without a label are left out. Finished scores go into the file of scores and are not trained again; ``--runs``
-without a number prints the tables of what is there.
+The first asks what scribbles teach, the second what three patients with full masks teach beside others without any
+label, the third what every eighth slice teaches; each question and task has a FOLDER of its own. The tasks are those of
+``SETTINGS``. Scribbles are the task's own where its full masks lie beside them in ``masksTr``, and otherwise what
+``missu dataset sparse`` draws from the masks with the run's seed. Run k trains with seed k and without the patients of
+fold k, on whom it is scored; patients that ``--labelled`` may need are in no fold. Choices are made on run 0, what is
+reported are the others. The teacher's arm is compared with both networks without one, on the same labels and on all
+masks: the gap between those is what there is to gain. Where there is no teacher, cases without a label are left out.
+Finished scores go into the file of scores and are not trained again; ``--runs`` without a number prints the tables of
+what is there.
 """
 
 import argparse
 import json
+import re
+import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +37,8 @@ from accuracy import (
     write_scores,
 )
 
+from missu_nnunet.datasets.sparse import keep_scribbles, keep_slices
+
 ARMS = {
     "nnUNetTrainerAdamW": "nnU-Net with MISSU's optimiser",
     "MISSUTrainerNoDistillation": "MISSU without its teacher",
@@ -38,23 +46,42 @@ ARMS = {
     "nnUNetTrainerAdamW, all masks": "nnU-Net with MISSU's optimiser",
     "MISSUTrainerNoDistillation, all masks": "MISSU without its teacher",
 }
-CONFIGURATION, SPACING, PATCH_SIZE, BATCH_SIZE = "2d", (10, 2.5, 2.5), [160, 128], 2
-IN_NO_FOLD, FOLDS = 7, 5
-IGNORE = 4
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What makes the task one that a core trains in less than an hour, on patches that hold nearly all of an image."""
+
+    configuration: str
+    spacing: tuple[float, ...]
+    patch_size: list[int]
+    batch_size: int
+    in_no_fold: int  # so many patients, the first ones
+    shrink: int = 1  # so many voxels of each axis become one before strokes are drawn, which would vanish otherwise
+
+
+SETTINGS = {
+    "Task04_Hippocampus": Setting("3d_fullres", (1, 1, 1), [32, 48, 32], 2, 0),
+    "Task21_LeftAtrium": Setting("3d_fullres", (2.5, 2.5, 2.5), [24, 40, 48], 2, 16, shrink=4),
+    "Task22_HeartScribbles": Setting("2d", (10, 2.5, 2.5), [160, 128], 2, 7),
+}
 
 
 def main() -> None:
     """Train what is missing, then print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where nnU-Net's three folders go")
-    parser.add_argument("--task", type=Path, required=True, help="Task22_HeartScribbles, with masksTr")
-    parser.add_argument("--labelled", type=int, help="patients with full masks; default: scribbles on all")
+    parser.add_argument("--task", type=Path, required=True, help=f"folder of one of {', '.join(SETTINGS)}")
+    missing = parser.add_mutually_exclusive_group()
+    missing.add_argument("--labelled", type=int, help="patients with full masks; default: scribbles on all")
+    missing.add_argument("--slices", type=int, help="every so many slices one with its full mask")
     parser.add_argument("--scores", type=Path, help="file of scores; default: FOLDER/scores.csv")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="ARM")
     parser.add_argument("--runs", type=int, nargs="*", default=[1, 2, 3], help="folds, each trained with its own seed")
     parser.add_argument("--epochs", type=int, default=12, help="of 250 iterations")
     options = parser.parse_args()
-    study = MissingLabels(options.folder, options.task, options.labelled)
+    study = MissingLabels(options.folder, options.task, options.labelled, options.slices)
     scores_file = options.scores or options.folder / "scores.csv"
     scores = read_scores(scores_file)
     for run in options.runs:
@@ -71,15 +98,22 @@ class MissingLabels(Study):
 
     Args:
         folder: holds them.
-        task: in Decathlon format with scribbles in ``labelsTr`` and full masks in ``masksTr``.
-        labelled: so many patients, the first ones, have full masks and the others no label; None for scribbles.
+        task: in Decathlon format.
+        labelled: so many patients, the first ones, have full masks and the others no label; None for scribbles or
+            slices.
+        slices: every so many slices one is labelled; None for scribbles or patients.
     """
 
-    def __init__(self, folder: Path, task: Path, labelled: int | None) -> None:
-        super().__init__(folder, task, CONFIGURATION)
-        self.labelled = labelled
+    def __init__(self, folder: Path, task: Path, labelled: int | None, slices: int | None) -> None:
+        self.setting = SETTINGS[task.resolve().name]
+        super().__init__(folder, task, self.setting.configuration)
+        self.labelled, self.slices = labelled, slices
         self.number, self.name = int(self.dataset[7:10]), self.dataset[11:]
-        self.cases = sorted(file.name.removesuffix(".nii.gz") for file in (task / "labelsTr").glob("*.nii.gz"))
+        self.masks = task / "masksTr" if (task / "masksTr").is_dir() else task / "labelsTr"
+        self.cases = sorted(file.name.removesuffix(".nii.gz") for file in self.masks.glob("*.nii.gz"))
+        self.description = json.loads((task / "dataset.json").read_text())
+        self.labels = {name: int(label) for label, name in self.description["labels"].items()}
+        self.ignore = self.labels.setdefault("ignore", len(self.labels))
         self.patients = sorted({patient_of(case) for case in self.cases})
 
     def run(self, trainer: str, run: int, all_masks: bool) -> dict[str, tuple[float, ...]]:
@@ -94,7 +128,7 @@ class MissingLabels(Study):
         return self.train(trainer, run + FOLDS * leaves_out, seed=run)
 
     def _validation(self, fold: int) -> list[str]:
-        patients = self.patients[IN_NO_FOLD:][fold::FOLDS]
+        patients = self.patients[self.setting.in_no_fold :][fold::FOLDS]
         return [case for case in self.cases if patient_of(case) in patients]
 
     def _write_raw(self, run: int, all_masks: bool) -> None:
@@ -103,23 +137,36 @@ class MissingLabels(Study):
             (folder / part).mkdir(parents=True, exist_ok=True)
         validation = self._validation(run)
         for case in self.cases:
-            image = folder / "imagesTr" / f"{case}_0000.nii.gz"
-            image.unlink(missing_ok=True)
-            image.symlink_to((self.task / "imagesTr" / f"{case}.nii.gz").resolve())
+            image = sitk.ReadImage(str(self.task / "imagesTr" / f"{case}.nii.gz"))
+            image = sitk.BinShrink(image, [self.setting.shrink] * 3)
+            mask = sitk.ReadImage(str(self.masks / f"{case}.nii.gz"), sitk.sitkInt16)
+            mask = sitk.Resample(mask, image, sitk.Transform(), sitk.sitkNearestNeighbor)
             full = all_masks or case in validation or self._is_labelled(case)
-            source = "masksTr" if full or self.labelled is not None else "labelsTr"
-            label = sitk.ReadImage(str(self.task / source / f"{case}.nii.gz"))
-            if not full and self.labelled is not None:
-                label = label * 0 + IGNORE
+            sitk.WriteImage(image, str(folder / "imagesTr" / f"{case}_0000.nii.gz"))
+            label = mask if full else self._with_less(case, mask, run)
             sitk.WriteImage(label, str(folder / "labelsTr" / f"{case}.nii.gz"))
-        task = json.loads((self.task / "dataset.json").read_text())
         dataset = {
-            "channel_names": task["modality"],
-            "labels": {name: int(label) for label, name in task["labels"].items()},
+            "channel_names": self.description["modality"],
+            "labels": self.labels,
             "numTraining": len(self.cases),
             "file_ending": ".nii.gz",
         }
         (folder / "dataset.json").write_text(json.dumps(dataset))
+
+    def _with_less(self, case: str, mask: sitk.Image, run: int) -> sitk.Image:
+        if self.labelled is None and self.slices is None and self.masks.name == "masksTr":
+            return sitk.ReadImage(str(self.task / "labelsTr" / f"{case}.nii.gz"))
+        slices = sitk.GetArrayFromImage(mask)
+        rng = np.random.default_rng([run, zlib.crc32(case.encode())])
+        if self.labelled is not None:
+            slices[:] = self.ignore
+        elif self.slices is not None:
+            slices = keep_slices(slices, self.ignore, self.slices, rng)
+        else:
+            slices = keep_scribbles(slices, self.ignore, rng)
+        label = sitk.GetImageFromArray(slices)
+        label.CopyInformation(mask)
+        return label
 
     def _is_labelled(self, case: str) -> bool:
         return self.labelled is not None and patient_of(case) in self.patients[: self.labelled]
@@ -127,12 +174,12 @@ class MissingLabels(Study):
     def _plan(self) -> None:
         what = ("-d", self.dataset[7:10])
         command("nnUNetv2_extract_fingerprint", *what, "-np", 1)
-        plan = ("-pl", "MISSUPlannerCPU", "-overwrite_target_spacing", *SPACING, "-overwrite_plans_name", MISSU_PLANS)
-        command("nnUNetv2_plan_experiment", *what, *plan)
+        spacing = ("-overwrite_target_spacing", *self.setting.spacing, "-overwrite_plans_name", MISSU_PLANS)
+        command("nnUNetv2_plan_experiment", *what, "-pl", "MISSUPlannerCPU", *spacing)
         folder = self.preprocessed / self.dataset
         plans = json.loads((folder / f"{MISSU_PLANS}.json").read_text())
-        plans["configurations"] = {CONFIGURATION: plans["configurations"][CONFIGURATION]}
-        plans["configurations"][CONFIGURATION] |= {"patch_size": PATCH_SIZE, "batch_size": BATCH_SIZE}
+        sizes = {"patch_size": self.setting.patch_size, "batch_size": self.setting.batch_size}
+        plans["configurations"] = {self.configuration: plans["configurations"][self.configuration] | sizes}
         (folder / f"{MISSU_PLANS}.json").write_text(json.dumps(plans))
         splits = []
         for left_out in (lambda case: False, lambda case: not self._is_labelled(case)):
@@ -141,13 +188,13 @@ class MissingLabels(Study):
                 training = [case for case in self.cases if case not in validation and not left_out(case)]
                 splits.append({"train": training, "val": validation})
         (folder / "splits_final.json").write_text(json.dumps(splits))
-        command("nnUNetv2_preprocess", *what, "-plans_name", MISSU_PLANS, "-c", CONFIGURATION, "-np", 1)
-        (folder / f"{UNET_PLANS}.json").write_text(json.dumps(with_unet(plans, CONFIGURATION)))
+        command("nnUNetv2_preprocess", *what, "-plans_name", MISSU_PLANS, "-c", self.configuration, "-np", 1)
+        (folder / f"{UNET_PLANS}.json").write_text(json.dumps(with_unet(plans, self.configuration)))
 
 
 def patient_of(case: str) -> str:
     """Both frames of a patient belong together."""
-    return case.partition("_")[0]
+    return re.sub(r"_frame\d+$", "", case)
 
 
 def report(scores: Scores) -> None:
