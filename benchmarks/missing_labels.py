@@ -121,7 +121,7 @@ class MissingLabels(Study):
         number = self.number if all_masks else 10 * self.number + run
         self.dataset = f"Dataset{number:03d}_{self.name}"
         if not (self.preprocessed / self.dataset / f"{UNET_PLANS}.json").exists():
-            self._write_raw(run, all_masks)
+            self.write_raw(run, all_masks)
             self._plan()
         # A U-Net has no way to leave out the cases without a label, so that its folds do.
         leaves_out = self.labelled is not None and not all_masks and not trainer.startswith("MISSU")
@@ -131,7 +131,8 @@ class MissingLabels(Study):
         patients = self.patients[self.setting.in_no_fold :][fold::FOLDS]
         return [case for case in self.cases if patient_of(case) in patients]
 
-    def _write_raw(self, run: int, all_masks: bool) -> None:
+    def write_raw(self, run: int, all_masks: bool) -> None:
+        """Write the raw dataset of ``self.dataset``: the run's validation cases have full masks."""
         folder = self.raw / self.dataset
         for part in ("imagesTr", "labelsTr"):
             (folder / part).mkdir(parents=True, exist_ok=True)
@@ -139,11 +140,10 @@ class MissingLabels(Study):
         for case in self.cases:
             image = sitk.ReadImage(str(self.task / "imagesTr" / f"{case}.nii.gz"))
             image = sitk.BinShrink(image, [self.setting.shrink] * 3)
-            mask = sitk.ReadImage(str(self.masks / f"{case}.nii.gz"), sitk.sitkInt16)
-            mask = sitk.Resample(mask, image, sitk.Transform(), sitk.sitkNearestNeighbor)
-            full = all_masks or case in validation or self._is_labelled(case)
             sitk.WriteImage(image, str(folder / "imagesTr" / f"{case}_0000.nii.gz"))
-            label = mask if full else self._with_less(case, mask, run)
+            label = read_labels(self.masks / f"{case}.nii.gz", image)
+            if not (all_masks or case in validation or self._is_labelled(case)):
+                label = self._with_less(case, label, run)
             sitk.WriteImage(label, str(folder / "labelsTr" / f"{case}.nii.gz"))
         dataset = {
             "channel_names": self.description["modality"],
@@ -155,7 +155,7 @@ class MissingLabels(Study):
 
     def _with_less(self, case: str, mask: sitk.Image, run: int) -> sitk.Image:
         if self.labelled is None and self.slices is None and self.masks.name == "masksTr":
-            return sitk.ReadImage(str(self.task / "labelsTr" / f"{case}.nii.gz"))
+            return read_labels(self.task / "labelsTr" / f"{case}.nii.gz", mask)
         slices = sitk.GetArrayFromImage(mask)
         rng = np.random.default_rng([run, zlib.crc32(case.encode())])
         if self.labelled is not None:
@@ -190,6 +190,11 @@ class MissingLabels(Study):
         (folder / "splits_final.json").write_text(json.dumps(splits))
         command("nnUNetv2_preprocess", *what, "-plans_name", MISSU_PLANS, "-c", self.configuration, "-np", 1)
         (folder / f"{UNET_PLANS}.json").write_text(json.dumps(with_unet(plans, self.configuration)))
+
+
+def read_labels(file: Path, grid: sitk.Image) -> sitk.Image:
+    """A label map on the grid of an image."""
+    return sitk.Resample(sitk.ReadImage(str(file), sitk.sitkInt16), grid, sitk.Transform(), sitk.sitkNearestNeighbor)
 
 
 def patient_of(case: str) -> str:

@@ -1,0 +1,75 @@
+"""The datasets of the study on missing labels: who keeps which labels, and that nobody is scored on what was hidden."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from missing_labels import FOLDS, SETTINGS, MissingLabels, Setting
+
+IGNORE = 2
+PATIENTS, FRAMES = 12, 2
+
+
+@pytest.fixture
+def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two frames of every patient, a cube in each."""
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setitem(SETTINGS, "Task12_Cubes", Setting("3d_fullres", (2, 2, 2), [8, 8, 8], 2, 2, shrink=2))
+    folder = tmp_path / "Task12_Cubes"
+    for part in ("imagesTr", "labelsTr"):
+        (folder / part).mkdir(parents=True)
+    mask = np.zeros((16, 20, 24), np.uint8)
+    mask[4:12, 6:16, 6:18] = 1
+    for patient in range(PATIENTS):
+        for frame in range(FRAMES):
+            for part in ("imagesTr", "labelsTr"):
+                image = sitk.GetImageFromArray(mask)
+                sitk.WriteImage(image, str(folder / part / f"p{patient:02d}_frame{frame}.nii.gz"))
+    dataset = {"modality": {"0": "MRI"}, "labels": {"0": "background", "1": "cube"}}
+    (folder / "dataset.json").write_text(json.dumps(dataset))
+    return folder
+
+
+def labels_of(task: Path, run: int, labelled: int | None = None, slices: int | None = None) -> dict[str, np.ndarray]:
+    study = MissingLabels(task.parent / "study", task, labelled, slices)
+    study.write_raw(run, all_masks=False)
+    folder = study.raw / study.dataset / "labelsTr"
+    return {file.name.split(".")[0]: sitk.GetArrayFromImage(sitk.ReadImage(str(file))) for file in folder.iterdir()}
+
+
+def share_labelled(label: np.ndarray) -> float:
+    return float(np.mean(label != IGNORE))
+
+
+@pytest.mark.parametrize("run", range(FOLDS))
+@pytest.mark.parametrize(
+    ("question", "least", "most"), [({}, 0.01, 0.2), ({"slices": 4}, 0.25, 0.25), ({"labelled": 2}, 0, 0)]
+)
+def test_patients_that_are_scored_keep_their_masks(
+    question: dict[str, int], least: float, most: float, run: int, task: Path
+) -> None:
+    labels = labels_of(task, run, **question)
+    assert {label.shape for label in labels.values()} == {(8, 10, 12)}
+    full = {case for case, label in labels.items() if share_labelled(label) == 1}
+    scored = {f"p{patient:02d}_frame{frame}" for patient in range(2 + run, PATIENTS, FOLDS) for frame in range(FRAMES)}
+    first = {f"p{patient:02d}_frame{frame}" for patient in range(2) for frame in range(FRAMES)}
+    assert full == (scored | first if "labelled" in question else scored)
+    assert not scored & first
+    for case in labels.keys() - full:
+        assert least <= share_labelled(labels[case]) <= most
+        assert question or set(np.unique(labels[case])) == {0, 1, IGNORE}
+
+
+def test_scribbles_are_those_of_the_task_where_it_has_some(task: Path) -> None:
+    drawn = labels_of(task, 0)
+    (task / "labelsTr").rename(task / "masksTr")
+    (task / "labelsTr").mkdir()
+    scribble = sitk.GetImageFromArray(np.full((16, 20, 24), IGNORE, np.uint8))
+    for file in (task / "masksTr").iterdir():
+        sitk.WriteImage(scribble, str(task / "labelsTr" / file.name))
+    given = labels_of(task, 0)
+    assert share_labelled(given["p00_frame0"]) == 0 < share_labelled(drawn["p00_frame0"])
+    assert share_labelled(given["p02_frame0"]) == 1
