@@ -29,6 +29,7 @@ _PANELS = {
     "Pseudo Dice": ("mean_fg_dice", "ema_fg_dice"),
     "Learning rate": ("lrs",),
 }
+_OPTIONAL_TERMS = ("aux_loss", "kd_loss")  # zero throughout a training that has no such term
 _DASHES = ("solid", "dot", "dash")
 _SYMBOLS = ("circle", "diamond", "square", "cross", "triangle-up", "star")
 _NEUTRAL = "#808890"
@@ -181,9 +182,9 @@ def training_charts(trainings: Mapping[str, Sequence[TrainingRun]]) -> list[Char
         last, shown_arms, shown_keys = [], [], []
         for index, ((arm, runs), colour) in enumerate(zip(trainings.items(), _colours(len(trainings)), strict=True)):
             for run, (key, dash) in product(runs, zip(keys, _DASHES, strict=False)):
-                if key not in run.curves:
+                values = np.array(run.curves.get(key, []))
+                if not values.size or (key in _OPTIONAL_TERMS and not values.any()):
                     continue
-                values = np.array(run.curves[key])
                 # Arms may have the same learning rate: the later ones are drawn on wider lines.
                 width = 2 + 2.5 * (len(trainings) - 1 - index) if keys == ("lrs",) else 2
                 figure.add_scatter(

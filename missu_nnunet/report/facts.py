@@ -54,6 +54,8 @@ def arm_facts(folder: Path, runs: list[TrainingRun]) -> dict[str, str]:
         facts["parameters at inference"] = f"{checkpoint['parameters']:,}"
         missu = checkpoint["missu"]
         if isinstance(hyperparameters := missu.get("hyperparameters"), dict):
+            if hyperparameters.get("transformer") is False:
+                facts["Transformer"] = "none, the trainer leaves out the plan's"
             facts["MISSU's version"] = str(missu.get("version"))
             facts["MISSU's settings"] = ", ".join(f"{name} {value}" for name, value in hyperparameters.items())
     debug = next((found for run in runs if (found := Fold.of(model, run.fold).debug())), {})
