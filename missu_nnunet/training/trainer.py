@@ -450,7 +450,8 @@ class MISSUTrainer(nnUNetTrainer):
                 )
         if "optimizer_state" in checkpoint:
             states = (checkpoint["optimizer_state"], self.optimizer.state_dict())
-            if len({str([group["params"] for group in state["param_groups"]]) for state in states}) > 1:
+            theirs, ours = ([group["params"] for group in state["param_groups"]] for state in states)
+            if theirs != ours:
                 raise InputError(
                     f"{filename}: a checkpoint of another version of MISSU, whose optimiser differs; "
                     "continue with that version, or train anew with -pretrained_weights and this file"
