@@ -20,6 +20,7 @@ import json
 import re
 import zlib
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -203,7 +204,7 @@ def patient_of(case: str) -> str:
 
 
 def report(scores: Scores) -> None:
-    """Print what every arm scores, and MISSU's difference from each, in single runs and in all that both have."""
+    """Print what every arm scores, and how those with a teacher differ from the others, in single runs and in all."""
     print("| arm | labels | Dice and HD95 of each run | mean Dice | mean HD95 [mm] |\n|---|---|---|---|---|")
     arms = [*ARMS, *sorted({name for name, _ in scores} - ARMS.keys())]  # also those that are no more
     runs = {arm: {run: table(cases) for (name, run), cases in sorted(scores.items()) if name == arm} for arm in arms}
@@ -214,14 +215,17 @@ def report(scores: Scores) -> None:
             dice, hd95 = np.nanmean(np.concatenate(list(arrays.values())), axis=0)
             labels = "all masks" if arm.endswith(", all masks") else "missing"
             print(f"| {ARMS.get(arm, f'{arm} (gone)')} | {labels} | {each} | {dice:.4f} | {hd95:.1f} |")
-    print("\n| MISSU − | runs | Dice | 95 % interval | HD95 [mm] | 95 % interval |\n|---|---|---|---|---|---|")
-    ours = runs.pop("MISSUTrainer")
-    for arm, theirs in runs.items():
-        pairs = {run: (ours[run], theirs[run]) for run in ours if run in theirs}
+    print("\n| arm | compared with | runs | Dice | 95 % interval | HD95 [mm] | 95 % interval |")
+    print("|---|---|---|---|---|---|---|")
+    taught = ["MISSUTrainer", *(arm for arm in arms if arm not in ARMS)]
+    for arm, other in combinations([*taught, *(arm for arm in arms if arm not in taught)], 2):
+        pairs = {run: (runs[arm][run], runs[other][run]) for run in runs[arm] if run in runs[other]}
+        if arm not in taught or not pairs:
+            continue
         for compared in [[run] for run in pairs] + [list(pairs)] * (len(pairs) > 1):
             chosen = [pairs[run] for run in compared]
             dice, hd95 = difference(chosen, 0, 4), difference(chosen, 1, 1)
-            print(f"| {arm} | {', '.join(map(str, compared))} | {dice} | {hd95} |")
+            print(f"| {arm} | {other} | {', '.join(map(str, compared))} | {dice} | {hd95} |")
 
 
 if __name__ == "__main__":

@@ -157,7 +157,7 @@ class _Run:
             self.teacher.update_parameters(self.network)
 
     def _given(self) -> Tensor:
-        """The batch as the network gets it in training, ``(B, C, D, H, W)``; with a teacher ``(2B, C, D, H, W)``."""
+        """The batch as the network gets it in training, ``(B, C, D, H, W)``; with a teacher half as many more."""
         if self.teacher is None:
             return self.batch
         given, self.loss.posterior = self.teacher.teach(self.batch, regions=False)

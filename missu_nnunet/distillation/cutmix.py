@@ -19,19 +19,19 @@ class CutMix:
     those of torch's generator.
 
     Args:
-        batch_size: patches in the batch; a patch alone is left as it is.
+        patches: so many patches, the first ones of the batch, are mixed; a patch alone is left as it is.
         dimensions: spatial axes, 2 or 3.
     """
 
-    def __init__(self, batch_size: int, dimensions: int) -> None:
+    def __init__(self, patches: int, dimensions: int) -> None:
         low, high = BOX_SHARES
-        sides = (low + (high - low) * torch.rand(batch_size)) ** (1 / dimensions)
-        corners = torch.rand(batch_size, dimensions) * (1 - sides[:, None])
+        sides = (low + (high - low) * torch.rand(patches)) ** (1 / dimensions)
+        corners = torch.rand(patches, dimensions) * (1 - sides[:, None])
         self.boxes = torch.stack((corners, corners + sides[:, None]), dim=2).tolist()
 
     def __call__(self, batch: Tensor) -> Tensor:
-        """Images or probabilities ``(B, C, D, H, W)`` → the same, mixed; a new tensor."""
-        result = batch.clone()
+        """Images or probabilities ``(B, C, D, H, W)`` → the first ``patches`` of them, mixed; a new tensor."""
+        result = batch[: len(self.boxes)].clone()
         for patch, box in enumerate(self.boxes):
             sides = [
                 slice(round(low * size), round(high * size))

@@ -73,7 +73,7 @@ class SelfDistillationLoss(nn.Module):
         level_decay: weight of a skip level over that of the next finer one.
 
     Attributes:
-        posterior: the moving average's probabilities ``(B, classes, D, H, W)`` of the batch's last B patches, or None.
+        posterior: the moving average's probabilities ``(M, classes, D, H, W)`` of the batch's last M patches, or None.
         terms: the unweighted terms of the latest call, detached, for the log.
     """
 

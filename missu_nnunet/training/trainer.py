@@ -64,7 +64,7 @@ class MISSUTrainer(nnUNetTrainer):
     """Trains MISSU on any nnU-Net plan for a U-Net, or on a plan of ``MISSUPlanner``.
 
     Where the dataset has an ignore label, the network's moving average teaches it: it labels the patches of a batch,
-    and the network must give the same labels where boxes of the patches were exchanged. Teachers exist in this class
+    and the network must give the same labels where patches have boxes of others pasted in. Teachers exist in this class
     only: what it saves as ``network_weights``, and what nnU-Net builds to predict, is the inference network. Variants
     change ``hyperparameters`` and nothing else.
     """
@@ -289,7 +289,7 @@ class MISSUTrainer(nnUNetTrainer):
         return outputs | {term: value.item() for term, value in self.loss.terms.items()}
 
     def _taught(self, batch: dict[str, Any], teacher: MovingAverage) -> dict[str, Any]:
-        """The batch followed by its patches with boxes exchanged; the loss gets the teacher's labels of the latter."""
+        """The batch followed by mixed patches; the loss gets the teacher's labels of the latter."""
         data = batch["data"].to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
             data, self.loss.posterior = teacher.teach(data, self.label_manager.has_regions)

@@ -12,11 +12,13 @@ def numbered(batch_size: int, size: list[int]) -> torch.Tensor:
     return torch.arange(batch_size, dtype=torch.float32).reshape(-1, 1, *[1] * len(size)).expand(-1, 2, *size)
 
 
-@given(batch_size=st.integers(1, 4), size=SIZES, seed=st.integers(0, 2**31))
-def test_a_box_of_the_next_patch_is_pasted(batch_size: int, size: list[int], seed: int) -> None:
+@given(batch_size=st.integers(1, 4), data=st.data(), size=SIZES, seed=st.integers(0, 2**31))
+def test_a_box_of_the_next_patch_is_pasted(batch_size: int, data: st.DataObject, size: list[int], seed: int) -> None:
     torch.manual_seed(seed)
-    mix = CutMix(batch_size, len(size))
+    patches = data.draw(st.integers(1, batch_size))
+    mix = CutMix(patches, len(size))
     mixed = mix(numbered(batch_size, size))
+    assert len(mixed) == patches
     for patch, values in enumerate(mixed[:, 0]):
         foreign = (values != patch).nonzero()
         if batch_size == 1:

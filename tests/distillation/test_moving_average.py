@@ -1,3 +1,4 @@
+import pytest
 import torch
 from random_plans import plain_arch_kwargs
 
@@ -54,19 +55,22 @@ def test_regions_have_a_probability_each() -> None:
     torch.testing.assert_close(MovingAverage(student, 0.9).posterior(x, regions=True), expected)
 
 
-def test_labels_come_from_the_unmixed_patches() -> None:
+@pytest.mark.parametrize(("patches", "mixed"), [(1, 1), (2, 1), (3, 2), (4, 2)])
+def test_half_of_the_patches_are_mixed_and_labelled_as_they_were(patches: int, mixed: int) -> None:
     average = MovingAverage(network(), decay=0.9)
-    number = torch.arange(4.0).reshape(4, 1, 1, 1).expand(4, 1, *PATCH)
-    x = number + 0.1 * torch.rand(4, 1, *PATCH)  # an image says which patch it is
+    number = torch.arange(float(patches)).reshape(patches, 1, 1, 1).expand(patches, 1, *PATCH)
+    x = number + 0.1 * torch.rand(patches, 1, *PATCH)  # an image says which patch it is
     data, posterior = average.teach(x, regions=False)
     labels = average.posterior(x, regions=False)
-    assert torch.equal(data[:4], x)
-    for patch, mixed in enumerate(data[4:]):
-        sources = mixed[0].floor().long()
-        assert set(sources.unique().tolist()) == {patch, (patch + 1) % 4}
-        for source in range(4):
+    assert torch.equal(data[:patches], x)
+    assert len(data) == patches + mixed
+    assert len(posterior) == mixed
+    for patch, image in enumerate(data[patches:]):
+        sources = image[0].floor().long()
+        assert set(sources.unique().tolist()) == {patch, (patch + 1) % patches}
+        for source in range(patches):
             here = sources == source
-            assert torch.equal(mixed[:, here], x[source, :, here])
+            assert torch.equal(image[:, here], x[source, :, here])
             torch.testing.assert_close(posterior[patch, :, here], labels[source, :, here])
 
 

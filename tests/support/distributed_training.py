@@ -33,10 +33,10 @@ class MISSUTrainerOnCPU(MISSUTrainer):
 
 
 def made_batch() -> Batch:
-    """Two noisy images, with labels at the resolutions of deep supervision."""
+    """Four noisy images, with labels at the resolutions of deep supervision."""
     torch.manual_seed(1)
-    target = torch.randint(0, 3, (2, 1, 16, 16, 16)).float()
-    return {"data": torch.randn(2, 1, 16, 16, 16), "target": [target, target[..., ::2, ::2, ::2]]}
+    target = torch.randint(0, 3, (4, 1, 16, 16, 16)).float()
+    return {"data": torch.randn(4, 1, 16, 16, 16), "target": [target, target[..., ::2, ::2, ::2]]}
 
 
 def trained(batch: Batch) -> tuple[MISSUTrainer, dict[str, Any]]:
@@ -63,13 +63,16 @@ def weights(trainer: MISSUTrainer) -> list[Tensor]:
 
 
 def train_in_parallel(rank: int, environment: dict[str, str], folder: Path, batch: Batch) -> None:
-    """Train on this process's half of the batch; what came of it goes to ``folder``."""
+    """Train on this process's half of the batch; what came of it goes to ``folder``.
+
+    The halves are such that the patches mixed by both are those that one process mixes of the joint batch.
+    """
     os.environ.update(environment)
-    cutmix.BOX_SHARES = (0.0, 0.0)  # compared with one process that has two patches, where each of these has one
+    cutmix.BOX_SHARES = (0.0, 0.0)  # one process would paste other patches
     torch.set_num_threads(1)
     nnunet.DDP = lambda network, device_ids: DistributedDataParallel(network)
     distributed.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=2)
-    mine = {"data": batch["data"][rank : rank + 1], "target": [level[rank : rank + 1] for level in batch["target"]]}
+    mine = {"data": batch["data"][rank::2], "target": [level[rank::2] for level in batch["target"]]}
     trainer, result = trained(mine)
     assert isinstance(trainer.network, DistributedDataParallel)
     checkpoint = folder / f"checkpoint_of_{rank}.pth"

@@ -25,7 +25,7 @@ def folder(nnunet_folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture
 def alone(nnunet_folders: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What comes of one process's training on the joint batch, of which no patch is pasted into the other."""
+    """What comes of one process's training on the joint batch, of which no patch is pasted into another."""
     monkeypatch.setattr(cutmix, "BOX_SHARES", (0.0, 0.0))
     return trained(made_batch())[1]
 
