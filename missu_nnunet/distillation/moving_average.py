@@ -41,7 +41,7 @@ class MovingAverage(AveragedModel):
     def teach(self, data: Tensor, regions: bool) -> tuple[Tensor, Tensor]:
         """Append the first half of a batch once more, each patch with a box of the next one pasted in, and label it.
 
-        Half teaches no less than all of them, and costs less.
+        Half teaches about as much as all of them, and costs less.
 
         Args:
             data: images ``(B, C, D, H, W)``.
