@@ -20,7 +20,7 @@ import json
 import re
 import zlib
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
@@ -218,10 +218,9 @@ def report(scores: Scores) -> None:
     print("\n| arm | compared with | runs | Dice | 95 % interval | HD95 [mm] | 95 % interval |")
     print("|---|---|---|---|---|---|---|")
     taught = ["MISSUTrainer", *(arm for arm in arms if arm not in ARMS)]
-    for arm, other in combinations([*taught, *(arm for arm in arms if arm not in taught)], 2):
+    untaught = [arm for arm in arms if arm not in taught]
+    for arm, other in [*combinations(taught, 2), *product(taught, untaught)]:
         pairs = {run: (runs[arm][run], runs[other][run]) for run in runs[arm] if run in runs[other]}
-        if arm not in taught or not pairs:
-            continue
         for compared in [[run] for run in pairs] + [list(pairs)] * (len(pairs) > 1):
             chosen = [pairs[run] for run in compared]
             dice, hd95 = difference(chosen, 0, 4), difference(chosen, 1, 1)

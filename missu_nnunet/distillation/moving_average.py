@@ -39,7 +39,7 @@ class MovingAverage(AveragedModel):
         self.eval()
 
     def teach(self, data: Tensor, regions: bool) -> tuple[Tensor, Tensor]:
-        """Append the first half of a batch once more, each patch with a box of the next one pasted in, and label it.
+        """Append the first half of a batch once more, with boxes pasted in, and label what was appended.
 
         Half teaches about as much as all of them, and costs less.
 
@@ -51,8 +51,9 @@ class MovingAverage(AveragedModel):
             The images followed by M mixed ones, half as many, ``(B + M, C, D, H, W)``, and the average's probabilities
             of the images, mixed likewise, ``(M, classes, D, H, W)``.
         """
-        mix = CutMix((len(data) + 1) // 2, data.ndim - 2)
-        sources = data[: len(mix.boxes) + 1]
+        patches = (len(data) + 1) // 2
+        mix = CutMix(patches, data.ndim - 2)
+        sources = data[: patches + 1]  # a box comes from the next patch
         return torch.cat((data, mix(sources))), mix(self.posterior(sources, regions))
 
     @torch.no_grad()
