@@ -160,7 +160,7 @@ class _Run:
         """The batch as the network gets it in training, ``(B, C, D, H, W)``; with a teacher half as many more."""
         if self.teacher is None:
             return self.batch
-        given, self.loss.posterior = self.teacher.teach(self.batch, regions=False)
+        given, self.loss.posterior = self.teacher.teach(self.batch, len(self.batch), regions=False)
         return given
 
     def _timed(self, work: Callable[[], object]) -> float:

@@ -16,6 +16,11 @@ from missu_nnunet.distillation.cutmix import CutMix
 _Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
+def mixed_patches(patches: int) -> int:
+    """So many mixed patches follow a batch of ``patches``: half as many."""
+    return (patches + 1) // 2
+
+
 class MovingAverage(AveragedModel):
     """The exponential moving average of a network's weights.
 
@@ -38,23 +43,27 @@ class MovingAverage(AveragedModel):
         self.requires_grad_(False)
         self.eval()
 
-    def teach(self, data: Tensor, regions: bool) -> tuple[Tensor, Tensor]:
-        """Append the first half of a batch once more, with boxes pasted in, and label what was appended.
+    def teach(self, data: Tensor, patches: int, regions: bool) -> tuple[Tensor, Tensor]:
+        """Paste boxes into the patches behind the first ones, or else into half of those once more, and label them.
 
         Half teaches about as much as all of them, and costs less.
 
         Args:
             data: images ``(B, C, D, H, W)``.
+            patches: so many, the first ones, are kept as they are; those behind, if there are any, are mixed.
             regions: whether classes are overlapping regions.
 
         Returns:
-            The images followed by M mixed ones, half as many, ``(B + M, C, D, H, W)``, and the average's probabilities
-            of the images, mixed likewise, ``(M, classes, D, H, W)``.
+            The first images followed by M mixed ones, ``(patches + M, C, D, H, W)``, and the average's probabilities of
+            what was mixed, mixed likewise, ``(M, classes, D, H, W)``.
         """
-        patches = (len(data) + 1) // 2
-        mix = CutMix(patches, data.ndim - 2)
-        sources = data[: patches + 1]  # a box comes from the next patch
-        return torch.cat((data, mix(sources))), mix(self.posterior(sources, regions))
+        kept, others = data[:patches], data[patches:]
+        if not len(others):
+            others = kept[: mixed_patches(patches)]
+        mix = CutMix(len(others), data.ndim - 2)
+        beside = kept[len(others) % patches]  # a box comes from the next patch, which the last one lacks
+        sources = torch.cat((others, beside[None]))
+        return torch.cat((kept, mix(sources))), mix(self.posterior(sources, regions))
 
     @torch.no_grad()
     def posterior(self, x: Tensor, regions: bool) -> Tensor:

@@ -25,7 +25,7 @@ from missu_nnunet.architecture.configuration import MISSU_CLASS, missu_arch_kwar
 from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.architecture.transformer import TransformerBottleneck
 from missu_nnunet.distillation.losses import SelfDistillationLoss
-from missu_nnunet.distillation.moving_average import MovingAverage
+from missu_nnunet.distillation.moving_average import MovingAverage, mixed_patches
 from missu_nnunet.distillation.skip_distillation import SkipDistillation
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import write_json
@@ -47,7 +47,7 @@ from missu_nnunet.training.early_end import (
 )
 from missu_nnunet.training.logger import LOSS_TERMS, SelfDistillationLogger
 from missu_nnunet.training.lr_schedule import WarmupPolyLRScheduler
-from missu_nnunet.training.missing_labels import balanced, cross_validation_splits
+from missu_nnunet.training.missing_labels import balanced, cross_validation_splits, unlabelled_last
 from missu_nnunet.training.random_state import (
     SEED_VARIABLE,
     random_state,
@@ -84,6 +84,7 @@ class MISSUTrainer(nnUNetTrainer):
         self.resumed_random_state: dict[str, Any] | None = None
         self.nonfinite_steps = 0  # in a row
         self.moving_average: MovingAverage | None = None
+        self.unlabelled: set[str] = set()  # training cases
         self.termination = Termination()
         self.ended: str | None = None  # why, before the last epoch
         hp = self.hyperparameters
@@ -151,6 +152,7 @@ class MISSUTrainer(nnUNetTrainer):
             # nnU-Net's initialize() builds through this name; the predictor asks the class, and gets the plain network.
             self.build_network_architecture = self._build_training_network  # type: ignore[method-assign, assignment]
         super().initialize()
+        self.patches_with_target: int = self.batch_size  # the plan's, or this process's share
 
     def _supports_deep_supervision(self) -> bool:
         """Whether nnU-Net's deep supervision is defined for the network.
@@ -252,17 +254,20 @@ class MISSUTrainer(nnUNetTrainer):
         return sets["training"], sets["validation"]
 
     def get_tr_and_val_datasets(self) -> tuple[Any, Any]:
-        """nnU-Net's datasets; labelled cases are half of what is drawn, or all, where there is no teacher for others.
+        """nnU-Net's datasets; patches of cases that nobody labelled come beyond the plan's batch, and are mixed alone.
 
-        Cases that nobody labelled have no loss of their own.
+        They have no loss of their own, and are left out where there is no teacher for them.
         """
         training, validation = super().get_tr_and_val_datasets()
         cases = training.identifiers
-        unlabelled = self._unlabelled(cases)
-        if unlabelled:
-            self.print_to_log_file(f"{len(unlabelled)} of {len(cases)} training cases have no label")
-            taught = balanced(cases, unlabelled)
-            training.identifiers = taught if self.teaches_missing_labels else [c for c in cases if c not in unlabelled]
+        self.unlabelled = self._unlabelled(cases)
+        if self.unlabelled:
+            self.print_to_log_file(f"{len(self.unlabelled)} of {len(cases)} training cases have no label")
+            if self.teaches_missing_labels:
+                training.identifiers = balanced(cases, self.unlabelled)
+                self.batch_size = self.patches_with_target + mixed_patches(self.patches_with_target)
+            else:
+                training.identifiers = [case for case in cases if case not in self.unlabelled]
         return training, validation
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -290,9 +295,12 @@ class MISSUTrainer(nnUNetTrainer):
 
     def _taught(self, batch: dict[str, Any], teacher: MovingAverage) -> dict[str, Any]:
         """The batch followed by mixed patches; the loss gets the teacher's labels of the latter."""
-        data = batch["data"].to(self.device, non_blocking=True)
+        if self.unlabelled:
+            batch = unlabelled_last(batch, self.unlabelled, self.patches_with_target)
+        data, target = batch["data"].to(self.device, non_blocking=True), batch["target"]
+        with_target = len(target[0] if isinstance(target, list) else target)
         with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
-            data, self.loss.posterior = teacher.teach(data, self.label_manager.has_regions)
+            data, self.loss.posterior = teacher.teach(data, with_target, self.label_manager.has_regions)
         return batch | {"data": data}
 
     def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:

@@ -60,7 +60,7 @@ def test_half_of_the_patches_are_mixed_and_labelled_as_they_were(patches: int, m
     average = MovingAverage(network(), decay=0.9)
     number = torch.arange(float(patches)).reshape(patches, 1, 1, 1).expand(patches, 1, *PATCH)
     x = number + 0.1 * torch.rand(patches, 1, *PATCH)  # an image says which patch it is
-    data, posterior = average.teach(x, regions=False)
+    data, posterior = average.teach(x, patches, regions=False)
     labels = average.posterior(x, regions=False)
     assert torch.equal(data[:patches], x)
     assert len(data) == patches + mixed
@@ -72,6 +72,19 @@ def test_half_of_the_patches_are_mixed_and_labelled_as_they_were(patches: int, m
             here = sources == source
             assert torch.equal(image[:, here], x[source, :, here])
             torch.testing.assert_close(posterior[patch, :, here], labels[source, :, here])
+
+
+@pytest.mark.parametrize(("patches", "others"), [(1, 1), (2, 1), (3, 2)])
+def test_patches_behind_the_first_ones_are_mixed_alone(patches: int, others: int) -> None:
+    average = MovingAverage(network(), decay=0.9)
+    number = torch.arange(float(patches + others)).reshape(-1, 1, 1, 1).expand(-1, 1, *PATCH)
+    data, posterior = average.teach(number, patches, regions=False)
+    assert torch.equal(data[:patches], number[:patches])
+    assert len(data) == patches + others
+    assert len(posterior) == others
+    for patch, image in enumerate(data[patches:], patches):
+        beside = patch + 1 if patch + 1 < patches + others else others % patches
+        assert set(image.unique().tolist()) == {patch, beside}
 
 
 def test_travels_by_its_state_dict() -> None:

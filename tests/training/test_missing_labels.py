@@ -1,7 +1,10 @@
+import numpy as np
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from missu_nnunet.training.missing_labels import balanced, cross_validation_splits
+from missu_nnunet.training.missing_labels import balanced, cross_validation_splits, unlabelled_last
 
 LABELLED, UNLABELLED = st.integers(2, 30), st.integers(0, 60)
 
@@ -25,13 +28,25 @@ def test_every_labelled_case_validates_once_and_no_other_ever(labelled: int, unl
 
 
 @given(LABELLED, UNLABELLED)
-def test_half_of_what_is_drawn_is_labelled(labelled: int, unlabelled: int) -> None:
+def test_two_thirds_of_what_is_drawn_are_labelled(labelled: int, unlabelled: int) -> None:
     names, missing = cases(labelled, unlabelled)
     drawn = balanced(names, missing)
     assert set(drawn) == set(names)
     from_missing = sum(case in missing for case in drawn)
     assert from_missing == unlabelled
-    assert len(drawn) / 2 >= from_missing
+    assert from_missing <= len(drawn) / 3
     assert len({drawn.count(case) for case in names if case not in missing}) == 1
-    if unlabelled > labelled:
-        assert len(drawn) / 2 < from_missing + labelled
+    if 2 * unlabelled > labelled:
+        assert len(drawn) - labelled < 3 * from_missing
+
+
+@pytest.mark.parametrize("deep_supervision", [False, True])
+def test_unlabelled_patches_go_to_the_end_and_lose_their_targets(deep_supervision: bool) -> None:
+    number = torch.arange(6.0).reshape(6, 1, 1)
+    target = [number, number + 10] if deep_supervision else number
+    keys = np.array(["a", "none", "b", "none", "c", "a"])
+    batch = unlabelled_last({"data": number, "target": target, "keys": keys}, {"none"}, patches=4)
+    assert batch["keys"] == ["a", "b", "c", "a", "none", "none"]
+    assert batch["data"].flatten().tolist() == [0, 2, 4, 5, 1, 3]
+    levels = batch["target"] if deep_supervision else [batch["target"]]
+    assert [level.flatten().tolist() for level in levels] == [[0, 2, 4, 5], [10, 12, 14, 15]][: len(levels)]

@@ -264,11 +264,32 @@ def test_cases_without_a_label_are_learned_from_and_never_validated_on(sparse: t
 
 
 def test_without_a_teacher_cases_without_a_label_are_left_out(sparse: tuple[dict, dict]) -> None:
-    for name, drawn in (("MISSUTrainer", 3 + 2 * 2), ("MISSUTrainerNoDistillation", 2)):
+    for name, drawn in (("MISSUTrainer", 3 + 3 * 2), ("MISSUTrainerNoDistillation", 2)):
         trainer = trainer_of(name, *sparse)
+        trainer.initialize()
         training, validation = trainer.get_tr_and_val_datasets()
         assert len(training.identifiers) == drawn
         assert len(validation.identifiers) == 1
+
+
+def test_unlabelled_cases_come_beyond_the_batch_and_are_mixed_alone(sparse: tuple[dict, dict]) -> None:
+    trainer = trainer_of("MISSUTrainer", *sparse)
+    trainer.on_train_start()
+    batch_size = trainer.configuration_manager.batch_size
+    mixed = (batch_size + 1) // 2
+    batch = next(trainer.dataloader_train)
+    assert len(batch["data"]) == batch_size + mixed
+    given: list[torch.Tensor] = []
+    trainer.network.train()
+    trainer.moving_average = trainer._new_moving_average()  # before the hook, which it would copy
+    trainer.network.register_forward_pre_hook(lambda network, arguments: given.append(arguments[0]))
+    batch["keys"] = ["case_003"] * mixed + ["case_000"] * batch_size
+    assert np.isfinite(trainer.train_step(batch)["loss"])
+    assert torch.equal(given[0][:batch_size], batch["data"][mixed:])
+    assert len(given[0]) == batch_size + mixed
+    for patch in given[0][batch_size:]:
+        shares = [(patch == source).float().mean() for source in batch["data"][:mixed]]
+        assert max(shares) > 0.4
 
 
 @pytest.fixture(scope="module")
