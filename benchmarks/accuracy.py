@@ -140,9 +140,12 @@ class Study:
         plans = json.loads(unet_plans.with_name(f"{MISSU_PLANS}.json").read_text())
         unet_plans.write_text(json.dumps(with_unet(plans, self.configuration), indent=2) + "\n")
 
-    def train(self, trainer: str, fold: int, seed: int) -> dict[str, tuple[float, ...]]:
-        """Train the fold with the seed, from its checkpoint if there is one, validate and score it."""
-        plans = MISSU_PLANS if trainer.startswith("MISSU") else UNET_PLANS  # each network as its own planner plans it
+    def train(self, trainer: str, fold: int, seed: int, plans: str | None = None) -> dict[str, tuple[float, ...]]:
+        """Train the fold with the seed, from its checkpoint if there is one, validate and score it.
+
+        Without a name of plans each network is trained as its own planner plans it.
+        """
+        plans = plans or (MISSU_PLANS if trainer.startswith("MISSU") else UNET_PLANS)
         folder = self.results / self.dataset / f"{trainer}__{plans}__{self.configuration}" / f"fold_{fold}"
         if not (folder / "validation" / "summary.json").exists():
             resume = ("--c",) if any(folder.glob("checkpoint_*.pth")) else ()

@@ -118,15 +118,19 @@ class MissingLabels(Study):
         self.patients = sorted({patient_of(case) for case in self.cases})
 
     def run(self, trainer: str, run: int, all_masks: bool) -> dict[str, tuple[float, ...]]:
-        """Scores of one training, on whose dataset everything is ready afterwards."""
+        """Scores of one training."""
+        self.prepare_run(run, all_masks)
+        # A U-Net has no way to leave out the cases without a label, so that its folds do.
+        leaves_out = self.labelled is not None and not all_masks and not trainer.startswith("MISSU")
+        return self.train(trainer, run + FOLDS * leaves_out, seed=run)
+
+    def prepare_run(self, run: int, all_masks: bool) -> None:
+        """Write, plan and preprocess the run's dataset, or that of all runs, once."""
         number = self.number if all_masks else 10 * self.number + run
         self.dataset = f"Dataset{number:03d}_{self.name}"
         if not (self.preprocessed / self.dataset / f"{UNET_PLANS}.json").exists():
             self.write_raw(run, all_masks)
             self._plan()
-        # A U-Net has no way to leave out the cases without a label, so that its folds do.
-        leaves_out = self.labelled is not None and not all_masks and not trainer.startswith("MISSU")
-        return self.train(trainer, run + FOLDS * leaves_out, seed=run)
 
     def _validation(self, fold: int) -> list[str]:
         patients = self.patients[self.setting.in_no_fold :][fold::FOLDS]
