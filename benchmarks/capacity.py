@@ -14,9 +14,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from accuracy import MISSU_PLANS, Scores, difference, read_scores, table, with_unet, write_scores
-from missing_labels import MissingLabels
+from accuracy import MISSU_PLANS, Scores, read_scores, table, with_unet, write_scores
+from missing_labels import MissingLabels, difference_cells, mean_cells
 
 from missu_nnunet.architecture.configuration import (
     FULL_WIDTH,
@@ -110,17 +109,12 @@ def report(scores: Scores) -> None:
     runs = {arm: {run: table(cases) for (name, run), cases in sorted(scores.items()) if name == arm} for arm in ARMS}
     for arm, arrays in runs.items():
         if arrays:
-            each = "; ".join(f"{run}: {a[:, 0].mean():.4f}, {np.nanmean(a[:, 1]):.1f}" for run, a in arrays.items())
-            dice, hd95 = np.nanmean(np.concatenate(list(arrays.values())), axis=0)
-            print(f"| {arm} | {ARMS[arm]} | {each} | {dice:.4f} | {hd95:.1f} |")
+            print(f"| {arm} | {ARMS[arm]} | {mean_cells(arrays)} |")
     print(f"\n| {PLANNED} − | runs | Dice | 95 % interval | HD95 [mm] | 95 % interval |\n|---|---|---|---|---|---|")
     planned = runs.pop(PLANNED)
     for arm, arrays in runs.items():
-        pairs = {run: (planned[run], arrays[run]) for run in planned if run in arrays}
-        for compared in [[run] for run in pairs] + [list(pairs)] * (len(pairs) > 1):
-            chosen = [pairs[run] for run in compared]
-            dice, hd95 = difference(chosen, 0, 4), difference(chosen, 1, 1)
-            print(f"| {arm} | {', '.join(map(str, compared))} | {dice} | {hd95} |")
+        for cells in difference_cells(planned, arrays):
+            print(f"| {arm} | {cells} |")
 
 
 if __name__ == "__main__":

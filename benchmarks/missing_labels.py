@@ -214,21 +214,34 @@ def report(scores: Scores) -> None:
     runs = {arm: {run: table(cases) for (name, run), cases in sorted(scores.items()) if name == arm} for arm in arms}
     for arm, arrays in runs.items():
         if arrays:
-            means = {run: np.nanmean(array, axis=0) for run, array in arrays.items()}
-            each = "; ".join(f"{run}: {mean[0]:.4f}, {mean[1]:.1f}" for run, mean in means.items())
-            dice, hd95 = np.nanmean(np.concatenate(list(arrays.values())), axis=0)
             labels = "all masks" if arm.endswith(", all masks") else "missing"
-            print(f"| {ARMS.get(arm, f'{arm} (gone)')} | {labels} | {each} | {dice:.4f} | {hd95:.1f} |")
+            print(f"| {ARMS.get(arm, f'{arm} (gone)')} | {labels} | {mean_cells(arrays)} |")
     print("\n| arm | compared with | runs | Dice | 95 % interval | HD95 [mm] | 95 % interval |")
     print("|---|---|---|---|---|---|---|")
     taught = ["MISSUTrainer", *(arm for arm in arms if arm not in ARMS)]
     untaught = [arm for arm in arms if arm not in taught]
     for arm, other in [*combinations(taught, 2), *product(taught, untaught)]:
-        pairs = {run: (runs[arm][run], runs[other][run]) for run in runs[arm] if run in runs[other]}
-        for compared in [[run] for run in pairs] + [list(pairs)] * (len(pairs) > 1):
-            chosen = [pairs[run] for run in compared]
-            dice, hd95 = difference(chosen, 0, 4), difference(chosen, 1, 1)
-            print(f"| {arm} | {other} | {', '.join(map(str, compared))} | {dice} | {hd95} |")
+        for cells in difference_cells(runs[arm], runs[other]):
+            print(f"| {arm} | {other} | {cells} |")
+
+
+def mean_cells(arrays: dict[int, np.ndarray]) -> str:
+    """Three cells: Dice and HD95 of each run, and the mean of each over all cases."""
+    means = {run: np.nanmean(array, axis=0) for run, array in arrays.items()}
+    each = "; ".join(f"{run}: {mean[0]:.4f}, {mean[1]:.1f}" for run, mean in means.items())
+    dice, hd95 = np.nanmean(np.concatenate(list(arrays.values())), axis=0)
+    return f"{each} | {dice:.4f} | {hd95:.1f}"
+
+
+def difference_cells(ours: dict[int, np.ndarray], theirs: dict[int, np.ndarray]) -> list[str]:
+    """Five cells for each run that both have, and for all of them: the runs, and the differences with intervals."""
+    pairs = {run: (ours[run], theirs[run]) for run in ours if run in theirs}
+    rows = []
+    for compared in [[run] for run in pairs] + [list(pairs)] * (len(pairs) > 1):
+        chosen = [pairs[run] for run in compared]
+        dice, hd95 = difference(chosen, 0, 4), difference(chosen, 1, 1)
+        rows.append(f"{', '.join(map(str, compared))} | {dice} | {hd95}")
+    return rows
 
 
 if __name__ == "__main__":

@@ -100,9 +100,9 @@ class SelfDistillationLoss(nn.Module):
         """Network or training output and nnU-Net's target (a list, finest first, with deep supervision) → scalar."""
         if not isinstance(output, TrainingOutput):
             output = TrainingOutput(output, [], [], [])
-        segmentation = self.segmentation_loss(_first(output.segmentation, len(_finest(target))), target)
+        segmentation = self.segmentation_loss(_first(output.segmentation, len(finest(target))), target)
         distillation = self._distillation(output)
-        auxiliary = self._auxiliary(output.auxiliary, _finest(target))
+        auxiliary = self._auxiliary(output.auxiliary, finest(target))
         self.terms = {
             "seg_loss": segmentation.detach(),
             "kd_loss": distillation.detach(),
@@ -111,10 +111,10 @@ class SelfDistillationLoss(nn.Module):
         return segmentation + self.w_kd * distillation + self.w_aux * auxiliary
 
     def _distillation(self, output: TrainingOutput) -> Tensor:
-        finest = _finest(output.segmentation)
+        logits = finest(output.segmentation)
         if self.posterior is not None:
-            return consistency(self.posterior, finest[-len(self.posterior) :], self.regions)
-        loss = torch.zeros((), device=finest.device)
+            return consistency(self.posterior, logits[-len(self.posterior) :], self.regions)
+        loss = torch.zeros((), device=logits.device)
         weights = level_weights(len(output.students), self.level_decay)
         for weight, teacher, student in zip(weights, output.teachers, output.students, strict=True):
             loss = loss + weight * softmax_kl(teacher, student)
@@ -133,5 +133,6 @@ def _first(levels: Tensor | list[Tensor], patches: int) -> Tensor | list[Tensor]
     return [level[:patches] for level in levels] if isinstance(levels, list) else levels[:patches]
 
 
-def _finest(levels: Tensor | list[Tensor]) -> Tensor:
+def finest(levels: Tensor | list[Tensor]) -> Tensor:
+    """What belongs to the finest resolution: the first of a list, with deep supervision, or else all there is."""
     return levels[0] if isinstance(levels, list) else levels

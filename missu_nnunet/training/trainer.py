@@ -24,7 +24,7 @@ from missu_nnunet import __version__
 from missu_nnunet.architecture.configuration import MISSU_CLASS, missu_arch_kwargs
 from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.architecture.transformer import TransformerBottleneck
-from missu_nnunet.distillation.losses import SelfDistillationLoss
+from missu_nnunet.distillation.losses import SelfDistillationLoss, finest
 from missu_nnunet.distillation.moving_average import MovingAverage, mixed_patches
 from missu_nnunet.distillation.skip_distillation import SkipDistillation
 from missu_nnunet.errors import InputError
@@ -297,8 +297,7 @@ class MISSUTrainer(nnUNetTrainer):
         """The batch followed by mixed patches; the loss gets the teacher's labels of the latter."""
         if self.unlabelled:
             batch = unlabelled_last(batch, self.unlabelled, self.patches_with_target)
-        data, target = batch["data"].to(self.device, non_blocking=True), batch["target"]
-        with_target = len(target[0] if isinstance(target, list) else target)
+        data, with_target = batch["data"].to(self.device, non_blocking=True), len(finest(batch["target"]))
         with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
             data, self.loss.posterior = teacher.teach(data, with_target, self.label_manager.has_regions)
         return batch | {"data": data}
