@@ -11,6 +11,7 @@ label, the third what every eighth slice teaches; each question and task has a F
 fold k, on whom it is scored; patients that ``--labelled`` may need are in no fold. Choices are made on run 0, what is
 reported are the others. The teacher's arm is compared with both networks without one, on the same labels and on all
 masks: the gap between those is what there is to gain. Where there is no teacher, cases without a label are left out.
+``--arms`` takes further arms for all masks, which are compared with MISSU, which has no teacher there.
 Finished scores go into the file of scores and are not trained again; ``--runs`` without a number prints the tables of
 what is there.
 """
@@ -40,12 +41,18 @@ from accuracy import (
 
 from missu_nnunet.datasets.sparse import keep_scribbles, keep_slices
 
+UNTAUGHT = "MISSUTrainerNoDistillation, all masks"
 ARMS = {
     "nnUNetTrainerAdamW": "nnU-Net with MISSU's optimiser",
     "MISSUTrainerNoDistillation": "MISSU without its teacher",
     "MISSUTrainer": "MISSU",
     "nnUNetTrainerAdamW, all masks": "nnU-Net with MISSU's optimiser",
-    "MISSUTrainerNoDistillation, all masks": "MISSU without its teacher",
+    UNTAUGHT: "MISSU without its teacher",
+}
+FURTHER_ARMS = {
+    "MISSUTrainerNoTransformer, all masks": "MISSU without its Transformer",
+    "MISSUTrainerFusion, all masks": "MISSU, taught by the authors' fusion blocks",
+    "nnUNet_PrimusV3S_Trainer, all masks": "Primus V3-S, in 3D",
 }
 FOLDS = 5
 
@@ -78,7 +85,7 @@ def main() -> None:
     missing.add_argument("--labelled", type=int, help="patients with full masks; default: scribbles on all")
     missing.add_argument("--slices", type=int, help="every so many slices one with its full mask")
     parser.add_argument("--scores", type=Path, help="file of scores; default: FOLDER/scores.csv")
-    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="ARM")
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS | FURTHER_ARMS), metavar="ARM")
     parser.add_argument("--runs", type=int, nargs="*", default=[1, 2, 3], help="folds, each trained with its own seed")
     parser.add_argument("--epochs", type=int, default=12, help="of 250 iterations")
     options = parser.parse_args()
@@ -208,19 +215,21 @@ def patient_of(case: str) -> str:
 
 
 def report(scores: Scores) -> None:
-    """Print what every arm scores, and how those with a teacher differ from the others, in single runs and in all."""
+    """Print what every arm scores, and how they differ, in single runs and in all."""
     print("| arm | labels | Dice and HD95 of each run | mean Dice | mean HD95 [mm] |\n|---|---|---|---|---|")
-    arms = [*ARMS, *sorted({name for name, _ in scores} - ARMS.keys())]  # also those that are no more
+    known = ARMS | FURTHER_ARMS
+    arms = [*known, *sorted({name for name, _ in scores} - known.keys())]  # also those that are no more
     runs = {arm: {run: table(cases) for (name, run), cases in sorted(scores.items()) if name == arm} for arm in arms}
     for arm, arrays in runs.items():
         if arrays:
             labels = "all masks" if arm.endswith(", all masks") else "missing"
-            print(f"| {ARMS.get(arm, f'{arm} (gone)')} | {labels} | {mean_cells(arrays)} |")
+            print(f"| {known.get(arm, f'{arm} (gone)')} | {labels} | {mean_cells(arrays)} |")
     print("\n| arm | compared with | runs | Dice | 95 % interval | HD95 [mm] | 95 % interval |")
     print("|---|---|---|---|---|---|---|")
-    taught = ["MISSUTrainer", *(arm for arm in arms if arm not in ARMS)]
-    untaught = [arm for arm in arms if arm not in taught]
-    for arm, other in [*combinations(taught, 2), *product(taught, untaught)]:
+    taught = ["MISSUTrainer", *(arm for arm in arms if arm not in known)]
+    untaught = [arm for arm in ARMS if arm not in taught]
+    all_masks = [arm for arm in known if arm.endswith(", all masks") and arm != UNTAUGHT]
+    for arm, other in [*combinations(taught, 2), *product(taught, untaught), *product([UNTAUGHT], all_masks)]:
         for cells in difference_cells(runs[arm], runs[other]):
             print(f"| {arm} | {other} | {cells} |")
 
