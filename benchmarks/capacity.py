@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from accuracy import MISSU_PLANS, Scores, read_scores, table, with_unet, write_scores
-from missing_labels import FOLDS, MissingLabels, difference_cells, mean_cells
+from missing_labels import MissingLabels, difference_cells, mean_cells
 
 from missu_nnunet.architecture.configuration import (
     FULL_WIDTH,
@@ -35,7 +35,7 @@ ARMS = {
     "eighth-narrow": "MISSU as small plans are planned: at 1/8 resolution, 1.5 times as wide as the stage above",
     "eighth-wide": "a wide Transformer at the paper's resolution, 1/8",
     "deep": "MISSU as plans of full width are planned: a wide Transformer at 1/16 in 2D",
-    "deep, two": "the same, with two convolutions per decoder stage instead of one",
+    "deep-two": "the same, with two convolutions per decoder stage instead of one",
     "deepest": "a wide Transformer below all of nnU-Net's stages",
 }
 
@@ -68,14 +68,14 @@ class Capacity(MissingLabels):
 
     def train_arm(self, arm: str, run: int, channels: int, epochs: int) -> dict[str, tuple[float, ...]]:
         """Scores of one training."""
-        self.prepare_run(run, all_masks=self.labelled is None)
+        all_masks = self.labelled is None
+        self.prepare_run(run, all_masks)
         folder = self.preprocessed / self.dataset
         missu_plans = json.loads((folder / f"{MISSU_PLANS}.json").read_text())
         plans = plans_of(arm, missu_plans, self.configuration, channels)
         (folder / f"{plans['plans_name']}.json").write_text(json.dumps(plans))
         trainer = "nnUNetTrainerAdamW" if arm == UNET else "MISSUTrainerNoDistillation"
-        fold = run if self.labelled is None else run + FOLDS  # the second folds leave out cases without a label
-        return self.train(f"{trainer}_{epochs}epochs_250iters_noTTA", fold, seed=run, plans=plans["plans_name"])
+        return self.run(f"{trainer}_{epochs}epochs_250iters_noTTA", run, all_masks, plans["plans_name"])
 
 
 def plans_of(arm: str, plans: dict[str, Any], configuration: str, channels: int) -> dict[str, Any]:
@@ -96,12 +96,12 @@ def plans_of(arm: str, plans: dict[str, Any], configuration: str, channels: int)
         "eighth-narrow": stages(planned, of_unet, [*widths[:3], narrow], transformer_kwargs(narrow)),
         "eighth-wide": stages(planned, of_unet, widths[:4], wide),
         "deep": deep,
-        "deep, two": deep | {"n_conv_per_stage_decoder": [2] * (n_deep - 1)},
+        "deep-two": deep | {"n_conv_per_stage_decoder": [2] * (n_deep - 1)},
         "deepest": stages(planned, of_unet, widths, wide),
     }[arm]
     chosen = unet if arm == UNET else plans
     chosen["configurations"][configuration]["architecture"]["arch_kwargs"] = kwargs
-    return chosen | {"plans_name": f"nnUNetPlans{channels}_{arm.replace(', ', '_')}"}
+    return chosen | {"plans_name": f"nnUNetPlans{channels}_{arm}"}
 
 
 def stages(

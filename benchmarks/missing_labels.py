@@ -41,13 +41,13 @@ from accuracy import (
 
 from missu_nnunet.datasets.sparse import keep_scribbles, keep_slices
 
-UNTAUGHT = "MISSUTrainerNoDistillation, all masks"
+MISSU_ALL_MASKS = "MISSUTrainerNoDistillation, all masks"
 ARMS = {
     "nnUNetTrainerAdamW": "nnU-Net with MISSU's optimiser",
     "MISSUTrainerNoDistillation": "MISSU without its teacher",
     "MISSUTrainer": "MISSU",
     "nnUNetTrainerAdamW, all masks": "nnU-Net with MISSU's optimiser",
-    UNTAUGHT: "MISSU without its teacher",
+    MISSU_ALL_MASKS: "MISSU without its teacher",
 }
 FURTHER_ARMS = {
     "MISSUTrainerNoTransformer, all masks": "MISSU without its Transformer",
@@ -124,12 +124,12 @@ class MissingLabels(Study):
         self.ignore = self.labels.setdefault("ignore", len(self.labels))
         self.patients = sorted({patient_of(case) for case in self.cases})
 
-    def run(self, trainer: str, run: int, all_masks: bool) -> dict[str, tuple[float, ...]]:
-        """Scores of one training."""
+    def run(self, trainer: str, run: int, all_masks: bool, plans: str | None = None) -> dict[str, tuple[float, ...]]:
+        """Scores of one training, with the plans of that name or its planner's."""
         self.prepare_run(run, all_masks)
         # A U-Net has no way to leave out the cases without a label, so that its folds do.
         leaves_out = self.labelled is not None and not all_masks and not trainer.startswith("MISSU")
-        return self.train(trainer, run + FOLDS * leaves_out, seed=run)
+        return self.train(trainer, run + FOLDS * leaves_out, seed=run, plans=plans)
 
     def prepare_run(self, run: int, all_masks: bool) -> None:
         """Write, plan and preprocess the run's dataset, or that of all runs, once."""
@@ -228,8 +228,8 @@ def report(scores: Scores) -> None:
     print("|---|---|---|---|---|---|---|")
     taught = ["MISSUTrainer", *(arm for arm in arms if arm not in known)]
     untaught = [arm for arm in ARMS if arm not in taught]
-    all_masks = [arm for arm in known if arm.endswith(", all masks") and arm != UNTAUGHT]
-    for arm, other in [*combinations(taught, 2), *product(taught, untaught), *product([UNTAUGHT], all_masks)]:
+    all_masks = [arm for arm in known if arm.endswith(", all masks") and arm != MISSU_ALL_MASKS]
+    for arm, other in [*combinations(taught, 2), *product(taught, untaught), *product([MISSU_ALL_MASKS], all_masks)]:
         for cells in difference_cells(runs[arm], runs[other]):
             print(f"| {arm} | {other} | {cells} |")
 
