@@ -21,10 +21,7 @@ from accuracy import MISSU_PLANS, Scores, read_scores, table, with_unet, write_s
 from missing_labels import MissingLabels, difference_cells, mean_cells
 
 from missu_nnunet.architecture.configuration import (
-    FULL_WIDTH,
-    PAPER_HEADS,
-    PAPER_WIDTH,
-    full_width_stage,
+    NNUNET_WIDTH,
     planned_arch_kwargs,
     transformer_kwargs,
 )
@@ -32,11 +29,13 @@ from missu_nnunet.architecture.configuration import (
 UNET = "U-Net"
 ARMS = {
     UNET: "nnU-Net's",
-    "eighth-narrow": "MISSU as small plans are planned: at 1/8 resolution, 1.5 times as wide as the stage above",
-    "eighth-wide": "a wide Transformer at the paper's resolution, 1/8",
-    "deep": "MISSU as plans of full width are planned: a wide Transformer at 1/16 in 2D",
-    "deep-two": "the same, with two convolutions per decoder stage instead of one",
-    "deepest": "a wide Transformer below all of nnU-Net's stages",
+    "planned": "MISSU's planners': a residual encoder, a wide Transformer, at 1/16 in 2D, and nnU-Net's decoder",
+    "plain": "the same with nnU-Net's plain encoder",
+    "lean": "the same as planned, with one convolution per decoder stage",
+    "lean-finest": "the same as planned, with one convolution in the decoder's finest stage",
+    "eighth-narrow": "as small plans once were: lean, at 1/8 and 1.5 times as wide as the stage above",
+    "eighth-wide": "lean, at the paper's resolution, 1/8",
+    "deepest": "lean, below all of nnU-Net's stages",
 }
 
 
@@ -46,7 +45,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where nnU-Net's three folders go")
     parser.add_argument("--task", type=Path, required=True, help="folder of a task that missing_labels.py knows")
     parser.add_argument("--scores", type=Path, help="file of scores; default: FOLDER/scores.csv")
-    parser.add_argument("--channels", type=int, default=FULL_WIDTH, help="of the first stage")
+    parser.add_argument("--channels", type=int, default=NNUNET_WIDTH, help="of the first stage")
     parser.add_argument("--labelled", type=int, help="patients with full masks, others are left out; default: all")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="ARM")
     parser.add_argument("--runs", type=int, nargs="*", default=[1, 2, 3], help="folds, each trained with its own seed")
@@ -88,34 +87,35 @@ def plans_of(arm: str, plans: dict[str, Any], configuration: str, channels: int)
     planned = planned_arch_kwargs(of_unet, plan["patch_size"])
     widths = of_unet["features_per_stage"]
     narrow = widths[2] * 3 // 2
-    wide = transformer_kwargs(PAPER_WIDTH * channels // FULL_WIDTH, head_channels=PAPER_WIDTH // PAPER_HEADS)
-    n_deep = full_width_stage(of_unet["strides"], plan["patch_size"]) + 1
-    deep = stages(planned, of_unet, widths[:n_deep], wide)
+    small = transformer_kwargs(narrow)
+    n_stages, two = planned["n_stages"], planned["n_conv_per_stage_decoder"]
+    plain = planned | {"n_conv_per_stage": [*of_unet["n_conv_per_stage"][: n_stages - 1], 1]}
+    del plain["n_blocks_per_stage"]
     kwargs = {
         UNET: of_unet,
-        "eighth-narrow": stages(planned, of_unet, [*widths[:3], narrow], transformer_kwargs(narrow)),
-        "eighth-wide": stages(planned, of_unet, widths[:4], wide),
-        "deep": deep,
-        "deep-two": deep | {"n_conv_per_stage_decoder": [2] * (n_deep - 1)},
-        "deepest": stages(planned, of_unet, widths, wide),
+        "planned": planned,
+        "plain": plain,
+        "lean": lean(planned, of_unet, widths[:n_stages]),
+        "lean-finest": planned | {"n_conv_per_stage_decoder": [*two[:-1], 1]},
+        "eighth-narrow": lean(planned | {"transformer": small}, of_unet, [*widths[:3], narrow]),
+        "eighth-wide": lean(planned, of_unet, widths[:4]),
+        "deepest": lean(planned, of_unet, widths),
     }[arm]
     chosen = unet if arm == UNET else plans
     chosen["configurations"][configuration]["architecture"]["arch_kwargs"] = kwargs
     return chosen | {"plans_name": f"nnUNetPlans{channels}_{arm}"}
 
 
-def stages(
-    planned: dict[str, Any], of_unet: dict[str, Any], widths: list[int], transformer: dict[str, Any]
-) -> dict[str, Any]:
-    """MISSU's planned arguments with the U-Net's first stages, of these widths, and another Transformer."""
+def lean(planned: dict[str, Any], of_unet: dict[str, Any], widths: list[int]) -> dict[str, Any]:
+    """MISSU's planned arguments, with as many of the U-Net's stages as widths and one convolution per decoder stage."""
+    n_stages = len(widths)
     return planned | {
-        "n_stages": len(widths),
+        "n_stages": n_stages,
         "features_per_stage": widths,
-        "kernel_sizes": of_unet["kernel_sizes"][: len(widths)],
-        "strides": of_unet["strides"][: len(widths)],
-        "n_blocks_per_stage": [1] * len(widths),
-        "n_conv_per_stage_decoder": [1] * (len(widths) - 1),
-        "transformer": transformer,
+        "kernel_sizes": of_unet["kernel_sizes"][:n_stages],
+        "strides": of_unet["strides"][:n_stages],
+        "n_blocks_per_stage": [1] * n_stages,
+        "n_conv_per_stage_decoder": [1] * (n_stages - 1),
     }
 
 

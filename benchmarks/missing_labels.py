@@ -39,6 +39,7 @@ from accuracy import (
     write_scores,
 )
 
+from missu_nnunet.architecture.configuration import planned_arch_kwargs
 from missu_nnunet.datasets.sparse import keep_scribbles, keep_slices
 
 MISSU_ALL_MASKS = "MISSUTrainerNoDistillation, all masks"
@@ -191,7 +192,11 @@ class MissingLabels(Study):
         folder = self.preprocessed / self.dataset
         plans = json.loads((folder / f"{MISSU_PLANS}.json").read_text())
         sizes = {"patch_size": self.setting.patch_size, "batch_size": self.setting.batch_size}
-        plans["configurations"] = {self.configuration: plans["configurations"][self.configuration] | sizes}
+        plan = plans["configurations"][self.configuration] | sizes
+        plans["configurations"] = {self.configuration: plan}
+        unet_plans = with_unet(plans, self.configuration)
+        unet = unet_plans["configurations"][self.configuration]["architecture"]["arch_kwargs"]
+        plan["architecture"]["arch_kwargs"] = planned_arch_kwargs(unet, self.setting.patch_size)
         (folder / f"{MISSU_PLANS}.json").write_text(json.dumps(plans))
         splits = []
         for left_out in (lambda case: False, lambda case: not self._is_labelled(case)):
@@ -201,7 +206,7 @@ class MissingLabels(Study):
                 splits.append({"train": training, "val": validation})
         (folder / "splits_final.json").write_text(json.dumps(splits))
         command("nnUNetv2_preprocess", *what, "-plans_name", MISSU_PLANS, "-c", self.configuration, "-np", 1)
-        (folder / f"{UNET_PLANS}.json").write_text(json.dumps(with_unet(plans, self.configuration)))
+        (folder / f"{UNET_PLANS}.json").write_text(json.dumps(unet_plans))
 
 
 def read_labels(file: Path, grid: sitk.Image) -> sitk.Image:

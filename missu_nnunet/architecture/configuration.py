@@ -14,17 +14,17 @@ MAX_REDUCTION = 8
 MAX_TOKENS = 4096
 """The largest number of tokens that attention runs over: that of the paper's 128³ patch at 1/8 resolution."""
 
-FULL_WIDTH = 32
-"""Channels of the first stage from which on a plan counts as one of full width; nnU-Net's plans have as many."""
+PLANNED_TOKENS = 512
+"""The largest number of tokens in the planners' networks."""
 
-FULL_WIDTH_TOKENS = 512
-"""The largest number of tokens in plans of full width."""
-
-FULL_WIDTH_VOXELS = 256
-"""Voxels of the patch that a token stands for at least in plans of full width: 8³ in 3D, 16² in 2D."""
+PLANNED_VOXELS = 256
+"""Voxels of the patch that a token stands for at least in the planners' networks: 8³ in 3D, 16² in 2D."""
 
 PAPER_WIDTH, PAPER_HEADS = 512, 8
 """Channels and heads of the Transformer in the authors' release."""
+
+NNUNET_WIDTH = 32
+"""Channels of the first stage in nnU-Net's plans, beside which the planners' Transformers have the paper's width."""
 
 MISSU_CLASS = "missu_nnunet.architecture.missu.MISSU"
 
@@ -48,11 +48,11 @@ def bottleneck_stage(strides: Sequence[Sequence[int]], patch_size: Sequence[int]
     return int(stage)
 
 
-def full_width_stage(strides: Sequence[Sequence[int]], patch_size: Sequence[int]) -> int:
-    """Return the index of the encoder stage that becomes the bottleneck in plans of full width.
+def planned_stage(strides: Sequence[Sequence[int]], patch_size: Sequence[int]) -> int:
+    """Return the index of the encoder stage that becomes the bottleneck in the planners' networks.
 
-    It is the first stage whose voxels stand for at least ``FULL_WIDTH_VOXELS`` of the patch and whose grid has at most
-    ``FULL_WIDTH_TOKENS`` of them, or else the plan's deepest stage.
+    It is the first stage whose voxels stand for at least ``PLANNED_VOXELS`` of the patch and whose grid has at most
+    ``PLANNED_TOKENS`` of them, or else the plan's deepest stage.
 
     Args:
         strides: stride into each stage of the plan.
@@ -60,7 +60,7 @@ def full_width_stage(strides: Sequence[Sequence[int]], patch_size: Sequence[int]
     """
     reductions = np.cumprod(np.array(strides), axis=0)
     tokens = np.ceil(np.array(patch_size) / reductions).prod(axis=1)
-    fits = (reductions.prod(axis=1) >= FULL_WIDTH_VOXELS) & (tokens <= FULL_WIDTH_TOKENS)
+    fits = (reductions.prod(axis=1) >= PLANNED_VOXELS) & (tokens <= PLANNED_TOKENS)
     return int(np.flatnonzero(fits).min(initial=len(reductions) - 1))
 
 
@@ -128,20 +128,15 @@ def _with_bottleneck_at(stage: int, arch_kwargs: dict[str, Any]) -> dict[str, An
 def planned_arch_kwargs(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) -> dict[str, Any]:
     """Return MISSU's arguments as its planners write them.
 
-    In plans of every width, a plain encoder becomes a residual one, as the paper's is, with one block per stage, which
-    has as many convolutions as nnU-Net's plain stages; and a decoder stage has one convolution instead of two, as in
-    nnU-Net's residual presets.
+    A plain encoder becomes a residual one, as the paper's is, with one block per stage, which has as many convolutions
+    as nnU-Net's plain stages. Widths and decoder stay nnU-Net's, and its stages down to ``planned_stage``. There, a
+    Transformer of the paper's width, or of the bottleneck's where that is larger, replaces the deeper stages and as
+    many residual blocks as cost the same, but leaves one. Where nnU-Net's widths begin below ``NNUNET_WIDTH``, the
+    Transformer is narrower in proportion.
 
-    Plans with at least ``FULL_WIDTH`` channels in the first stage are meant for full trainings beside nnU-Net's. They
-    keep nnU-Net's widths, and its stages down to that of ``full_width_stage``. There, a Transformer of the paper's
-    width (or of the bottleneck's, where that is larger) replaces as many residual blocks as cost the same, but leaves
-    one. This trades resolution for width: the paper's 4096 tokens of 512 channels would take more than a fifth of the
-    operations of nnU-Net's network, whereas a few hundred tokens cost less than the decoder's second convolutions.
-    MISSU then has no more operations than nnU-Net's network for the same patch (in 2D below 128², up to a twentieth
-    more).
-
-    Narrower plans are meant for small machines. They follow ``missu_arch_kwargs``, but the bottleneck, which holds most
-    parameters, is at most one and a half times as wide as the stage before, instead of twice.
+    This trades resolution for width: the paper's 4096 tokens of 512 channels would take more than a fifth of the
+    operations of nnU-Net's network, a few hundred tokens take about what they replace. Beside a plain network of
+    nnU-Net's for the same patch, the residual encoder's stem costs up to an eighth more operations.
 
     These are design choices, see ``docs/benchmarks.md``.
 
@@ -152,31 +147,18 @@ def planned_arch_kwargs(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) 
     Raises:
         InputError: if ``missu_arch_kwargs`` raises it.
     """
-    kwargs = missu_arch_kwargs(arch_kwargs, patch_size)
-    if kwargs is arch_kwargs:
-        return kwargs
-    if arch_kwargs["features_per_stage"][0] >= FULL_WIDTH:
-        stage = full_width_stage(arch_kwargs["strides"], patch_size)
-        kwargs = _with_bottleneck_at(stage, arch_kwargs)
-        width = max(PAPER_WIDTH, kwargs["features_per_stage"][-1])
-        transformer = transformer_kwargs(width, head_channels=PAPER_WIDTH // PAPER_HEADS)
-        *blocks, last = kwargs.get("n_blocks_per_stage", [1] * (stage + 1))
-        # Weights are used once per token and voxel, so they are the operations too.
-        of_layers = transformer["depth"] * width * (4 * width + 2 * transformer["mlp_dim"])
-        of_block = 2 * kwargs["features_per_stage"][-1] ** 2 * math.prod(kwargs["kernel_sizes"][-1])
-        blocks = [*blocks, max(1, last - math.ceil(of_layers / of_block))]
-        kwargs["transformer"] = transformer
-    else:
-        *widths, bottleneck = kwargs["features_per_stage"]
-        bottleneck = min(bottleneck, widths[-1] * 3 // 2)
-        blocks = kwargs.get("n_blocks_per_stage", [1] * kwargs["n_stages"])
-        kwargs = kwargs | {
-            "features_per_stage": [*widths, bottleneck],
-            "transformer": transformer_kwargs(bottleneck),
-        }
-    planned = kwargs | {
-        "n_blocks_per_stage": blocks,
-        "n_conv_per_stage_decoder": [1] * len(kwargs["n_conv_per_stage_decoder"]),
-    }
+    if missu_arch_kwargs(arch_kwargs, patch_size) is arch_kwargs:
+        return arch_kwargs
+    kwargs = _with_bottleneck_at(planned_stage(arch_kwargs["strides"], patch_size), arch_kwargs)
+    first, bottleneck = kwargs["features_per_stage"][0], kwargs["features_per_stage"][-1]
+    width = max(PAPER_WIDTH * first // NNUNET_WIDTH, bottleneck)
+    transformer = transformer_kwargs(width, head_channels=PAPER_WIDTH // PAPER_HEADS)
+    # Weights are used once per token and voxel, so they are the operations too.
+    embedding = transformer["embedding_dim"]
+    of_layers = transformer["depth"] * embedding * (4 * embedding + 2 * transformer["mlp_dim"])
+    of_block = 2 * bottleneck**2 * math.prod(kwargs["kernel_sizes"][-1])
+    *blocks, last = kwargs.get("n_blocks_per_stage", [1] * kwargs["n_stages"])
+    blocks.append(max(1, last - math.ceil(of_layers / of_block)))
+    planned = kwargs | {"n_blocks_per_stage": blocks, "transformer": transformer}
     planned.pop("n_conv_per_stage", None)
     return planned

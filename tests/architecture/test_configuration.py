@@ -10,9 +10,9 @@ from missu_nnunet.architecture.configuration import (
     MAX_REDUCTION,
     MAX_TOKENS,
     bottleneck_stage,
-    full_width_stage,
     missu_arch_kwargs,
     planned_arch_kwargs,
+    planned_stage,
     transformer_kwargs,
 )
 from missu_nnunet.architecture.missu import MISSU
@@ -84,20 +84,28 @@ def test_a_plan_for_another_kind_of_network_is_refused() -> None:
 
 
 @given(plans())
-def test_what_the_planners_choose_for_small_machines(plan: tuple[dict, tuple[int, ...]]) -> None:
-    kwargs = missu_arch_kwargs(*plan)
+def test_what_the_planners_choose(plan: tuple[dict, tuple[int, ...]]) -> None:
+    kwargs, patch_size = plan
     planned = planned_arch_kwargs(*plan)
-    assert planned["n_blocks_per_stage"] == kwargs.get("n_blocks_per_stage", [1] * kwargs["n_stages"])
-    assert "n_conv_per_stage" not in planned
-    assert planned["n_conv_per_stage_decoder"] == [1] * (kwargs["n_stages"] - 1)
-    *widths, bottleneck = planned["features_per_stage"]
-    assert widths == kwargs["features_per_stage"][:-1]
-    assert bottleneck == min(kwargs["features_per_stage"][-1], 1.5 * widths[-1])
-    assert planned["transformer"] == transformer_kwargs(bottleneck)
-    chosen = {"n_blocks_per_stage", "n_conv_per_stage", "n_conv_per_stage_decoder", "features_per_stage", "transformer"}
-    assert planned.keys() - chosen == kwargs.keys() - chosen
-    assert all(planned[key] == kwargs[key] for key in planned.keys() - chosen)
-    assert planned_arch_kwargs(planned, plan[1]) == planned
+    n_stages = planned_stage(kwargs["strides"], patch_size) + 1
+    assert planned["n_stages"] == n_stages
+    for key in ("features_per_stage", "kernel_sizes", "strides"):
+        assert planned[key] == kwargs[key][:n_stages]
+    assert planned["n_conv_per_stage_decoder"] == kwargs["n_conv_per_stage_decoder"][kwargs["n_stages"] - n_stages :]
+    *blocks, last = planned["n_blocks_per_stage"]
+    *all_blocks, all_of_last = kwargs.get("n_blocks_per_stage", [1] * n_stages)[:n_stages]
+    assert blocks == all_blocks
+    assert 1 <= last <= all_of_last
+    transformer = planned["transformer"]
+    first, bottleneck = planned["features_per_stage"][0], planned["features_per_stage"][-1]
+    assert transformer["embedding_dim"] == 64 * transformer["num_heads"] >= max(16 * first, bottleneck)
+    assert transformer["mlp_dim"] == 2 * transformer["embedding_dim"]
+    chosen = {"n_stages", "features_per_stage", "kernel_sizes", "strides", "n_conv_per_stage_decoder"}
+    chosen |= {"n_blocks_per_stage", "n_conv_per_stage", "transformer"}
+    assert {key: planned[key] for key in planned.keys() - chosen} == {
+        key: kwargs[key] for key in kwargs.keys() - chosen
+    }
+    assert planned_arch_kwargs(planned, patch_size) == planned
 
 
 @pytest.mark.parametrize(
@@ -111,33 +119,29 @@ def test_what_the_planners_choose_for_small_machines(plan: tuple[dict, tuple[int
         ([[1, 1], [2, 2]], (512, 512), 1),  # nothing deeper to go to
     ],
 )
-def test_where_it_stands_at_full_width(strides: list[list[int]], patch_size: tuple[int, ...], expected: int) -> None:
-    assert full_width_stage(strides, patch_size) == expected
+def test_where_the_planners_put_it(strides: list[list[int]], patch_size: tuple[int, ...], expected: int) -> None:
+    assert planned_stage(strides, patch_size) == expected
 
 
-@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("features", [16, 32])
 @pytest.mark.parametrize(
-    ("spacing", "patch"),
+    ("spacing", "patch", "limit"),
     [
-        ((1, 1, 1), (32, 32, 32)),
-        ((1, 1, 1), (128, 128, 128)),
-        ((1, 1, 1), (192, 160, 160)),
-        ((3, 1, 1), (20, 320, 256)),
-        ((1, 1), (128, 128)),
-        ((1, 1), (512, 512)),
+        ((1, 1, 1), (32, 32, 32), 1.22),  # no deeper stages that the Transformer could replace
+        ((1, 1, 1), (128, 128, 128), 1.13),
+        ((1, 1, 1), (192, 160, 160), 1.13),
+        ((3, 1, 1), (20, 320, 256), 1.04),
+        ((1, 1), (128, 128), 1.07),
+        ((1, 1), (512, 512), 1.05),
     ],
 )
-def test_full_width_takes_no_more_operations_than_nnunets_network(
-    spacing: tuple[float, ...], patch: tuple[int, ...], residual: bool
+def test_operations_beside_nnunets_networks(
+    spacing: tuple[float, ...], patch: tuple[int, ...], limit: float, features: int
 ) -> None:
-    unet_kwargs, patch_size = unet_plan(spacing, patch, 32, residual)
-    planned = planned_arch_kwargs(unet_kwargs, patch_size)
-    transformer = planned["transformer"]
-    assert transformer["embedding_dim"] == 64 * transformer["num_heads"] >= 512
-    assert transformer["mlp_dim"] == 2 * transformer["embedding_dim"]
-    assert planned["features_per_stage"] == unet_kwargs["features_per_stage"][: planned["n_stages"]]
-    with torch.device("meta"):
-        missu = MISSU(1, num_classes=3, **planned)
-        unet = (ResidualEncoderUNet if residual else PlainConvUNet)(1, num_classes=3, **unet_kwargs)
-    assert count_macs(missu, 1, patch_size) <= count_macs(unet, 1, patch_size)
-    assert planned_arch_kwargs(planned, patch_size) == planned
+    for unet_class, residual, most in ((PlainConvUNet, False, limit), (ResidualEncoderUNet, True, 1)):
+        unet_kwargs, patch_size = unet_plan(spacing, patch, features, residual)
+        planned = planned_arch_kwargs(unet_kwargs, patch_size)
+        with torch.device("meta"):
+            missu = MISSU(1, num_classes=3, **planned)
+            unet = unet_class(1, num_classes=3, **unet_kwargs)
+        assert count_macs(missu, 1, patch_size) <= most * count_macs(unet, 1, patch_size)

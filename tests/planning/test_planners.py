@@ -8,7 +8,7 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 
-from missu_nnunet.architecture.configuration import MISSU_CLASS, transformer_kwargs
+from missu_nnunet.architecture.configuration import MISSU_CLASS
 from missu_nnunet.architecture.missu import MISSU, paper_arch_kwargs
 from missu_nnunet.errors import InputError
 from missu_nnunet.planning import planners
@@ -56,8 +56,7 @@ def test_plans_name_missu_and_stock_nnunet_builds_it(name: str, plans_name: str,
         architecture = plans["configurations"][configuration]["architecture"]
         assert architecture["network_class_name"] == MISSU_CLASS
         kwargs = architecture["arch_kwargs"]
-        narrow = transformer_kwargs(kwargs["features_per_stage"][-1])["embedding_dim"]
-        assert kwargs["transformer"]["embedding_dim"] == (narrow if name.endswith("CPU") else 512)
+        assert kwargs["transformer"]["embedding_dim"] == 16 * kwargs["features_per_stage"][0]
         network = network_of(plans, configuration)
         patch_size = plans["configurations"][configuration]["patch_size"]
         assert len(network(torch.randn(1, 1, *patch_size))) == kwargs["n_stages"] - 1
