@@ -60,7 +60,7 @@ def small(planned: str) -> str:
     plans = json.loads(plan_file(planned, PLANS).read_text()) | {"plans_name": SMALL}
     kwargs = plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]
     kwargs["features_per_stage"] = [8, 16, 16]
-    kwargs["transformer"] |= {"embedding_dim": 16, "depth": 1, "mlp_dim": 16}
+    kwargs["transformer"] |= {"embedding_dim": 16, "depth": 1, "num_heads": 1, "mlp_dim": 16}
     plan_file(planned, SMALL).write_text(json.dumps(plans))
     return planned
 

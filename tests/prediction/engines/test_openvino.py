@@ -66,9 +66,11 @@ def test_folds_and_mirroring_give_pytorchs_logits_and_posterior(tiny_dataset: st
         entropies.append(entropy(posterior, regions=False))
     pytorch, compiled = logits
     assert pytorch.std() > 0.01
-    # nnU-Net adds windows up in half precision.
-    assert (pytorch - compiled).abs().max() < 4e-3 * pytorch.abs().max()
-    np.testing.assert_allclose(*entropies, atol=1e-3)
+    # nnU-Net adds windows up in half precision, whose steps are coarse for the tiny weights of a window's corners.
+    difference = (pytorch - compiled).abs().float()
+    assert difference.max() < 1e-2 * pytorch.abs().max()
+    assert difference.mean() < 1e-4 * pytorch.abs().max()
+    np.testing.assert_allclose(*entropies, atol=5e-3)
 
 
 def test_bfloat16_is_refused_where_the_cpu_has_none() -> None:
