@@ -20,11 +20,7 @@ from typing import Any
 from accuracy import MISSU_PLANS, Scores, read_scores, table, with_unet, write_scores
 from missing_labels import MissingLabels, difference_cells, mean_cells
 
-from missu_nnunet.architecture.configuration import (
-    NNUNET_WIDTH,
-    planned_arch_kwargs,
-    transformer_kwargs,
-)
+from missu_nnunet.architecture.configuration import NNUNET_WIDTH, planned_arch_kwargs, transformer_kwargs
 
 UNET = "U-Net"
 ARMS = {

@@ -97,6 +97,16 @@ def missu_arch_kwargs(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) ->
     Raises:
         InputError: if the plan is not one for a U-Net of nnU-Net's kind, or has a single stage.
     """
+    _check_unet(arch_kwargs, patch_size)
+    if "transformer" in arch_kwargs:
+        return arch_kwargs
+    kwargs = _with_bottleneck_at(bottleneck_stage(arch_kwargs["strides"], patch_size), arch_kwargs)
+    kwargs["transformer"] = transformer_kwargs(kwargs["features_per_stage"][-1])
+    return kwargs
+
+
+def _check_unet(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) -> None:
+    """Refuse a plan that is not for a U-Net of nnU-Net's kind or for MISSU, or that has a single stage."""
     n_stages = arch_kwargs.get("n_stages")
     if n_stages is None or ("n_conv_per_stage" in arch_kwargs) == ("n_blocks_per_stage" in arch_kwargs):
         raise InputError(
@@ -108,11 +118,6 @@ def missu_arch_kwargs(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) ->
             f"the plan's patch {list(map(int, patch_size))} is too small for a single pooling, but MISSU needs "
             "one before its Transformer; plan with a larger patch (nnU-Net pools an axis from 8 voxels on)"
         )
-    if "transformer" in arch_kwargs:
-        return arch_kwargs
-    kwargs = _with_bottleneck_at(bottleneck_stage(arch_kwargs["strides"], patch_size), arch_kwargs)
-    kwargs["transformer"] = transformer_kwargs(kwargs["features_per_stage"][-1])
-    return kwargs
 
 
 def _with_bottleneck_at(stage: int, arch_kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -136,7 +141,8 @@ def planned_arch_kwargs(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) 
 
     This trades resolution for width: the paper's 4096 tokens of 512 channels would take more than a fifth of the
     operations of nnU-Net's network, a few hundred tokens take about what they replace. Beside a plain network of
-    nnU-Net's for the same patch, the residual encoder's stem costs up to an eighth more operations.
+    nnU-Net's for the same patch, the residual encoder's stem costs up to an eighth more operations, and small patches,
+    where there is little to replace, up to a quarter.
 
     These are design choices, see ``docs/benchmarks.md``.
 
@@ -147,7 +153,8 @@ def planned_arch_kwargs(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) 
     Raises:
         InputError: if ``missu_arch_kwargs`` raises it.
     """
-    if missu_arch_kwargs(arch_kwargs, patch_size) is arch_kwargs:
+    _check_unet(arch_kwargs, patch_size)
+    if "transformer" in arch_kwargs:
         return arch_kwargs
     kwargs = _with_bottleneck_at(planned_stage(arch_kwargs["strides"], patch_size), arch_kwargs)
     first, bottleneck = kwargs["features_per_stage"][0], kwargs["features_per_stage"][-1]
