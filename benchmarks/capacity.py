@@ -29,9 +29,10 @@ ARMS = {
     "plain": "the same with nnU-Net's plain encoder",
     "lean": "the same as planned, with one convolution per decoder stage",
     "lean-finest": "the same as planned, with one convolution in the decoder's finest stage",
+    "lean-rest": "the same as planned, with one convolution in every decoder stage but the finest",
+    "eighth": "the same as planned, with the Transformer at the paper's resolution, 1/8",
     "eighth-narrow": "as small plans once were: lean, at 1/8 and 1.5 times as wide as the stage above",
-    "eighth-wide": "lean, at the paper's resolution, 1/8",
-    "deepest": "lean, below all of nnU-Net's stages",
+    "deepest": "the same as planned, with the Transformer below all of nnU-Net's stages",
 }
 
 
@@ -83,7 +84,6 @@ def plans_of(arm: str, plans: dict[str, Any], configuration: str, channels: int)
     planned = planned_arch_kwargs(of_unet, plan["patch_size"])
     widths = of_unet["features_per_stage"]
     narrow = widths[2] * 3 // 2
-    small = transformer_kwargs(narrow)
     n_stages, two = planned["n_stages"], planned["n_conv_per_stage_decoder"]
     plain = planned | {"n_conv_per_stage": [*of_unet["n_conv_per_stage"][: n_stages - 1], 1]}
     del plain["n_blocks_per_stage"]
@@ -91,19 +91,23 @@ def plans_of(arm: str, plans: dict[str, Any], configuration: str, channels: int)
         UNET: of_unet,
         "planned": planned,
         "plain": plain,
-        "lean": lean(planned, of_unet, widths[:n_stages]),
+        "lean": with_stages(planned, of_unet, widths[:n_stages], 1),
         "lean-finest": planned | {"n_conv_per_stage_decoder": [*two[:-1], 1]},
-        "eighth-narrow": lean(planned | {"transformer": small}, of_unet, [*widths[:3], narrow]),
-        "eighth-wide": lean(planned, of_unet, widths[:4]),
-        "deepest": lean(planned, of_unet, widths),
+        "lean-rest": planned | {"n_conv_per_stage_decoder": [*[1] * (n_stages - 2), two[-1]]},
+        "eighth": with_stages(planned, of_unet, widths[:4], 2),
+        "eighth-narrow": with_stages(planned, of_unet, [*widths[:3], narrow], 1)
+        | {"transformer": transformer_kwargs(narrow)},
+        "deepest": with_stages(planned, of_unet, widths, 2),
     }[arm]
     chosen = unet if arm == UNET else plans
     chosen["configurations"][configuration]["architecture"]["arch_kwargs"] = kwargs
     return chosen | {"plans_name": f"nnUNetPlans{channels}_{arm}"}
 
 
-def lean(planned: dict[str, Any], of_unet: dict[str, Any], widths: list[int]) -> dict[str, Any]:
-    """MISSU's planned arguments, with as many of the U-Net's stages as widths and one convolution per decoder stage."""
+def with_stages(
+    planned: dict[str, Any], of_unet: dict[str, Any], widths: list[int], decoder_convolutions: int
+) -> dict[str, Any]:
+    """MISSU's planned arguments, with as many of the U-Net's stages as widths, each with one residual block."""
     n_stages = len(widths)
     return planned | {
         "n_stages": n_stages,
@@ -111,7 +115,7 @@ def lean(planned: dict[str, Any], of_unet: dict[str, Any], widths: list[int]) ->
         "kernel_sizes": of_unet["kernel_sizes"][:n_stages],
         "strides": of_unet["strides"][:n_stages],
         "n_blocks_per_stage": [1] * n_stages,
-        "n_conv_per_stage_decoder": [1] * (n_stages - 1),
+        "n_conv_per_stage_decoder": [decoder_convolutions] * (n_stages - 1),
     }
 
 
