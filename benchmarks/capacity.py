@@ -62,8 +62,10 @@ def main() -> None:
 class Capacity(MissingLabels):
     """The task with all masks or those of some patients, and a plan for every arm."""
 
-    def train_arm(self, arm: str, run: int, channels: int, epochs: int) -> dict[str, tuple[float, ...]]:
-        """Scores of one training."""
+    def train_arm(
+        self, arm: str, run: int, channels: int, epochs: int, watched: bool = False
+    ) -> dict[str, tuple[float, ...]]:
+        """Scores of one training, watched by ``trainers/watched.py`` or not."""
         all_masks = self.labelled is None
         self.prepare_run(run, all_masks)
         folder = self.preprocessed / self.dataset
@@ -71,7 +73,8 @@ class Capacity(MissingLabels):
         plans = plans_of(arm, missu_plans, self.configuration, channels)
         (folder / f"{plans['plans_name']}.json").write_text(json.dumps(plans))
         trainer = "nnUNetTrainerAdamW" if arm == UNET else "MISSUTrainerNoDistillation"
-        return self.run(f"{trainer}_{epochs}epochs_250iters_noTTA", run, all_masks, plans["plans_name"])
+        name = f"{'Watched_' * watched}{trainer}_{epochs}epochs_250iters_noTTA"
+        return self.run(name, run, all_masks, plans["plans_name"])
 
 
 def plans_of(arm: str, plans: dict[str, Any], configuration: str, channels: int) -> dict[str, Any]:
