@@ -230,15 +230,15 @@ def sparse(nnunet_folders: Path) -> tuple[dict, dict]:
 
     from missu_nnunet.planning.planners import MISSUPlannerCPU
 
-    name = write_raw_dataset(nnunet_folders / "nnUNet_raw", 906, labels=LABEL_MODES["ignore"])
+    name = write_raw_dataset(nnunet_folders / "nnUNet_raw", 909, labels=LABEL_MODES["ignore"])
     for case in (3, 4, 5):
         file = nnunet_folders / "nnUNet_raw" / name / "labelsTr" / f"case_{case:03d}.nii.gz"
         sitk.WriteImage(sitk.ReadImage(str(file)) * 0 + 3, str(file))
-    extract_fingerprint_dataset(906, num_processes=1)
+    extract_fingerprint_dataset(909, num_processes=1)
     planner = MISSUPlannerCPU(name)
     planner.UNet_base_num_features = 4
     planner.plan_experiment()
-    preprocess_dataset(906, planner.plans_identifier, configurations=["3d_fullres"], num_processes=[1])
+    preprocess_dataset(909, planner.plans_identifier, configurations=["3d_fullres"], num_processes=[1])
     folder = nnunet_folders / "nnUNet_preprocessed" / name
     plans = json.loads((folder / f"{planner.plans_identifier}.json").read_text())
     return plans, json.loads((folder / "dataset.json").read_text())
