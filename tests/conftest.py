@@ -32,12 +32,11 @@ def nnunet_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_dataset(nnunet_folders: Path) -> str:
     """Name of a small labelled 3D dataset with its fingerprint extracted."""
+    from forked import run
     from tiny_dataset import write_raw_dataset
 
     name = write_raw_dataset(nnunet_folders / "nnUNet_raw", dataset_id=901)
-    from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprint_dataset
-
-    extract_fingerprint_dataset(901, num_processes=1)
+    run("nnUNetv2_extract_fingerprint", "-d", 901, "-np", 1)
     return name
 
 

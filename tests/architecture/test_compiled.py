@@ -14,7 +14,7 @@ STRIDES = {2: [[1, 1], [2, 2]], 3: [[1, 1, 1], [2, 2, 2]]}
 
 
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="inductor needs a C++ compiler")
-@pytest.mark.parametrize(("dim", "training"), [(2, True)])  # compiling in 3D takes minutes on two cores
+@pytest.mark.parametrize(("dim", "training"), [(2, True), (3, False)])
 @torch._inductor.config.patch(compile_threads=1)  # no pool of processes for two small graphs
 def test_inductor_gives_eagers_output_from_one_graph(dim: int, training: bool) -> None:
     kwargs = missu_arch_kwargs(plain_arch_kwargs(STRIDES[dim], residual=True), (8,) * dim)

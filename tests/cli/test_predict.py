@@ -12,7 +12,6 @@ import SimpleITK as sitk
 from commands import Missu
 from forked import run
 from matplotlib import pyplot as plt
-from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprint_dataset
 from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_file_ending
 from tiny_dataset import REGIONS, write_raw_dataset
 from trained_model import write_model
@@ -129,7 +128,7 @@ def test_two_channels_in_files_of_other_formats(
 ) -> None:
     raw = nnunet_folders / "nnUNet_raw"
     dataset = write_raw_dataset(raw, dataset_id, channels=2, file_ending=file_ending)
-    extract_fingerprint_dataset(dataset_id, num_processes=1)
+    run("nnUNetv2_extract_fingerprint", "-d", dataset_id, "-np", 1)
     model = write_model(dataset, configuration=configuration, folds=1)
     ours, stock = tmp_path / "ours", tmp_path / "stock"
     images = raw / dataset / "imagesTs"

@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 PRELOAD = [
     "nnunetv2.run.run_training",
@@ -61,8 +62,22 @@ def _run(name: str, arguments: list[str], log: Path, environment: dict[str, str]
     multiprocessing.get_context = lambda method=None: forked
     forkserver._forkserver.ensure_running = resource_tracker.ensure_running
     multiprocessing.cpu_count = lambda: 1  # of a thread per core, each would wait for the others where others compute
+    _draw_fewer_intensities()
     sys.argv = [name, *arguments]
     scripts = entry_points(group="console_scripts", name=name)
     if scripts:
         sys.exit(next(iter(scripts)).load()())
     runpy.run_module(name, run_name="__main__")
+
+
+def _draw_fewer_intensities() -> None:
+    """Draw 10e4 intensities for a fingerprint: nnU-Net draws 10e7 of any dataset, most of the time it takes."""
+    from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
+
+    initialize = DatasetFingerprintExtractor.__init__
+
+    def with_fewer(extractor: Any, *arguments: Any, **options: Any) -> None:
+        initialize(extractor, *arguments, **options)
+        extractor.num_foreground_voxels_for_intensitystats = 10e4
+
+    DatasetFingerprintExtractor.__init__ = with_fewer

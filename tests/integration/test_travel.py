@@ -70,13 +70,8 @@ def test_model_predicts_the_same_in_a_fresh_environment(
 def other(nnunet_folders: Path) -> Path:
     """Plans of a dataset with more channels, regions instead of labels, and larger images; it is preprocessed."""
     name = write_raw_dataset(nnunet_folders / "nnUNet_raw", OTHER, REGIONS, shape=(24, 28, 24), channels=2)
-    from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprint_dataset, preprocess_dataset
-
-    from missu_nnunet.planning.planners import MISSUPlannerCPU
-
-    extract_fingerprint_dataset(OTHER, num_processes=1)
-    MISSUPlannerCPU(name).plan_experiment()
-    preprocess_dataset(OTHER, PLANS, configurations=["3d_fullres"], num_processes=[1])
+    planning = ("-d", OTHER, "-pl", "MISSUPlannerCPU", "-c", "3d_fullres", "-np", 1, "-npfp", 1)
+    run("nnUNetv2_plan_and_preprocess", *planning)
     return nnunet_folders / "nnUNet_preprocessed" / name / f"{PLANS}.json"
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from forked import run
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from PIL import Image
@@ -226,19 +227,17 @@ def test_a_patch_too_small_for_a_transformer_is_refused(nnunet_folders: Path) ->
 @pytest.fixture(scope="module")
 def sparse(nnunet_folders: Path) -> tuple[dict, dict]:
     """``(plans, dataset_json)`` of six cases, of which the last three have no label."""
-    from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprint_dataset, preprocess_dataset
-
     from missu_nnunet.planning.planners import MISSUPlannerCPU
 
     name = write_raw_dataset(nnunet_folders / "nnUNet_raw", 909, labels=LABEL_MODES["ignore"])
     for case in (3, 4, 5):
         file = nnunet_folders / "nnUNet_raw" / name / "labelsTr" / f"case_{case:03d}.nii.gz"
         sitk.WriteImage(sitk.ReadImage(str(file)) * 0 + 3, str(file))
-    extract_fingerprint_dataset(909, num_processes=1)
+    run("nnUNetv2_extract_fingerprint", "-d", 909, "-np", 1)
     planner = MISSUPlannerCPU(name)
     planner.UNet_base_num_features = 4
     planner.plan_experiment()
-    preprocess_dataset(909, planner.plans_identifier, configurations=["3d_fullres"], num_processes=[1])
+    run("nnUNetv2_preprocess", "-d", 909, "-plans_name", planner.plans_identifier, "-c", "3d_fullres", "-np", 1)
     folder = nnunet_folders / "nnUNet_preprocessed" / name
     plans = json.loads((folder / f"{planner.plans_identifier}.json").read_text())
     return plans, json.loads((folder / "dataset.json").read_text())
