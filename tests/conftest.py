@@ -42,15 +42,17 @@ def tiny_dataset(nnunet_folders: Path) -> str:
 
 @pytest.fixture(scope="session")
 def planned(nnunet_folders: Path) -> str:
-    """Name of a small dataset, 903, that nnU-Net's command has planned (nnUNetMISSUPlansCPU) and preprocessed.
+    """Name of a small dataset, 903, planned (nnUNetMISSUPlansCPU, made narrow) and preprocessed by nnU-Net's command.
 
     It has an ignore label, so that there is a teacher in training.
     """
     from forked import run
+    from narrow_plans import narrow
     from tiny_dataset import LABELS, write_raw_dataset
 
     name = write_raw_dataset(nnunet_folders / "nnUNet_raw", dataset_id=903, labels=LABELS | {"ignore": 3})
     run("nnUNetv2_plan_and_preprocess", "-d", 903, "-pl", "MISSUPlannerCPU", "-c", "3d_fullres", "-np", 1, "-npfp", 1)
+    narrow(nnunet_folders / "nnUNet_preprocessed" / name / "nnUNetMISSUPlansCPU.json")
     return name
 
 

@@ -15,6 +15,7 @@ from checkpoints import DATASET, initialized, saved
 from commands import PLANS
 from commands import run as run_process
 from forked import run, start, wait_for
+from narrow_plans import narrow
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from tiny_dataset import REGIONS, write_raw_dataset
 from torch import Tensor
@@ -72,7 +73,9 @@ def other(nnunet_folders: Path) -> Path:
     name = write_raw_dataset(nnunet_folders / "nnUNet_raw", OTHER, REGIONS, shape=(24, 28, 24), channels=2)
     planning = ("-d", OTHER, "-pl", "MISSUPlannerCPU", "-c", "3d_fullres", "-np", 1, "-npfp", 1)
     run("nnUNetv2_plan_and_preprocess", *planning)
-    return nnunet_folders / "nnUNet_preprocessed" / name / f"{PLANS}.json"
+    file = nnunet_folders / "nnUNet_preprocessed" / name / f"{PLANS}.json"
+    narrow(file)
+    return file
 
 
 def trained_from(weights: Path, dataset: int, plans: Path, log: Path) -> dict[str, Tensor]:
