@@ -49,8 +49,11 @@ _TOPOLOGY = (
     "n_conv_per_stage_decoder",
 )
 
-Scores = dict[tuple[str, int], dict[str, tuple[float, ...]]]
-"""(trainer, run) → case → its mean over the classes in each of ``METRICS``"""
+CaseScores = dict[str, tuple[float, ...]]
+"""case → its mean over the classes in each of ``METRICS``"""
+
+Scores = dict[tuple[str, int], CaseScores]
+"""(trainer, run) → its cases' scores"""
 
 
 def main() -> None:
@@ -73,7 +76,7 @@ def main() -> None:
         for arm in options.arms:
             if (arm + length, run) not in scores:
                 study.prepare()
-                scores[arm + length, run] = study.train(arm + length, run, seed=run)
+                scores[arm + length, run] = score(study.train(arm + length, run, seed=run))
                 write_scores(scores, scores_file)
     report(study.dataset, scores, options.arms, length)
 
@@ -140,8 +143,8 @@ class Study:
         plans = json.loads(unet_plans.with_name(f"{MISSU_PLANS}.json").read_text())
         unet_plans.write_text(json.dumps(with_unet(plans, self.configuration), indent=2) + "\n")
 
-    def train(self, trainer: str, fold: int, seed: int, plans: str | None = None) -> dict[str, tuple[float, ...]]:
-        """Train the fold with the seed, from its checkpoint if there is one, validate and score it.
+    def train(self, trainer: str, fold: int, seed: int, plans: str | None = None) -> Path:
+        """Train the fold with the seed, from its checkpoint if there is one, validate it, and return its folder.
 
         Without a name of plans each network is trained as its own planner plans it.
         """
@@ -152,9 +155,14 @@ class Study:
             os.environ["MISSU_SEED"] = str(seed)
             what = (self.dataset, self.configuration, fold, "-tr", trainer, "-p", plans)
             command("nnUNetv2_train", *what, "-device", "cpu", *resume)
-        results = gather_results([folder], PROTOCOLS["nnunet"], metrics=METRICS)
-        columns = [np.nanmean(*results.mean_scores[metric].values(), axis=1) for metric in METRICS]
-        return dict(zip(results.cases, zip(*(column.tolist() for column in columns), strict=True), strict=True))
+        return folder
+
+
+def score(folder: Path, references: Path | None = None) -> CaseScores:
+    """Score a fold's validation, or a folder of segmentations beside it with its references."""
+    results = gather_results([folder], PROTOCOLS["nnunet"], references=references, metrics=METRICS)
+    columns = [np.nanmean(*results.mean_scores[metric].values(), axis=1) for metric in METRICS]
+    return dict(zip(results.cases, zip(*(column.tolist() for column in columns), strict=True), strict=True))
 
 
 def with_unet(plans: dict[str, Any], configuration: str) -> dict[str, Any]:
@@ -211,7 +219,7 @@ def report(dataset: str, scores: Scores, arms: list[str], length: str) -> None:
             print(f"| `{arm}` | {len(pairs)} | {dice} | {each} | {hd95} |")
 
 
-def table(cases: dict[str, tuple[float, ...]]) -> np.ndarray:
+def table(cases: CaseScores) -> np.ndarray:
     """(cases, metrics)"""
     return np.array([cases[case] for case in sorted(cases)])
 

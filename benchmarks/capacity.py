@@ -17,7 +17,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from accuracy import MISSU_PLANS, Scores, read_scores, table, with_unet, write_scores
+from accuracy import MISSU_PLANS, Scores, read_scores, score, table, with_unet, write_scores
 from missing_labels import MissingLabels, difference_cells, mean_cells
 
 from missu_nnunet.architecture.configuration import NNUNET_WIDTH, planned_arch_kwargs, transformer_kwargs
@@ -54,7 +54,7 @@ def main() -> None:
     for run in options.runs:
         for arm in options.arms:
             if (arm, run) not in scores:
-                scores[arm, run] = study.train_arm(arm, run, options.channels, options.epochs)
+                scores[arm, run] = score(study.train_arm(arm, run, options.channels, options.epochs))
                 write_scores(scores, scores_file)
     report(scores)
 
@@ -62,10 +62,8 @@ def main() -> None:
 class Capacity(MissingLabels):
     """The task with all masks or those of some patients, and a plan for every arm."""
 
-    def train_arm(
-        self, arm: str, run: int, channels: int, epochs: int, watched: bool = False
-    ) -> dict[str, tuple[float, ...]]:
-        """Scores of one training, watched by ``trainers/watched.py`` or not."""
+    def train_arm(self, arm: str, run: int, channels: int, epochs: int, watched: bool = False) -> Path:
+        """Train once, watched by ``trainers/watched.py`` or not, and return the fold's folder."""
         all_masks = self.labelled is None
         self.prepare_run(run, all_masks)
         folder = self.preprocessed / self.dataset
@@ -74,7 +72,7 @@ class Capacity(MissingLabels):
         (folder / f"{plans['plans_name']}.json").write_text(json.dumps(plans))
         trainer = "nnUNetTrainerAdamW" if arm == UNET else "MISSUTrainerNoDistillation"
         name = f"{'Watched_' * watched}{trainer}_{epochs}epochs_250iters_noTTA"
-        return self.run(name, run, all_masks, plans["plans_name"])
+        return self.train_run(name, run, all_masks, plans["plans_name"])
 
 
 def plans_of(arm: str, plans: dict[str, Any], configuration: str, channels: int) -> dict[str, Any]:

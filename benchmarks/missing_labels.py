@@ -11,7 +11,8 @@ label, the third what every eighth slice teaches; each question and task has a F
 fold k, on whom it is scored; patients that ``--labelled`` may need are in no fold. Choices are made on run 0, what is
 reported are the others. The teacher's arm is compared with both networks without one, on the same labels and on all
 masks: the gap between those is what there is to gain. Where there is no teacher, cases without a label are left out.
-``--arms`` takes further arms for all masks, which are compared with MISSU, which has no teacher there.
+``--arms`` takes further arms for all masks, which are compared with MISSU, which has no teacher there. What is scored
+are the predictions as they are, and their largest component alone.
 Finished scores go into the file of scores and are not trained again; ``--runs`` without a number prints the tables of
 what is there.
 """
@@ -34,13 +35,20 @@ from accuracy import (
     command,
     difference,
     read_scores,
+    score,
     table,
     with_unet,
     write_scores,
 )
+from nnunetv2.postprocessing.remove_connected_components import (
+    apply_postprocessing_to_folder,
+    remove_all_but_largest_component_from_segmentation,
+)
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from missu_nnunet.architecture.configuration import planned_arch_kwargs
 from missu_nnunet.datasets.sparse import keep_scribbles, keep_slices
+from missu_nnunet.nnunet.summary import references_of
 
 MISSU_ALL_MASKS = "MISSUTrainerNoDistillation, all masks"
 ARMS = {
@@ -56,6 +64,8 @@ FURTHER_ARMS = {
     "nnUNet_PrimusV3S_Trainer, all masks": "Primus V3-S, in 3D",
 }
 FOLDS = 5
+POSTPROCESSED = ", largest component"
+"""Ends an arm's name in the file of scores."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +105,20 @@ def main() -> None:
     scores = read_scores(scores_file)
     for run in options.runs:
         for arm in options.arms:
-            if (arm, run) not in scores:
+            if (arm + POSTPROCESSED, run) not in scores:
                 trainer, all_masks = arm.removesuffix(", all masks"), arm.endswith(", all masks")
-                scores[arm, run] = study.run(f"{trainer}_{options.epochs}epochs_250iters_noTTA", run, all_masks)
+                fold = study.train_run(f"{trainer}_{options.epochs}epochs_250iters_noTTA", run, all_masks)
+                scores[arm, run] = score(fold)
+                scores[arm + POSTPROCESSED, run] = score(largest_component(fold), references_of(fold / "validation"))
                 write_scores(scores, scores_file)
-    report(scores)
+    postprocessed = {
+        (name.removesuffix(POSTPROCESSED), run): cases
+        for (name, run), cases in scores.items()
+        if name.endswith(POSTPROCESSED)
+    }
+    report({(name, run): cases for (name, run), cases in scores.items() if not name.endswith(POSTPROCESSED)})
+    print("\nThe largest component of the foreground alone:\n")
+    report(postprocessed)
 
 
 class MissingLabels(Study):
@@ -125,8 +144,8 @@ class MissingLabels(Study):
         self.ignore = self.labels.setdefault("ignore", len(self.labels))
         self.patients = sorted({patient_of(case) for case in self.cases})
 
-    def run(self, trainer: str, run: int, all_masks: bool, plans: str | None = None) -> dict[str, tuple[float, ...]]:
-        """Scores of one training, with the plans of that name or its planner's."""
+    def train_run(self, trainer: str, run: int, all_masks: bool, plans: str | None = None) -> Path:
+        """Train once, with the plans of that name or its planner's, and return the fold's folder."""
         self.prepare_run(run, all_masks)
         # A U-Net has no way to leave out the cases without a label, so that its folds do.
         leaves_out = self.labelled is not None and not all_masks and not trainer.startswith("MISSU")
@@ -207,6 +226,28 @@ class MissingLabels(Study):
         (folder / "splits_final.json").write_text(json.dumps(splits))
         command("nnUNetv2_preprocess", *what, "-plans_name", MISSU_PLANS, "-c", self.configuration, "-np", 1)
         (folder / f"{UNET_PLANS}.json").write_text(json.dumps(unet_plans))
+
+
+def largest_component(fold: Path) -> Path:
+    """The fold's validation without what does not belong to the largest object, as nnU-Net's post-processing has it.
+
+    nnU-Net finds out on its validation cases whether this is better. Here that is known of the tasks, which are of one
+    object, and nothing is chosen on cases that are scored.
+    """
+    postprocessed = fold / "largest_component"
+    dataset = json.loads((fold.parent / "dataset.json").read_text())
+    plans = PlansManager(json.loads((fold.parent / "plans.json").read_text()))
+    foreground = plans.get_label_manager(dataset).foreground_labels
+    apply_postprocessing_to_folder(
+        str(fold / "validation"),
+        str(postprocessed),
+        [remove_all_but_largest_component_from_segmentation],
+        [{"labels_or_regions": foreground}],
+        plans.plans,
+        dataset,
+        num_processes=1,
+    )
+    return postprocessed
 
 
 def read_labels(file: Path, grid: sitk.Image) -> sitk.Image:

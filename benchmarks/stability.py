@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from accuracy import read_scores, write_scores
+from accuracy import read_scores, score, write_scores
 from capacity import ARMS, UNET, Capacity, report
 
 from missu_nnunet.architecture.configuration import NNUNET_WIDTH
@@ -40,9 +40,9 @@ def main() -> None:
     epochs = read_epochs(options.watched)
     for arm in options.arms:
         if (arm, options.run) not in scores:
-            scores[arm, options.run] = study.train_arm(arm, options.run, NNUNET_WIDTH, options.epochs, watched=True)
-            fold = f"Watched_*_{options.epochs}epochs_*_{arm}__*/fold_{options.run}"
-            logs = sorted(study.results.glob(f"*/{fold}/training_log_*.txt"))
+            fold = study.train_arm(arm, options.run, NNUNET_WIDTH, options.epochs, watched=True)
+            scores[arm, options.run] = score(fold)
+            logs = sorted(fold.glob("training_log_*.txt"))
             epochs += [{"arm": arm, "run": options.run} | epoch for epoch in watched_epochs(logs)]
             write_csv(epochs, options.watched)
             write_scores(scores, options.scores)

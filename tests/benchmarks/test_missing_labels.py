@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from missing_labels import FOLDS, SETTINGS, MissingLabels, Setting
+from accuracy import score
+from missing_labels import FOLDS, SETTINGS, MissingLabels, Setting, largest_component
 
 IGNORE = 2
 PATIENTS, FRAMES = 12, 2
@@ -73,3 +74,20 @@ def test_scribbles_are_those_of_the_task_where_it_has_some(task: Path) -> None:
     given = labels_of(task, 0)
     assert share_labelled(given["p00_frame0"]) == 0 < share_labelled(drawn["p00_frame0"])
     assert share_labelled(given["p02_frame0"]) == 1
+
+
+def test_what_does_not_belong_to_the_largest_object_is_removed_whatever_its_class(tmp_path: Path) -> None:
+    fold, references = tmp_path / "fold_0", tmp_path / "references"
+    (fold / "validation").mkdir(parents=True)
+    references.mkdir()
+    dataset = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "a": 1, "b": 2}, "file_ending": ".nii.gz"}
+    (tmp_path / "dataset.json").write_text(json.dumps(dataset))
+    (tmp_path / "plans.json").write_bytes((Path(__file__).parents[2] / "plans/nnUNetMISSUPlansPaper.json").read_bytes())
+    reference = np.zeros((8, 12, 12), np.uint8)
+    reference[2:6, 2:5, 2:8], reference[2:6, 5:8, 2:8] = 1, 2
+    prediction = reference.copy()
+    prediction[7, 11, 10:], prediction[0, 11, :2] = 1, 2
+    for file, array in ((fold / "validation", prediction), (references, reference)):
+        sitk.WriteImage(sitk.GetImageFromArray(array), str(file / "case.nii.gz"))
+    assert score(fold, references)["case"][0] < 1
+    assert score(largest_component(fold), references)["case"] == (1, 0)
