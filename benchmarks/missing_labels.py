@@ -13,8 +13,8 @@ reported are the others. The teacher's arm is compared with both networks withou
 masks: the gap between those is what there is to gain. Where there is no teacher, cases without a label are left out.
 ``--arms`` takes further arms for all masks, which are compared with MISSU, which has no teacher there. What is scored
 are the predictions as they are, and their largest component alone.
-Finished scores go into the file of scores and are not trained again; ``--runs`` without a number prints the tables of
-what is there.
+Finished scores go into the file of scores and are not trained again, but where the largest component was not scored;
+``--runs`` without a number prints the tables of what is there.
 """
 
 import argparse
