@@ -22,7 +22,6 @@ import json
 import re
 import zlib
 from dataclasses import dataclass
-from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
@@ -117,8 +116,9 @@ def main() -> None:
         if name.endswith(POSTPROCESSED)
     }
     report({(name, run): cases for (name, run), cases in scores.items() if not name.endswith(POSTPROCESSED)})
-    print("\nThe largest component of the foreground alone:\n")
-    report(postprocessed)
+    if postprocessed:
+        print("\nThe largest component of the foreground alone:\n")
+        report(postprocessed)
 
 
 class MissingLabels(Study):
@@ -272,11 +272,10 @@ def report(scores: Scores) -> None:
             print(f"| {known.get(arm, f'{arm} (gone)')} | {labels} | {mean_cells(arrays)} |")
     print("\n| arm | compared with | runs | Dice | 95 % interval | HD95 [mm] | 95 % interval |")
     print("|---|---|---|---|---|---|---|")
-    taught = ["MISSUTrainer", *(arm for arm in arms if arm not in known)]
-    untaught = [arm for arm in ARMS if arm not in taught]
-    all_masks = [arm for arm in known if arm.endswith(", all masks") and arm != MISSU_ALL_MASKS]
-    for arm, other in [*combinations(taught, 2), *product(taught, untaught), *product([MISSU_ALL_MASKS], all_masks)]:
-        for cells in difference_cells(runs[arm], runs[other]):
+    pairs = [("MISSUTrainer", arm) for arm in arms if arm not in FURTHER_ARMS]
+    pairs += [(MISSU_ALL_MASKS, arm) for arm in arms if arm.endswith(", all masks")]
+    for arm, other in pairs:
+        for cells in difference_cells(runs[arm], runs[other]) if arm != other else ():
             print(f"| {arm} | {other} | {cells} |")
 
 
