@@ -272,10 +272,10 @@ def report(scores: Scores) -> None:
             print(f"| {known.get(arm, f'{arm} (gone)')} | {labels} | {mean_cells(arrays)} |")
     print("\n| arm | compared with | runs | Dice | 95 % interval | HD95 [mm] | 95 % interval |")
     print("|---|---|---|---|---|---|---|")
-    pairs = [("MISSUTrainer", arm) for arm in arms if arm not in FURTHER_ARMS]
-    pairs += [(MISSU_ALL_MASKS, arm) for arm in arms if arm.endswith(", all masks")]
+    pairs = [("MISSUTrainer", arm) for arm in arms if arm not in {"MISSUTrainer", *FURTHER_ARMS}]
+    pairs += [(MISSU_ALL_MASKS, arm) for arm in arms if arm.endswith(", all masks") and arm != MISSU_ALL_MASKS]
     for arm, other in pairs:
-        for cells in difference_cells(runs[arm], runs[other]) if arm != other else ():
+        for cells in difference_cells(runs[arm], runs[other]):
             print(f"| {arm} | {other} | {cells} |")
 
 
