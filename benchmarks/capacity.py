@@ -25,14 +25,15 @@ from missu_nnunet.architecture.configuration import NNUNET_WIDTH, planned_arch_k
 UNET = "U-Net"
 ARMS = {
     UNET: "nnU-Net's",
-    "planned": "MISSU's planners': a residual encoder, a wide Transformer, at 1/16 in 2D, and nnU-Net's decoder",
-    "plain": "the same with nnU-Net's plain encoder",
-    "lean": "the same as planned, with one convolution per decoder stage",
-    "lean-finest": "the same as planned, with one convolution in the decoder's finest stage",
-    "lean-rest": "the same as planned, with one convolution in every decoder stage but the finest",
-    "eighth": "the same as planned, with the Transformer at the paper's resolution, 1/8",
+    "planned": "MISSU's planners': residual, all of nnU-Net's stages, a wide Transformer in 2D at 1/16",
+    "deepest": "the same with the Transformer behind the deepest stage",
+    "shallow": "the same as planned, without the stages below the Transformer",
+    "plain": "the same as shallow, with nnU-Net's plain encoder",
+    "lean": "the same as shallow, with one convolution per decoder stage",
+    "lean-finest": "the same as shallow, with one convolution in the decoder's finest stage",
+    "lean-rest": "the same as shallow, with one convolution in every decoder stage but the finest",
+    "eighth": "the same as shallow, with the Transformer at the paper's resolution, 1/8",
     "eighth-narrow": "as small plans once were: lean, at 1/8 and 1.5 times as wide as the stage above",
-    "deepest": "the same as planned, with the Transformer below all of nnU-Net's stages",
 }
 
 
@@ -85,20 +86,22 @@ def plans_of(arm: str, plans: dict[str, Any], configuration: str, channels: int)
     planned = planned_arch_kwargs(of_unet, plan["patch_size"])
     widths = of_unet["features_per_stage"]
     narrow = widths[2] * 3 // 2
-    n_stages, two = planned["n_stages"], planned["n_conv_per_stage_decoder"]
-    plain = planned | {"n_conv_per_stage": [*of_unet["n_conv_per_stage"][: n_stages - 1], 1]}
+    stage = planned["n_stages"] - 1 - planned["stages_below_transformer"]
+    shallow = with_stages(planned, of_unet, widths[: stage + 1], 2)
+    plain = shallow | {"n_conv_per_stage": [*of_unet["n_conv_per_stage"][:stage], 1]}
     del plain["n_blocks_per_stage"]
     kwargs = {
         UNET: of_unet,
         "planned": planned,
+        "deepest": planned | {"stages_below_transformer": 0},
+        "shallow": shallow,
         "plain": plain,
-        "lean": with_stages(planned, of_unet, widths[:n_stages], 1),
-        "lean-finest": planned | {"n_conv_per_stage_decoder": [*two[:-1], 1]},
-        "lean-rest": planned | {"n_conv_per_stage_decoder": [*[1] * (n_stages - 2), two[-1]]},
+        "lean": with_stages(planned, of_unet, widths[: stage + 1], 1),
+        "lean-finest": shallow | {"n_conv_per_stage_decoder": [*[2] * (stage - 1), 1]},
+        "lean-rest": shallow | {"n_conv_per_stage_decoder": [*[1] * (stage - 1), 2]},
         "eighth": with_stages(planned, of_unet, widths[:4], 2),
         "eighth-narrow": with_stages(planned, of_unet, [*widths[:3], narrow], 1)
         | {"transformer": transformer_kwargs(narrow)},
-        "deepest": with_stages(planned, of_unet, widths, 2),
     }[arm]
     chosen = unet if arm == UNET else plans
     chosen["configurations"][configuration]["architecture"]["arch_kwargs"] = kwargs
@@ -108,10 +111,11 @@ def plans_of(arm: str, plans: dict[str, Any], configuration: str, channels: int)
 def with_stages(
     planned: dict[str, Any], of_unet: dict[str, Any], widths: list[int], decoder_convolutions: int
 ) -> dict[str, Any]:
-    """MISSU's planned arguments, with as many of the U-Net's stages as widths, each with one residual block."""
+    """MISSU's planned arguments, with as many of the U-Net's stages as widths, the Transformer behind the last."""
     n_stages = len(widths)
     return planned | {
         "n_stages": n_stages,
+        "stages_below_transformer": 0,
         "features_per_stage": widths,
         "kernel_sizes": of_unet["kernel_sizes"][:n_stages],
         "strides": of_unet["strides"][:n_stages],

@@ -71,12 +71,11 @@ def describe(network: PlannedNetwork) -> str:
         f"{network.batch_size} × {'×'.join(map(str, network.patch_size))}",
     ]
     if transformer := network.arch_kwargs.get("transformer"):
-        tokens = 1
-        for axis, size in enumerate(network.patch_size):
-            for stride in network.arch_kwargs["strides"]:
-                size = -(-size // stride[axis])
-            tokens *= size
-        words.append(f"{network.arch_kwargs['n_stages']} stages, {tokens} tokens of {transformer['embedding_dim']}")
+        below = network.arch_kwargs["stages_below_transformer"]
+        strides = np.array(network.arch_kwargs["strides"])
+        reduction = strides[: len(strides) - below].prod(axis=0)
+        tokens = np.ceil(network.patch_size / reduction).prod(dtype=int)
+        words.append(f"{tokens} tokens of {transformer['embedding_dim']}, {below} of {len(strides)} stages below")
     return "; ".join(words)
 
 

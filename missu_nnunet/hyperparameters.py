@@ -12,7 +12,7 @@ class Hyperparameters:
     design choices unless the release is named.
 
     Attributes:
-        transformer: whether a Transformer stands at the bottleneck; False leaves the bottleneck as the encoder made it.
+        transformer: whether the network has its Transformer; False leaves the features as the encoder made them.
         teacher: the teacher in training: the network's moving average, where labels are missing; the fusion block of
             each skip connection (the paper's abstract); the raw skip (the authors' code release); or None.
         average_decay: share of the moving average that a training step keeps.

@@ -49,7 +49,7 @@ def bottleneck_stage(strides: Sequence[Sequence[int]], patch_size: Sequence[int]
 
 
 def planned_stage(strides: Sequence[Sequence[int]], patch_size: Sequence[int]) -> int:
-    """Return the index of the encoder stage that becomes the bottleneck in the planners' networks.
+    """Return the index of the encoder stage behind which the Transformer stands in the planners' networks.
 
     It is the first stage whose voxels stand for at least ``PLANNED_VOXELS`` of the patch and whose grid has at most
     ``PLANNED_TOKENS`` of them, or else the plan's deepest stage.
@@ -134,15 +134,15 @@ def planned_arch_kwargs(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) 
     """Return MISSU's arguments as its planners write them.
 
     A plain encoder becomes a residual one, as the paper's is, with one block per stage, which has as many convolutions
-    as nnU-Net's plain stages. Widths and decoder stay nnU-Net's, and its stages down to ``planned_stage``. There, a
-    Transformer of the paper's width, or of the bottleneck's where that is larger, replaces the deeper stages and as
-    many residual blocks as cost the same, but leaves one. Where nnU-Net's widths begin below ``NNUNET_WIDTH``, the
+    as nnU-Net's plain stages. All stages, their widths and the decoder stay nnU-Net's. Behind the ``planned_stage``
+    stands a Transformer of the paper's width, or of that stage's where it is larger; it replaces as many of the stage's
+    residual blocks as cost the same, but leaves one. Where nnU-Net's widths begin below ``NNUNET_WIDTH``, the
     Transformer is narrower in proportion.
 
     This trades resolution for width: the paper's 4096 tokens of 512 channels would take more than a fifth of the
-    operations of nnU-Net's network, a few hundred tokens take about what they replace. Beside a plain network of
-    nnU-Net's for the same patch, the residual encoder's stem costs up to an eighth more operations, and small patches,
-    where there is little to replace, up to a quarter.
+    operations of nnU-Net's network, a few hundred tokens take a few hundredths. Beside a plain network of nnU-Net's for
+    the same patch, the residual encoder's stem costs up to an eighth more operations, and with small patches the
+    Transformer up to a tenth.
 
     These are design choices, see ``docs/benchmarks.md``.
 
@@ -156,16 +156,20 @@ def planned_arch_kwargs(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) 
     _check_unet(arch_kwargs, patch_size)
     if "transformer" in arch_kwargs:
         return arch_kwargs
-    kwargs = _with_bottleneck_at(planned_stage(arch_kwargs["strides"], patch_size), arch_kwargs)
-    first, bottleneck = kwargs["features_per_stage"][0], kwargs["features_per_stage"][-1]
-    width = max(PAPER_WIDTH * first // NNUNET_WIDTH, bottleneck)
+    stage = planned_stage(arch_kwargs["strides"], patch_size)
+    first, channels = arch_kwargs["features_per_stage"][0], arch_kwargs["features_per_stage"][stage]
+    width = max(PAPER_WIDTH * first // NNUNET_WIDTH, channels)
     transformer = transformer_kwargs(width, head_channels=PAPER_WIDTH // PAPER_HEADS)
     # Weights are used once per token and voxel, so they are the operations too.
     embedding = transformer["embedding_dim"]
     of_layers = transformer["depth"] * embedding * (4 * embedding + 2 * transformer["mlp_dim"])
-    of_block = 2 * bottleneck**2 * math.prod(kwargs["kernel_sizes"][-1])
-    *blocks, last = kwargs.get("n_blocks_per_stage", [1] * kwargs["n_stages"])
-    blocks.append(max(1, last - math.ceil(of_layers / of_block)))
-    planned = kwargs | {"n_blocks_per_stage": blocks, "transformer": transformer}
+    of_block = 2 * channels**2 * math.prod(arch_kwargs["kernel_sizes"][stage])
+    blocks = list(arch_kwargs.get("n_blocks_per_stage", [1] * arch_kwargs["n_stages"]))
+    blocks[stage] = max(1, blocks[stage] - math.ceil(of_layers / of_block))
+    planned = arch_kwargs | {
+        "n_blocks_per_stage": blocks,
+        "transformer": transformer,
+        "stages_below_transformer": len(blocks) - 1 - stage,
+    }
     planned.pop("n_conv_per_stage", None)
     return planned

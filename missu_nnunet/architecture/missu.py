@@ -1,4 +1,4 @@
-"""MISSU: CNN encoder, Transformer at the bottleneck, CNN decoder (arXiv:2206.00902).
+"""MISSU: CNN encoder with a Transformer at one of its deep stages, CNN decoder (arXiv:2206.00902).
 
 This is the whole network at inference; ``missu_nnunet.distillation`` holds what the paper computes only in training.
 Encoder and decoder are nnU-Net's own building blocks, which is a design choice: the network then follows every plan,
@@ -74,12 +74,13 @@ class MISSU(AbstractDynamicNetworkArchitectures):
         n_conv_per_stage: convolutions of each encoder stage (plain encoder).
         n_blocks_per_stage: residual blocks of each encoder stage (residual encoder).
         transformer: keyword arguments of ``TransformerBottleneck`` (``embedding_dim``, ``depth``, ``num_heads``,
-            ``mlp_dim``, ``dropout``); None leaves the bottleneck as the encoder made it.
+            ``mlp_dim``, ``dropout``); None leaves the features as the encoder made them.
+        stages_below_transformer: so many of the encoder's stages are deeper than the Transformer's.
         deep_supervision: return the logits of every decoder level, finest first, instead of the finest alone.
 
     Raises:
-        ValueError: if the encoder's kind is unclear, there are fewer than 2 stages, or the Transformer's sizes do not
-            fit each other.
+        ValueError: if the encoder's kind is unclear, there are fewer than 2 stages, too few for those below the
+            Transformer, or its sizes do not fit each other.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class MISSU(AbstractDynamicNetworkArchitectures):
         n_conv_per_stage: Sequence[int] | None = None,
         n_blocks_per_stage: Sequence[int] | None = None,
         transformer: dict[str, Any] | None = None,
+        stages_below_transformer: int = 0,
         conv_bias: bool = False,
         norm_op: type[nn.Module] | None = None,
         norm_op_kwargs: dict[str, Any] | None = None,
@@ -131,10 +133,16 @@ class MISSU(AbstractDynamicNetworkArchitectures):
             nonlin_kwargs,
             return_skips=True,
         )
+        if stages_below_transformer not in range(n_stages):
+            raise ValueError(
+                f"stages_below_transformer must be one of 0 to {n_stages - 1}, got {stages_below_transformer}"
+            )
+        self.transformer_stage = n_stages - 1 - stages_below_transformer
+        channels = features_per_stage[self.transformer_stage]
         self.bottleneck = (
             nn.Identity()
             if transformer is None
-            else TransformerBottleneck(features_per_stage[-1], convert_conv_op_to_dim(conv_op), **transformer)
+            else TransformerBottleneck(channels, convert_conv_op_to_dim(conv_op), **transformer)
         )
         self.decoder = MISSUDecoder(self.encoder, num_classes, n_conv_per_stage_decoder, deep_supervision)
 
@@ -161,9 +169,16 @@ class MISSU(AbstractDynamicNetworkArchitectures):
         )
 
     def encode(self, x: Tensor) -> list[Tensor]:
-        """Image ``(B, C, D, H, W)`` → features of every stage, finest first; the last went through the Transformer."""
-        *skips, deepest = self.encoder(x)
-        return [*skips, self.bottleneck(deepest)]
+        """Image ``(B, C, D, H, W)`` → features of every stage, finest first; one of them from the Transformer."""
+        if isinstance(self.encoder, ResidualEncoder):
+            x = self.encoder.stem(x)
+        skips = []
+        for index, stage in enumerate(self.encoder.stages):
+            x = stage(x)
+            if index == self.transformer_stage:
+                x = self.bottleneck(x)
+            skips.append(x)
+        return skips
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """Image ``(B, C, D, H, W)`` → logits ``(B, classes, D, H, W)``, or a list of them with deep supervision."""
@@ -178,7 +193,7 @@ class MISSU(AbstractDynamicNetworkArchitectures):
         size = self.encoder.compute_conv_feature_map_size(input_size)
         size += self.decoder.compute_conv_feature_map_size(input_size)
         if isinstance(self.bottleneck, TransformerBottleneck):
-            grid = np.array(input_size) // np.prod(self.encoder.strides, axis=0)
+            grid = np.array(input_size) // np.prod(self.encoder.strides[: self.transformer_stage + 1], axis=0)
             size += self.bottleneck.compute_conv_feature_map_size(grid)
         return size
 

@@ -25,7 +25,7 @@ def info(
     dropped = summary.plan_stages - len(summary.stages)
     facts = table(("", ""), header=False)
     facts.add_row("patch, batch", f"{'×'.join(map(str, summary.patch_size))}, {summary.batch_size}")
-    facts.add_row("Transformer", f"behind stage {len(summary.stages) - 1}, {summary.tokens} tokens; {transformer}")
+    facts.add_row("Transformer", f"behind stage {summary.transformer_stage}, {summary.tokens} tokens; {transformer}")
     facts.add_row("stages of the plan that gave way to it", dropped)
     facts.add_row("parameters at inference", f"{summary.parameters:,}")
     facts.add_row("multiply-accumulates per patch", f"{summary.macs / 1e9:.2f} G")

@@ -58,6 +58,7 @@ class _ArchKwargs(_Part):
     n_blocks_per_stage: _Blocks = Field(default_factory=list)
     n_conv_per_stage_decoder: _Blocks = Field(default_factory=list)
     transformer: _Transformer | None = None
+    stages_below_transformer: Annotated[int, Field(ge=0)] = 0
 
 
 class _Architecture(_Part):

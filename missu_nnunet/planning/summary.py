@@ -26,8 +26,9 @@ class Summary:
         patch_size: patch size in voxels.
         batch_size: patches per training step.
         stages: one dictionary per encoder stage: ``channels``, ``kernel_size``, ``stride`` and ``size`` (voxels).
-        plan_stages: number of stages in the plan; the Transformer replaces those below the bottleneck.
+        plan_stages: number of stages in the plan; in plans of nnU-Net's planners the Transformer replaces the deepest.
         transformer: keyword arguments of the Transformer.
+        transformer_stage: index of the stage behind which it stands.
         tokens: number of tokens that attention runs over.
         parameters: number of parameters of the inference network.
         macs: multiply-accumulate operations of one forward pass of one patch, at inference.
@@ -41,6 +42,7 @@ class Summary:
     stages: list[dict[str, Any]]
     plan_stages: int
     transformer: dict[str, Any]
+    transformer_stage: int
     tokens: int
     parameters: int
     macs: int
@@ -94,7 +96,8 @@ def summarise(plans_file: Path, configuration: str) -> Summary:
             ],
             plan_stages=plan_kwargs["n_stages"],
             transformer=kwargs["transformer"],
-            tokens=int(np.prod(sizes[-1])),
+            transformer_stage=network.transformer_stage,
+            tokens=int(np.prod(sizes[network.transformer_stage])),
             parameters=sum(p.numel() for p in network.parameters()),
             macs=count_macs(network, input_channels, patch_size),
             training_bytes=estimate_training_bytes(network, patch_size, manager.batch_size, bytes_per_element=2),

@@ -43,6 +43,18 @@ def test_starts_as_the_unet_with_the_same_weights(residual: bool) -> None:
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(network(x), unet(x), strict=True))
 
 
+def test_stages_below_the_transformer_follow_it() -> None:
+    network = missu(plain_arch_kwargs(STRIDES_3D), (16, 24, 16))
+    higher = missu(plain_arch_kwargs(STRIDES_3D), (16, 24, 16), stages_below_transformer=1)
+    assert (network.bottleneck.channels, higher.bottleneck.channels) == (32, 16)
+    nn.init.normal_(higher.bottleneck.project_out.weight)
+    x = torch.randn(1, 2, 16, 24, 16)
+    for ours, theirs in zip(higher.encode(x)[:2], higher.encoder(x)[:2], strict=True):
+        assert torch.equal(ours, theirs)
+    for ours, theirs in zip(higher.encode(x)[2:], higher.encoder(x)[2:], strict=True):
+        assert not torch.equal(ours, theirs)  # its own stage, and the one below, which follows it
+
+
 @pytest.mark.parametrize("patch_size", [(17, 25, 16), (9, 31, 23)])
 def test_patch_that_the_strides_do_not_divide(patch_size: tuple[int, int, int]) -> None:
     network = missu(plain_arch_kwargs(STRIDES_3D), patch_size)
@@ -83,6 +95,7 @@ def test_paper_preset_runs_with_the_numbers_of_the_release() -> None:
         ({"n_blocks_per_stage": [1, 1, 1, 1]}, "either n_conv_per_stage"),
         ({"n_conv_per_stage": None}, "either n_conv_per_stage"),
         ({"n_stages": 1}, "at least 2 stages, got n_stages=1"),
+        ({"stages_below_transformer": 4}, "one of 0 to 3, got 4"),
     ],
 )
 def test_bad_arguments_are_refused(changes: dict, message: str) -> None:

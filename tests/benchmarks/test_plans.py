@@ -14,6 +14,6 @@ def test_one_dataset_through_both_planners(nnunet_folders: Path, monkeypatch: py
     stock, missu = (plan(stored, planner)["2d"] for planner in ("ExperimentPlanner", "MISSUPlanner"))
     assert stock.patch_size == missu.patch_size == [256, 256]
     assert describe(stock).startswith("33.5 M; 14.8 GMAC; 49 × 256×256")
-    assert "5 stages, 256 tokens of 512" in describe(missu)
-    assert missu.macs < 1.04 * stock.macs
+    assert "256 tokens of 512, 2 of 7 stages below" in describe(missu)
+    assert missu.macs < 1.23 * stock.macs
     assert not list((nnunet_folders / "nnUNet_raw").glob("Dataset999*"))

@@ -605,6 +605,8 @@ INFO += [
             ("transformer.depth: found 1000000000", {"transformer": TRANSFORMER | {"depth": 10**9}}),
             ("transformer.mlp_dim: found 0", {"transformer": TRANSFORMER | {"mlp_dim": 0}}),
             ("transformer: found 5", {"transformer": 5}),
+            ("stages_below_transformer: found -1", {"stages_below_transformer": -1}),
+            ("stages_below_transformer must be one of 0 to ", {"stages_below_transformer": 9}),
         )
     ),
     *(
