@@ -58,7 +58,7 @@ def from_nnunet(
     result = transfer.from_nnunet(checkpoint, out, plans, configuration)
     _report(result, out)
     if result.dropped:
-        say("first outputs: differ from the stock network's, whose deeper stages gave way to the Transformer")
+        say("first outputs: differ from the stock network's, of which a part gave way to the Transformer")
     elif result.new_classes or len(set(result.input_channels)) > 1:
         say("first outputs: differ from the stock network's, because classes or input channels do")
     else:

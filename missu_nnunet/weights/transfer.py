@@ -6,7 +6,7 @@ These changes make it so:
 - *Input channels.* Where their number differs, each input channel of the first convolution gets the mean of the old
   ones, times old number / new number. Nobody knows which new channel corresponds to which old one, so all are treated
   alike. An image whose channels are all equal then gives the same features as before.
-- *Stages.* A stock U-Net's stages below MISSU's bottleneck are dropped: MISSU has the Transformer there.
+- *Stages and blocks.* Those that a stock U-Net has and MISSU has not are dropped: the Transformer stands there.
 - *Classes.* A class or region keeps its outputs of the segmentation layers where the checkpoint has one of the same
   name; others keep the new network's initialisation. A class does not become a region, nor a region a class, because
   their logits mean different things.
@@ -34,6 +34,7 @@ from missu_nnunet.training.trainer import MISSUTrainer
 from missu_nnunet.weights.network import build_network, trainer_for
 
 _ENCODER_STAGE = re.compile(r"encoder\.stages\.(\d+)\.")
+_BLOCK = re.compile(r"(encoder\.stages\.\d+\.(0\.convs|blocks)|decoder\.stages\.\d+\.convs)\.\d+")
 _DECODER_LEVEL = re.compile(r"(?P<part>decoder\.(?:stages|transpconvs|seg_layers)\.)(?P<index>\d+)(?=\.)")
 
 
@@ -81,8 +82,8 @@ def adapt(checkpoint_file: Path, out: Path, plans_file: Path, configuration: str
 def from_nnunet(checkpoint_file: Path, out: Path, plans_file: Path, configuration: str) -> Transfer:
     """Start MISSU from a stock checkpoint of nnU-Net (PlainConvUNet or ResidualEncoderUNet).
 
-    The Transformer starts as the identity. Where the plan has no stages below the bottleneck, the new network therefore
-    gives the outputs of the stock network before it is trained.
+    The Transformer starts as the identity. Where nothing of the stock network is dropped, the new network therefore
+    gives its outputs before it is trained.
 
     Args:
         checkpoint_file: the stock checkpoint.
@@ -220,7 +221,9 @@ def load_fitted(
             found = "missing" if weight is None else f"of shape {tuple(weight.shape)}"
             raise ValueError(f"{key} is {found}, but has the shape {tuple(initial.shape)} in the network")
     network.load_state_dict(fitted, strict=False)
-    return Transfer(channels, dropped, _unique(new), kept, [name for name in outputs if name not in kept])
+    known = network.state_dict().keys()
+    dropped += [_block(key) for key in renamed if key not in known and not key.startswith("decoder.encoder.")]
+    return Transfer(channels, _unique(dropped), _unique(new), kept, [name for name in outputs if name not in kept])
 
 
 def with_input_channels(weight: Tensor, channels: int) -> Tensor:
@@ -253,13 +256,19 @@ def _aligned_at_bottleneck(weights: dict[str, Tensor], n_stages: int) -> tuple[d
             kept[f"{level['part']}{int(level['index']) - surplus}{key[level.end() :]}"] = weight
         else:
             kept[key] = weight
-    return kept, _unique(dropped)
+    return kept, dropped
 
 
 def _module(key: str) -> str:
     """The stage, level or part that a weight belongs to."""
     numbered = re.match(r"[a-z_]+\.[a-z_]+\.\d+", key)
     return numbered[0] if numbered and not key.startswith("bottleneck.") else key.split(".")[0]
+
+
+def _block(key: str) -> str:
+    """The residual block or convolution that a weight belongs to."""
+    match = _BLOCK.match(key)
+    return match[0] if match else _module(key)
 
 
 def _unique(names: list[str]) -> list[str]:

@@ -199,6 +199,20 @@ def test_warm_start_drops_the_stages_that_gave_way_to_the_transformer(nnunet_fol
         assert torch.equal(missu.decoder.features(missu.encode(x))[0], y)
 
 
+@pytest.mark.parametrize("residual", [False, True])
+def test_warm_start_names_the_blocks_that_gave_way_to_the_transformer(
+    residual: bool, nnunet_folders: Path, tmp_path: Path
+) -> None:
+    blocks, block = ("n_blocks_per_stage", "blocks.1") if residual else ("n_conv_per_stage", "0.convs.1")
+    plans = {n: tiny_plans(residual=residual) for n in (1, 2)}
+    for n, it in plans.items():
+        it["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"][blocks] = [1, n, 1]
+    _, checkpoint = stock(plans[2], dataset_json(), tmp_path)
+    plans_file = write_plans(tmp_path, plans[1], dataset_json())
+    transfer = from_nnunet(checkpoint, tmp_path / "warm.pth", plans_file, "3d_fullres")
+    assert transfer.dropped == [f"encoder.stages.1.{block}"]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
