@@ -1,9 +1,12 @@
+from collections.abc import Callable
+
+import pytest
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from hypothesis import given
 from random_plans import plain_arch_kwargs, plans
 
-from missu_nnunet.architecture.configuration import missu_arch_kwargs
+from missu_nnunet.architecture.configuration import missu_arch_kwargs, planned_arch_kwargs
 from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.planning.memory import (
     STATE_BYTES_PER_PARAMETER,
@@ -13,10 +16,11 @@ from missu_nnunet.planning.memory import (
 )
 
 
+@pytest.mark.parametrize("rule", [missu_arch_kwargs, planned_arch_kwargs])
 @given(plan=plans())
-def test_estimate_is_what_autograd_keeps(plan: tuple) -> None:
+def test_estimate_is_what_autograd_keeps(rule: Callable, plan: tuple) -> None:
     kwargs, patch_size = plan
-    network = MISSU(1, num_classes=3, deep_supervision=True, **missu_arch_kwargs(kwargs, patch_size))
+    network = MISSU(1, num_classes=3, deep_supervision=True, **rule(kwargs, patch_size))
     counted = count_activation_bytes(network, torch.randn(2, 1, *patch_size))
     estimated = estimate_activation_bytes(network, patch_size, batch_size=2, bytes_per_element=4)
     assert 0.85 < estimated / counted < 1.2
