@@ -140,9 +140,9 @@ def planned_arch_kwargs(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) 
     Transformer is narrower in proportion.
 
     This trades resolution for width: the paper's 4096 tokens of 512 channels would take more than a fifth of the
-    operations of nnU-Net's network, a few hundred tokens take a few hundredths. Beside a plain network of nnU-Net's for
-    the same patch, the residual encoder's stem costs up to an eighth more operations, and with small patches the
-    Transformer up to a tenth.
+    operations of nnU-Net's network, a few hundred tokens take a hundredth with a large patch in 3D, and up to an eighth
+    in 2D. The Transformer comes on top where the stage has no blocks to spare, and beside a plain network of nnU-Net's
+    the residual encoder's stem, which costs up to an eighth more operations.
 
     These are design choices, see ``docs/benchmarks.md``.
 
