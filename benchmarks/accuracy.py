@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from unet_plans import unet_plan
 
+from missu_nnunet.architecture.configuration import MISSU_KEYS
 from missu_nnunet.evaluation.comparison import paired_statistics
 from missu_nnunet.evaluation.protocols import PROTOCOLS
 from missu_nnunet.evaluation.results import gather_results
@@ -173,7 +174,8 @@ def with_unet(plans: dict[str, Any], configuration: str) -> dict[str, Any]:
     architecture["network_class_name"] = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
     kwargs = architecture["arch_kwargs"]
     unet, _ = unet_plan(plan["spacing"], plan["patch_size"], kwargs["features_per_stage"][0])
-    del kwargs["transformer"], kwargs["n_blocks_per_stage"]
+    for key in (*MISSU_KEYS, "n_blocks_per_stage"):
+        kwargs.pop(key, None)
     kwargs |= {key: unet[key] for key in _TOPOLOGY}
     return plans
 

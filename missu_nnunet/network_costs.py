@@ -20,7 +20,7 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from missu_nnunet.architecture.configuration import MISSU_CLASS, missu_arch_kwargs
+from missu_nnunet.architecture.configuration import MISSU_CLASS, MISSU_KEYS, missu_arch_kwargs
 from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.distillation.losses import SelfDistillationLoss
 from missu_nnunet.distillation.moving_average import MovingAverage
@@ -308,7 +308,7 @@ def plan_networks(
         return get_network_from_plans(class_name, kwargs, requires_import, input_channels, num_classes, True, True)
 
     missu_kwargs = missu_arch_kwargs(arch_kwargs, patch_size)
-    unet_kwargs = {key: value for key, value in arch_kwargs.items() if key != "transformer"}
+    unet_kwargs = {key: value for key, value in arch_kwargs.items() if key not in MISSU_KEYS}
     unet_class = next(name for argument, name in UNET_CLASSES.items() if argument in arch_kwargs)
     return {
         unet_class.rpartition(".")[2]: lambda: build(unet_class, unet_kwargs),

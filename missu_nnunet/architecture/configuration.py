@@ -28,6 +28,9 @@ NNUNET_WIDTH = 32
 
 MISSU_CLASS = "missu_nnunet.architecture.missu.MISSU"
 
+MISSU_KEYS = ("transformer", "stages_below_transformer")
+"""What a plan of MISSU has among its ``arch_kwargs`` beside those of nnU-Net's U-Nets."""
+
 _STAGE_KEYS = ("features_per_stage", "kernel_sizes", "strides", "n_conv_per_stage", "n_blocks_per_stage")
 
 

@@ -2,7 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from accuracy import METRICS, Scores, read_scores, report, write_scores
+from accuracy import METRICS, Scores, read_scores, report, with_unet, write_scores
+from unet_plans import unet_plan
+
+from missu_nnunet.architecture.configuration import MISSU_CLASS, planned_arch_kwargs
 
 LENGTH = "_2epochs_3iters_noTTA"
 
@@ -41,3 +44,12 @@ def test_differences_are_paired_over_the_runs_that_both_have(capsys: pytest.Capt
     )
     assert "| `nnUNetTrainerAdamW` | 1 | +0.0300 | +0.0300 to +0.0300 | +0.0300 | -0.03 | -0.03 to -0.03 |" in printed
     assert "Primus" not in printed
+
+
+def test_the_unets_plans_are_those_of_nnunets_network() -> None:
+    unet, patch_size = unet_plan((1, 1), (160, 128), 16)
+    architecture = {"network_class_name": MISSU_CLASS, "arch_kwargs": planned_arch_kwargs(unet, patch_size)}
+    plan = {"spacing": [1, 1], "patch_size": patch_size, "architecture": architecture}
+    changed = with_unet({"configurations": {"2d": plan}}, "2d")["configurations"]["2d"]["architecture"]
+    assert changed["network_class_name"].endswith(".PlainConvUNet")
+    assert changed["arch_kwargs"] == unet

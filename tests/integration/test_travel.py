@@ -20,6 +20,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from tiny_dataset import REGIONS, write_raw_dataset
 from torch import Tensor
 
+from missu_nnunet.architecture.configuration import MISSU_KEYS
 from missu_nnunet.hyperparameters import Hyperparameters
 from missu_nnunet.nnunet.checkpoint import read_checkpoint
 from missu_nnunet.weights.inspection import inspect_file
@@ -113,7 +114,8 @@ def test_training_starts_from_a_stock_checkpoint(planned: str, nnunet_folders: P
     plans["configurations"] = {"3d_fullres": plans["configurations"]["3d_fullres"]}
     architecture = plans["configurations"]["3d_fullres"]["architecture"]
     architecture["network_class_name"] = "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet"
-    del architecture["arch_kwargs"]["transformer"]
+    for key in MISSU_KEYS:
+        del architecture["arch_kwargs"][key]
     stock = saved(initialized(nnUNetTrainer, plans, read(file.with_name("dataset.json"))), tmp_path / "stock.pth")
     warm = tmp_path / "warm.pth"
     report = run("missu", "weights", "from-nnunet", stock, warm, "--plans", file)
