@@ -1,1 +1,1 @@
-"""What runs at inference: the MISSU network, its Transformer bottleneck, and how a plan configures them."""
+"""What runs at inference: the MISSU network, its Transformer, and how a plan configures them."""

@@ -1,4 +1,4 @@
-"""The Transformer at the bottleneck of MISSU.
+"""The Transformer behind a deep encoder stage of MISSU.
 
 MISSU (arXiv:2206.00902) runs a Transformer on the down-sampled feature map, one token per voxel. The sizes come from
 the authors' code release. Design choices of this project: rotary position encoding instead of a learned table, so that
@@ -121,7 +121,7 @@ class TransformerBlock(nn.Module):
 
 
 class TransformerBottleneck(nn.Module):
-    """Global context for the deepest feature map: ``x + out(transformer(in(x)))``, one token per voxel.
+    """Global context for a deep feature map: ``x + out(transformer(in(x)))``, one token per voxel.
 
     Serves any grid in 2D and 3D. Starts as the identity: the last projection is zero.
 
