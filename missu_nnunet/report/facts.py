@@ -104,7 +104,12 @@ def _plan_facts(plans_file: Path, configuration: str) -> dict[str, str]:
     kwargs = architecture.get("arch_kwargs", {})
     if "network_class_name" in architecture:
         facts["network"] = str(architecture["network_class_name"]).rsplit(".", 1)[-1]
-    for key, name in (("n_stages", "stages"), ("features_per_stage", "channels"), ("transformer", "Transformer")):
+    for key, name in (
+        ("n_stages", "stages"),
+        ("features_per_stage", "channels"),
+        ("transformer", "Transformer"),
+        ("stages_below_transformer", "stages below the Transformer"),
+    ):
         if kwargs.get(key) is not None:
             value = kwargs[key]
             facts[name] = ", ".join(

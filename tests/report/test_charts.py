@@ -1,13 +1,10 @@
-"""Charts and facts that no other test covers."""
-
-from pathlib import Path
+"""Charts that no other test covers."""
 
 import numpy as np
 import pytest
 
 from missu_nnunet.evaluation.calibration import Reliability
 from missu_nnunet.report.charts import calibration_charts, training_charts
-from missu_nnunet.report.facts import arm_facts
 from missu_nnunet.report.training_curves import TrainingRun
 
 
@@ -47,8 +44,3 @@ def test_a_term_that_no_training_has_is_not_drawn() -> None:
     ]
     assert [key.text for key in terms.legend] == ["A", "B", "segmentation", "distillation"]
     assert len(charts["Pseudo Dice"].figure.data) == 2  # a Dice of 0 is a finding
-
-
-@pytest.mark.parametrize(("transformer", "fact"), [(True, None), (False, "none, the trainer leaves out the plan's")])
-def test_an_arm_without_a_transformer_says_so(transformer: bool, fact: str | None, tmp_path: Path) -> None:
-    assert arm_facts(tmp_path, [run_of({}, transformer=transformer)]).get("Transformer") == fact
