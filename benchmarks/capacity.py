@@ -28,6 +28,8 @@ ARMS = {
     "planned": "MISSU's planners': residual, all of nnU-Net's stages, a wide Transformer in 2D at 1/16",
     "deepest": "the same with the Transformer behind the deepest stage",
     "shallow": "the same as planned, without the stages below the Transformer",
+    "planned-plain": "the same as planned, with nnU-Net's plain encoder",
+    "no-transformer": "the same as planned, without the Transformer",
     "plain": "the same as shallow, with nnU-Net's plain encoder",
     "lean": "the same as shallow, with one convolution per decoder stage",
     "lean-finest": "the same as shallow, with one convolution in the decoder's finest stage",
@@ -88,11 +90,17 @@ def plans_of(arm: str, plans: dict[str, Any], configuration: str, channels: int)
     narrow = widths[2] * 3 // 2
     stage = planned["n_stages"] - 1 - planned["stages_below_transformer"]
     shallow = with_stages(planned, of_unet, widths[: stage + 1], 2)
-    plain = shallow | {"n_conv_per_stage": [*of_unet["n_conv_per_stage"][:stage], 1]}
-    del plain["n_blocks_per_stage"]
+    # Before the Transformer stands a single convolution, as a single residual block does.
+    convolutions = list(of_unet["n_conv_per_stage"])
+    convolutions[stage] = 1
+    planned_plain = planned | {"n_conv_per_stage": convolutions}
+    plain = shallow | {"n_conv_per_stage": convolutions[: stage + 1]}
+    del planned_plain["n_blocks_per_stage"], plain["n_blocks_per_stage"]
     kwargs = {
         UNET: of_unet,
         "planned": planned,
+        "planned-plain": planned_plain,
+        "no-transformer": planned | {"transformer": None},
         "deepest": planned | {"stages_below_transformer": 0},
         "shallow": shallow,
         "plain": plain,

@@ -83,6 +83,7 @@ SETTINGS = {
     "Task04_Hippocampus": Setting("3d_fullres", (1, 1, 1), [32, 48, 32], 2, 0),
     "Task21_LeftAtrium": Setting("3d_fullres", (2.5, 2.5, 2.5), [24, 40, 48], 2, 16, shrink=4),
     "Task22_HeartScribbles": Setting("2d", (10, 2.5, 2.5), [160, 128], 2, 7),
+    "Task091_DistantCue": Setting("2d", (1, 1, 1), [128, 128], 3, 0),
 }
 
 
