@@ -133,21 +133,28 @@ def with_stages(
 
 
 def report(scores: Scores) -> None:
-    """Print what every arm scores, and how MISSU's differ from nnU-Net's: in single runs, in all, and without run 0."""
+    """Print what every arm scores, and how others differ from nnU-Net's and from MISSU without its Transformer.
+
+    Differences are those of single runs, of all, and of all but run 0.
+    """
     print("| arm | | Dice and HD95 of each run | mean Dice | mean HD95 [mm] |\n|---|---|---|---|---|")
     runs = {arm: {run: table(cases) for (name, run), cases in sorted(scores.items()) if name == arm} for arm in ARMS}
     for arm, arrays in runs.items():
         if arrays:
             print(f"| {arm} | {ARMS[arm]} | {mean_cells(arrays)} |")
-    print(f"\n| − {UNET} | runs | Dice | 95 % interval | HD95 [mm] | 95 % interval |\n|---|---|---|---|---|---|")
-    unet = runs.pop(UNET)
-    for arm, arrays in runs.items():
-        not_chosen_on = {run: array for run, array in arrays.items() if run > 0}
-        rows = difference_cells(arrays, unet)
-        if len(arrays) > len(not_chosen_on) > 1:
-            rows += difference_cells(not_chosen_on, unet)[-1:]
-        for cells in rows:
-            print(f"| {arm} | {cells} |")
+    for reference in (UNET, "no-transformer"):
+        theirs = runs.pop(reference)
+        if not theirs:
+            continue
+        print(f"\n| − {reference} | runs | Dice | 95 % interval | HD95 [mm] | 95 % interval |")
+        print("|---|---|---|---|---|---|")
+        for arm, arrays in runs.items():
+            not_chosen_on = {run: array for run, array in arrays.items() if run > 0}
+            rows = difference_cells(arrays, theirs)
+            if len(arrays.keys() & theirs.keys()) > len(not_chosen_on.keys() & theirs.keys()) > 1:
+                rows += difference_cells(not_chosen_on, theirs)[-1:]
+            for cells in rows:
+                print(f"| {arm} | {cells} |")
 
 
 if __name__ == "__main__":
