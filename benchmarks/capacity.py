@@ -109,7 +109,7 @@ def plans_of(arm: str, plans: dict[str, Any], configuration: str, channels: int)
         "lean-rest": shallow | {"n_conv_per_stage_decoder": [*[1] * (stage - 1), 2]},
         "eighth": with_stages(planned, of_unet, widths[:4], 2),
         "eighth-narrow": with_stages(planned, of_unet, [*widths[:3], narrow], 1)
-        | {"transformer": transformer_kwargs(narrow)},
+        | {"transformer": transformer_kwargs(narrow, head_channels=32)},
     }[arm]
     chosen = unet if arm == UNET else plans
     chosen["configurations"][configuration]["architecture"]["arch_kwargs"] = kwargs

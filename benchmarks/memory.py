@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from unet_plans import unet_plan
 
-from missu_nnunet.architecture.configuration import missu_arch_kwargs
+from missu_nnunet.architecture.configuration import planned_arch_kwargs
 from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.planning.memory import count_activation_bytes, estimate_activation_bytes
 from missu_nnunet.prediction.predictor import ObservedPredictor
@@ -82,7 +82,7 @@ def training() -> None:
     errors = []
     for spacing, patch, features, residual in CASES:
         plan_kwargs, patch_size = unet_plan(spacing, patch, features, residual)
-        kwargs = missu_arch_kwargs(plan_kwargs, patch_size)
+        kwargs = planned_arch_kwargs(plan_kwargs, patch_size)
         missu = MISSU(1, num_classes=3, deep_supervision=True, **kwargs)
         networks: dict[str, Any] = {"MISSU": missu}
         if not residual:

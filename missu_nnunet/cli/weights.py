@@ -51,14 +51,14 @@ def from_nnunet(
 ) -> None:
     """Start MISSU from a checkpoint of a stock nnU-Net trainer; the Transformer starts as the identity.
 
-    The result is for nnUNetv2_train -pretrained_weights.
+    On the plan of the stock network nothing is dropped. To begin a training: as with adapt.
     """
     from missu_nnunet.weights import transfer
 
     result = transfer.from_nnunet(checkpoint, out, plans, configuration)
     _report(result, out)
     if result.dropped:
-        say("first outputs: differ from the stock network's, of which a part gave way to the Transformer")
+        say("first outputs: differ from the stock network's, of which a part was dropped")
     elif result.new_classes or len(set(result.input_channels)) > 1:
         say("first outputs: differ from the stock network's, because classes or input channels do")
     else:

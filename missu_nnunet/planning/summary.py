@@ -26,7 +26,6 @@ class Summary:
         patch_size: patch size in voxels.
         batch_size: patches per training step.
         stages: one dictionary per encoder stage: ``channels``, ``kernel_size``, ``stride`` and ``size`` (voxels).
-        plan_stages: number of stages in the plan; in plans of nnU-Net's planners the Transformer replaces the deepest.
         transformer: keyword arguments of the Transformer.
         transformer_stage: index of the stage behind which it stands.
         tokens: number of tokens that attention runs over.
@@ -40,7 +39,6 @@ class Summary:
     patch_size: list[int]
     batch_size: int
     stages: list[dict[str, Any]]
-    plan_stages: int
     transformer: dict[str, Any]
     transformer_stage: int
     tokens: int
@@ -74,8 +72,8 @@ def summarise(plans_file: Path, configuration: str) -> Summary:
     """
     plans_manager, manager, dataset_json = read_plan(plans_file, configuration)
     with malformed_plan_named(plans_file):
-        plan_kwargs, patch_size = manager.network_arch_init_kwargs, [int(size) for size in manager.patch_size]
-        kwargs = missu_arch_kwargs(plan_kwargs, patch_size)
+        patch_size = [int(size) for size in manager.patch_size]
+        kwargs = missu_arch_kwargs(manager.network_arch_init_kwargs, patch_size)
         input_channels = determine_num_input_channels(plans_manager, manager, dataset_json)
         num_classes = plans_manager.get_label_manager(dataset_json).num_segmentation_heads
         with torch.device("meta"):
@@ -94,7 +92,6 @@ def summarise(plans_file: Path, configuration: str) -> Summary:
                     kwargs["features_per_stage"], kwargs["kernel_sizes"], kwargs["strides"], sizes, strict=True
                 )
             ],
-            plan_stages=plan_kwargs["n_stages"],
             transformer=kwargs["transformer"],
             transformer_stage=network.transformer_stage,
             tokens=int(np.prod(sizes[network.transformer_stage])),

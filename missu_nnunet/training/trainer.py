@@ -21,7 +21,8 @@ from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
 
 from missu_nnunet import __version__
-from missu_nnunet.architecture.configuration import MISSU_CLASS, missu_arch_kwargs
+from missu_nnunet.architecture.configuration import MISSU_CLASS
+from missu_nnunet.architecture.former_configuration import former_arch_kwargs
 from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.architecture.transformer import TransformerBottleneck
 from missu_nnunet.distillation.losses import SelfDistillationLoss, finest
@@ -33,8 +34,11 @@ from missu_nnunet.hyperparameters import Hyperparameters
 from missu_nnunet.nnunet.checkpoint import write_checkpoint
 from missu_nnunet.nnunet.fold import LATEST_CHECKPOINT
 from missu_nnunet.nnunet.log import ENDED_EARLY
+from missu_nnunet.nnunet.model import PLANS_FILE, read_model_plans
+from missu_nnunet.nnunet.plans import find_configuration
 from missu_nnunet.nnunet.preprocessed import unlabelled_cases
 from missu_nnunet.nnunet.splits import SPLITS_FILE
+from missu_nnunet.planning.network import with_missu_network
 from missu_nnunet.training.absent_classes import EPOCHS as ABSENT_EPOCHS
 from missu_nnunet.training.absent_classes import absent_classes
 from missu_nnunet.training.early_end import (
@@ -80,6 +84,11 @@ class MISSUTrainer(nnUNetTrainer):
         device: torch.device = torch.device("cuda"),  # noqa: B008, nnU-Net's signature, which it replays
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
+        if not self._trained_with_former_network():
+            plans = with_missu_network(plans, configuration)
+            # What the model's folder and the checkpoints hold.
+            self.my_init_kwargs["plans"], self.plans_manager = plans, PlansManager(plans)
+            self.configuration_manager = self.plans_manager.get_configuration(configuration)
         seed_from_environment(self.local_rank)
         self.resumed_random_state: dict[str, Any] | None = None
         self.nonfinite_steps = 0  # in a row
@@ -106,10 +115,26 @@ class MISSUTrainer(nnUNetTrainer):
         self.logger.update_config({"missu": asdict(hp)})
         self.print_to_log_file(f"MISSU {__version__}: {hp}")
 
+    def _trained_with_former_network(self) -> bool:
+        """Whether a training in the model's folder had ``former_arch_kwargs``: folds of one model have one network."""
+        file = Path(self.output_folder_base) / PLANS_FILE
+        try:
+            plans = PlansManager(read_model_plans(file.parent))
+            found = find_configuration(plans, self.configuration_name, file).network_arch_init_kwargs
+        except InputError:  # none yet, or one that nnU-Net writes anew
+            return False
+        planned = self.configuration_manager.network_arch_init_kwargs
+        former = "transformer" not in found and "transformer" not in planned
+        if former:
+            self.print_to_log_file(f"{file}: trained with MISSU's former network for such plans, which stays")
+        return former
+
     @classmethod
     def _arch_kwargs(cls, configuration_manager: ConfigurationManager) -> dict[str, Any]:
         """The network's keyword arguments: the plan's, and whether this trainer has a Transformer."""
-        kwargs = missu_arch_kwargs(configuration_manager.network_arch_init_kwargs, configuration_manager.patch_size)
+        kwargs = configuration_manager.network_arch_init_kwargs
+        if "transformer" not in kwargs:
+            kwargs = former_arch_kwargs(kwargs, configuration_manager.patch_size)
         return kwargs if cls.hyperparameters.transformer else kwargs | {"transformer": None}
 
     @classmethod
@@ -165,7 +190,7 @@ class MISSUTrainer(nnUNetTrainer):
         return len(strides) > 2 and divisible
 
     def _get_deep_supervision_scales(self) -> list[list[float]] | None:
-        """Scales of the network's outputs: the plan's, without those of the stages that gave way to the Transformer."""
+        """Scales of the network's outputs: the plan's, without those of stages that ``former_arch_kwargs`` drops."""
         scales = super()._get_deep_supervision_scales()
         return scales and scales[: len(self.arch_kwargs["strides"]) - 1]
 

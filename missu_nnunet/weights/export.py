@@ -14,7 +14,7 @@ from missu_nnunet.errors import InputError
 from missu_nnunet.extras import require_extra
 from missu_nnunet.files import whole_file
 from missu_nnunet.nnunet.checkpoint import check_is_new, read_checkpoint
-from missu_nnunet.nnunet.plans import malformed_plan_named
+from missu_nnunet.nnunet.plans import find_configuration, malformed_plan_named
 from missu_nnunet.weights.network import build_network, trainer_for
 
 OPSET = 18
@@ -63,6 +63,7 @@ def trained_network(checkpoint_file: Path) -> TrainedNetwork:
     configuration = init_args["configuration"]
     with malformed_plan_named(checkpoint_file):
         plans_manager = PlansManager(init_args["plans"])
+        configuration_manager = find_configuration(plans_manager, configuration, checkpoint_file)
         network = build_network(trainer_for(weights), plans_manager, configuration, init_args["dataset_json"])
     try:
         network.load_state_dict(weights)
@@ -71,7 +72,7 @@ def trained_network(checkpoint_file: Path) -> TrainedNetwork:
         raise InputError(
             f"{checkpoint_file}: its weights are not those of its plan's network ({reason}); fetch it again"
         ) from None
-    return TrainedNetwork(network.eval(), checkpoint, plans_manager, plans_manager.get_configuration(configuration))
+    return TrainedNetwork(network.eval(), checkpoint, plans_manager, configuration_manager)
 
 
 def export(checkpoint_file: Path, out: Path) -> str:

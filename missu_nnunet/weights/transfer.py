@@ -6,7 +6,8 @@ These changes make it so:
 - *Input channels.* Where their number differs, each input channel of the first convolution gets the mean of the old
   ones, times old number / new number. Nobody knows which new channel corresponds to which old one, so all are treated
   alike. An image whose channels are all equal then gives the same features as before.
-- *Stages and blocks.* Those that a stock U-Net has and MISSU has not are dropped: the Transformer stands there.
+- *Stages and blocks.* Those that the plan's network has not are dropped: the deepest stages, or the residual blocks in
+  whose place MISSU's planners put the Transformer.
 - *Classes.* A class or region keeps its outputs of the segmentation layers where the checkpoint has one of the same
   name; others keep the new network's initialisation. A class does not become a region, nor a region a class, because
   their logits mean different things.
@@ -30,6 +31,7 @@ from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.errors import InputError
 from missu_nnunet.nnunet.checkpoint import check_is_new, read_checkpoint, read_pretrained, write_checkpoint
 from missu_nnunet.nnunet.plans import malformed_plan_named, read_plan
+from missu_nnunet.planning.network import with_missu_network
 from missu_nnunet.training.trainer import MISSUTrainer
 from missu_nnunet.weights.network import build_network, trainer_for
 
@@ -155,6 +157,7 @@ def _transfer(
     check_is_new(out)
     plans_manager, _, dataset_json = read_plan(plans_file, configuration)
     with malformed_plan_named(plans_file):
+        plans_manager = PlansManager(with_missu_network(plans_manager.plans, configuration))
         network = build_network(trainer, plans_manager, configuration, dataset_json)
         labels = plans_manager.get_label_manager(dataset_json)
         outputs = class_outputs(labels)
@@ -199,7 +202,7 @@ def load_fitted(
     Raises:
         ValueError: if a weight is missing or has a shape that is not changed here; ``network`` then stays as it was.
     """
-    renamed, dropped = _aligned_at_bottleneck(weights, len(network.encoder.stages))
+    renamed, dropped = _aligned_at_finest(weights, len(network.encoder.stages))
     absent = {"bottleneck", "decoder"} - {key.split(".")[0] for key in weights}
     first_convolution = {f"{key}.weight" for key in network.keys_to_in_proj}
     kept = [name for name in outputs if name in old_outputs]
@@ -235,7 +238,7 @@ def with_input_channels(weight: Tensor, channels: int) -> Tensor:
     return mean.expand(-1, channels, *weight.shape[2:])
 
 
-def _aligned_at_bottleneck(weights: dict[str, Tensor], n_stages: int) -> tuple[dict[str, Tensor], list[str]]:
+def _aligned_at_finest(weights: dict[str, Tensor], n_stages: int) -> tuple[dict[str, Tensor], list[str]]:
     """Weights named as in a network of ``n_stages``, and the modules of the surplus stages, which are dropped.
 
     The encoder counts its stages from the finest, the decoder from the deepest.

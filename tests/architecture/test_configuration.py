@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
@@ -7,59 +6,26 @@ from random_plans import plain_arch_kwargs, plans
 from unet_plans import unet_plan
 
 from missu_nnunet.architecture.configuration import (
-    MAX_REDUCTION,
-    MAX_TOKENS,
-    bottleneck_stage,
     missu_arch_kwargs,
     planned_arch_kwargs,
-    planned_stage,
     transformer_kwargs,
+    transformer_stage,
 )
 from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.errors import InputError
 from missu_nnunet.planning.summary import count_macs
 
 
-@pytest.mark.parametrize(
-    ("strides", "patch_size", "expected"),
-    [
-        ([[1, 1, 1]] + [[2, 2, 2]] * 5, (128, 128, 128), 3),  # the paper's: 1/8, 4096 tokens
-        ([[1, 1, 1]] + [[2, 2, 2]] * 5, (160, 160, 160), 4),  # 8000 tokens at 1/8
-        ([[1, 1, 1]] + [[2, 2, 2]] * 3, (40, 56, 40), 3),
-        ([[1, 1, 1], [1, 2, 2], [2, 2, 2], [2, 2, 2], [1, 2, 2]], (28, 128, 128), 3),  # one axis starts late
-        ([[1, 1]] + [[2, 2]] * 7, (512, 512), 3),
-        ([[1, 1]] + [[2, 2]] * 7, (1024, 1024), 4),
-        ([[1, 1], [2, 2]], (512, 512), 1),  # nothing deeper to go to
-        ([[1, 1], [16, 16], [2, 2]], (64, 64), 1),  # never the first stage
-    ],
-)
-def test_where_the_transformer_stands(strides: list[list[int]], patch_size: tuple[int, ...], expected: int) -> None:
-    assert bottleneck_stage(strides, patch_size) == expected
-
-
 @given(plans())
-def test_rule_holds_for_every_plan(plan: tuple[dict, tuple[int, ...]]) -> None:
+def test_nothing_of_the_plans_network_is_taken_away(plan: tuple[dict, tuple[int, ...]]) -> None:
     kwargs, patch_size = plan
-    stage = bottleneck_stage(kwargs["strides"], patch_size)
-    reductions = np.cumprod(kwargs["strides"], axis=0)
-    assert 1 <= stage < len(reductions)
-    within = (reductions <= MAX_REDUCTION).all(axis=1)
-    if stage < len(reductions) - 1:  # deeper stages gave way: because they reduce too much
-        assert not within[stage + 1]
-        assert np.prod(np.array(patch_size) / reductions[stage]) <= MAX_TOKENS
-
-
-def test_deeper_stages_give_way() -> None:
-    kwargs = missu_arch_kwargs(plain_arch_kwargs([[1, 1, 1]] + [[2, 2, 2]] * 5), (64, 64, 64))
-    assert kwargs["n_stages"] == 4
-    assert kwargs["features_per_stage"] == [4, 8, 16, 32]
-    assert len(kwargs["strides"]) == len(kwargs["kernel_sizes"]) == len(kwargs["n_conv_per_stage"]) == 4
-    assert len(kwargs["n_conv_per_stage_decoder"]) == 3
-
-
-def test_decoder_keeps_its_finest_stages() -> None:
-    plan = plain_arch_kwargs([[1, 1, 1]] + [[2, 2, 2]] * 4) | {"n_conv_per_stage_decoder": [5, 4, 3, 2]}
-    assert missu_arch_kwargs(plan, (64, 64, 64))["n_conv_per_stage_decoder"] == [4, 3, 2]
+    ours = missu_arch_kwargs(kwargs, patch_size)
+    stage = transformer_stage(kwargs["strides"], patch_size)
+    assert ours.pop("stages_below_transformer") == kwargs["n_stages"] - 1 - stage
+    transformer, widths = ours.pop("transformer"), kwargs["features_per_stage"]
+    assert transformer["embedding_dim"] == 64 * transformer["num_heads"] >= max(16 * widths[0], widths[stage])
+    assert transformer["mlp_dim"] == 2 * transformer["embedding_dim"]
+    assert ours == kwargs
 
 
 def test_a_missu_plan_stays_as_it_is() -> None:
@@ -68,9 +34,9 @@ def test_a_missu_plan_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 4, 32, 100, 256, 320, 512])
-def test_default_transformer_fits_its_heads(channels: int) -> None:
+def test_a_transformer_is_as_wide_as_its_heads_need(channels: int) -> None:
     kwargs = transformer_kwargs(channels)
-    assert kwargs["embedding_dim"] == 32 * kwargs["num_heads"] >= channels
+    assert channels <= kwargs["embedding_dim"] == 64 * kwargs["num_heads"] < channels + 64
 
 
 def test_a_plan_of_one_stage_is_refused() -> None:
@@ -86,21 +52,15 @@ def test_a_plan_for_another_kind_of_network_is_refused() -> None:
 @given(plans())
 def test_what_the_planners_choose(plan: tuple[dict, tuple[int, ...]]) -> None:
     kwargs, patch_size = plan
-    planned = planned_arch_kwargs(*plan)
-    stage = planned_stage(kwargs["strides"], patch_size)
-    assert planned["stages_below_transformer"] == kwargs["n_stages"] - 1 - stage
+    ours, planned = missu_arch_kwargs(*plan), planned_arch_kwargs(*plan)
+    stage = transformer_stage(kwargs["strides"], patch_size)
     blocks = planned["n_blocks_per_stage"]
     of_unet = kwargs.get("n_blocks_per_stage", [1] * kwargs["n_stages"])
     assert 1 <= blocks[stage] <= of_unet[stage]
     assert [*blocks[:stage], *blocks[stage + 1 :]] == [*of_unet[:stage], *of_unet[stage + 1 :]]
-    transformer = planned["transformer"]
-    widths = planned["features_per_stage"]
-    assert transformer["embedding_dim"] == 64 * transformer["num_heads"] >= max(16 * widths[0], widths[stage])
-    assert transformer["mlp_dim"] == 2 * transformer["embedding_dim"]
-    chosen = {"n_blocks_per_stage", "n_conv_per_stage", "transformer", "stages_below_transformer"}
-    assert {key: planned[key] for key in planned.keys() - chosen} == {
-        key: kwargs[key] for key in kwargs.keys() - chosen
-    }
+    chosen = {"n_blocks_per_stage", "n_conv_per_stage"}
+    assert {key: planned[key] for key in planned.keys() - chosen} == {key: ours[key] for key in ours.keys() - chosen}
+    assert "n_conv_per_stage" not in planned
     assert planned_arch_kwargs(planned, patch_size) == planned
 
 
@@ -115,8 +75,8 @@ def test_what_the_planners_choose(plan: tuple[dict, tuple[int, ...]]) -> None:
         ([[1, 1], [2, 2]], (512, 512), 1),  # nothing deeper to go to
     ],
 )
-def test_where_the_planners_put_it(strides: list[list[int]], patch_size: tuple[int, ...], expected: int) -> None:
-    assert planned_stage(strides, patch_size) == expected
+def test_where_the_transformer_stands(strides: list[list[int]], patch_size: tuple[int, ...], expected: int) -> None:
+    assert transformer_stage(strides, patch_size) == expected
 
 
 @pytest.mark.parametrize("features", [16, 32])

@@ -76,19 +76,20 @@ def test_adapt_says_what_became_of_the_channels(missu, checkpoint: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("plans", "channels", "said"),
+    ("stock_plans", "channels", "said"),
     [
         ({}, 1, "first outputs: the stock network's"),
         ({}, 2, "first outputs: differ from the stock network's, because classes or input channels do"),
-        ({"n_stages": 5, "patch_size": 32}, 1, "dropped: encoder.stages.4, decoder.stages.0"),
-        ({"n_stages": 5, "patch_size": 32}, 1, "first outputs: differ from the stock network's, of which a part"),
+        ({"n_stages": 4}, 1, "dropped: encoder.stages.3, decoder.stages.0"),
+        ({"n_stages": 4}, 1, "first outputs: differ from the stock network's, of which a part was dropped"),
     ],
 )
 def test_from_nnunet_says_whether_the_first_outputs_are_the_same(
-    missu, plans: dict, channels: int, said: str, nnunet_folders: Path, tmp_path: Path
+    missu, stock_plans: dict, channels: int, said: str, nnunet_folders: Path, tmp_path: Path
 ) -> None:
-    stock_checkpoint = saved(initialized(nnUNetTrainer, tiny_plans(**plans), dataset_json()), tmp_path / "stock.pth")
-    plans_file = write_plans(tmp_path, tiny_plans(**plans), dataset_json(channels))
+    trainer = initialized(nnUNetTrainer, tiny_plans(**stock_plans), dataset_json())
+    stock_checkpoint = saved(trainer, tmp_path / "stock.pth")
+    plans_file = write_plans(tmp_path, tiny_plans(), dataset_json(channels))
     done = missu("weights", "from-nnunet", stock_checkpoint, tmp_path / "out.pth", "--plans", plans_file)
     assert done.returncode == 0
     assert said in done.stdout

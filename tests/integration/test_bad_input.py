@@ -510,7 +510,7 @@ WEIGHTS: list[tuple[Arrange, str]] = [
     ),
     (lambda desk: ["export", desk.missu, desk.folder / "out.pt"], "the suffix is '.pt', expected"),
     (lambda desk: ["export", desk.stock, desk.folder / "out.onnx"], "expected one of MISSU"),
-    (lambda desk: ["export", desk.checkpoint(without_plan), desk.folder / "out.onnx"], "is not as nnU-Net writes it"),
+    (lambda desk: ["export", desk.checkpoint(without_plan), desk.folder / "out.onnx"], "patch_size"),
     (
         lambda desk: [
             "export",
@@ -606,7 +606,10 @@ INFO += [
             ("transformer.mlp_dim: found 0", {"transformer": TRANSFORMER | {"mlp_dim": 0}}),
             ("transformer: found 5", {"transformer": 5}),
             ("stages_below_transformer: found -1", {"stages_below_transformer": -1}),
-            ("stages_below_transformer must be one of 0 to ", {"stages_below_transformer": 9}),
+            (
+                "stages_below_transformer must be one of 0 to ",
+                {"transformer": TRANSFORMER, "stages_below_transformer": 9},
+            ),
         )
     ),
     *(

@@ -25,5 +25,5 @@ def test_where_the_plan_has_its_transformer(tmp_path: Path) -> None:
     kwargs |= {"transformer": transformer_kwargs(64), "stages_below_transformer": 1}
     (model / "plans.json").write_text(json.dumps(plans))
     facts = arm_facts(model, [])
-    assert facts["Transformer"] == "embedding_dim 64, depth 4, num_heads 2, mlp_dim 128, dropout 0.0"
+    assert facts["Transformer"] == "embedding_dim 64, depth 4, num_heads 1, mlp_dim 128, dropout 0.0"
     assert facts["stages below the Transformer"] == "1"

@@ -1,3 +1,4 @@
+import copy
 import json
 import os
 import shutil
@@ -13,11 +14,14 @@ import torch
 from forked import run
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from PIL import Image
 from random_plans import plain_arch_kwargs
 from tiny_dataset import LABELS, REGIONS, write_raw_dataset
 from torch.nn.modules.conv import _ConvNd
 
+from missu_nnunet.architecture.configuration import MISSU_CLASS, MISSU_KEYS
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL
 from missu_nnunet.nnunet.fold import Fold
@@ -222,6 +226,45 @@ def test_validation_has_no_teacher(nnunet_folders: Path) -> None:
 def test_a_patch_too_small_for_a_transformer_is_refused(nnunet_folders: Path) -> None:
     with pytest.raises(InputError, match="too small"):
         synthetic_trainer("MISSUTrainer", [[1, 1, 1]], [4, 4, 4], LABELS, nnunet_folders)
+
+
+def stages_of(trainer: nnUNetTrainer) -> int:
+    return len(trainer.network.encoder.stages)
+
+
+def test_the_network_on_a_plan_of_nnunets_is_written_down(nnunet_folders: Path) -> None:
+    trainer = synthetic_trainer("MISSUTrainer", STRIDES_3D, [32, 16, 16], LABELS, nnunet_folders)
+    plans = trainer.my_init_kwargs["plans"]
+    assert plans == trainer.plans_manager.plans
+    architecture = plans["configurations"]["3d_fullres"]["architecture"]
+    assert architecture["network_class_name"] == MISSU_CLASS
+    assert architecture["arch_kwargs"]["stages_below_transformer"] == 1
+    stock = get_network_from_plans(*architecture.values(), 1, 3)
+    assert stock.state_dict().keys() == trainer.network.state_dict().keys()
+    assert stages_of(trainer) == len(STRIDES_3D)
+
+
+@pytest.mark.parametrize(("damaged", "stages"), [(False, len(STRIDES_3D) - 1), (True, len(STRIDES_3D))])
+def test_a_model_keeps_the_former_network_that_it_was_trained_with(
+    damaged: bool, stages: int, nnunet_folders: Path
+) -> None:
+    name = f"MISSUTrainer_{len(STRIDES_3D) + damaged}epochs"
+    arguments = (name, STRIDES_3D, [32, 16, 16], LABELS, nnunet_folders)
+    trainer = synthetic_trainer(*arguments)
+    plans = copy.deepcopy(trainer.plans_manager.plans)
+    configuration = plans["configurations"]["3d_fullres"] | {"spacing": [1.0, 1.0, 1.0]}
+    for key in MISSU_KEYS:
+        del configuration["architecture"]["arch_kwargs"][key]
+    plans["configurations"]["3d_fullres"] = configuration
+    file = Path(trainer.output_folder_base) / "plans.json"
+    file.write_text(json.dumps(plans)[: 100 if damaged else None])
+    again = synthetic_trainer(*arguments)
+    assert stages_of(again) == stages
+    if not damaged:
+        manager = PlansManager(plans)
+        predicts = type(again).build_network_architecture(manager, manager.get_configuration("3d_fullres"), 1, 3)
+        assert predicts.state_dict().keys() == again.network.state_dict().keys()
+        assert "transformer" not in json.dumps(again.my_init_kwargs["plans"])
 
 
 @pytest.fixture(scope="module")

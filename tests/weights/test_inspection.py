@@ -18,6 +18,7 @@ from nnunetv2.postprocessing.remove_connected_components import (
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from missu_nnunet.errors import InputError
+from missu_nnunet.planning.network import with_missu_network
 from missu_nnunet.training import variants
 from missu_nnunet.weights.inspection import inspect_file
 
@@ -59,7 +60,7 @@ def test_a_log_without_numbers_passes(missu_checkpoint: Path, tmp_path: Path) ->
 def model(missu_checkpoint: Path, nnunet_folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model with post-processing, as nnU-Net exports it."""
     folder = nnunet_folders / "nnUNet_results" / DATASET / "MISSUTrainer__nnUNetPlans__3d_fullres"
-    write_plans(folder, tiny_plans(), dataset_json())
+    write_plans(folder, with_missu_network(tiny_plans(), "3d_fullres"), dataset_json())
     (folder / "dataset_fingerprint.json").write_text("{}")
     (folder / "fold_0" / "validation").mkdir(parents=True, exist_ok=True)
     (folder / "fold_0" / "validation" / "summary.json").write_text("{}")

@@ -175,10 +175,10 @@ def test_warm_start_gives_the_stock_networks_outputs_bit_for_bit(
     assert torch.equal(features(missu_of(pretrained), x)[0], features(missu, x)[0])
 
 
-def test_warm_start_drops_the_stages_that_gave_way_to_the_transformer(nnunet_folders: Path, tmp_path: Path) -> None:
-    plans, dataset = tiny_plans(n_stages=6, patch_size=32), dataset_json()
-    trainer, checkpoint = stock(plans, dataset, tmp_path)
-    out = tmp_path / "warm.pth"
+def test_warm_start_drops_the_stages_that_the_plan_has_not(nnunet_folders: Path, tmp_path: Path) -> None:
+    dataset = dataset_json()
+    trainer, checkpoint = stock(tiny_plans(n_stages=6, patch_size=32), dataset, tmp_path)
+    plans, out = tiny_plans(n_stages=4, patch_size=32), tmp_path / "warm.pth"
     transfer = from_nnunet(checkpoint, out, write_plans(tmp_path, plans, dataset), "3d_fullres")
     assert transfer.dropped == [
         *("encoder.stages.4", "encoder.stages.5", "decoder.stages.0", "decoder.stages.1"),
@@ -268,8 +268,9 @@ def pretrained(weights: dict[str, Tensor], file: Path) -> Path:
 def test_an_encoder_of_nnssl_is_taken_and_the_rest_begins_anew(
     n_stages: int, nnunet_folders: Path, tmp_path: Path
 ) -> None:
-    plans = tiny_plans(n_stages=n_stages, patch_size=32, residual=True)
-    theirs = initialized(nnUNetTrainer, plans, dataset_json()).network.state_dict()
+    of_nnssl = tiny_plans(n_stages=n_stages, patch_size=32, residual=True)
+    theirs = initialized(nnUNetTrainer, of_nnssl, dataset_json()).network.state_dict()
+    plans = tiny_plans(patch_size=32, residual=True)
     checkpoint = pretrained(theirs, tmp_path / "nnssl.pth")
     out = tmp_path / "started.pth"
     transfer = from_nnssl(checkpoint, out, write_plans(tmp_path, plans, dataset_json(2)), "3d_fullres")
