@@ -22,11 +22,11 @@ from skimage.graph import route_through_array
 from missu_nnunet.datasets.conversion import PlannedFolder
 from missu_nnunet.datasets.label_maps import LabelMap, case_conversion, description_with_ignore, ignore_label
 from missu_nnunet.datasets.readers import find_reader, read_labels
-from missu_nnunet.datasets.splits import labelled_splits, read_patients, splits_files, with_unlabelled
+from missu_nnunet.datasets.splits import labelled_splits, read_patients, splits_files
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import read_json, read_table
 from missu_nnunet.nnunet.dataset import DATASET_FILE, RawDataset, test_set, training_cases
-from missu_nnunet.nnunet.splits import SPLITS_FILE, Splits, read_splits
+from missu_nnunet.nnunet.splits import SPLITS_FILE, Splits, read_splits, with_unlabelled
 
 Labels = NDArray[np.int16]
 

@@ -53,25 +53,6 @@ def labelled_splits(labelled: Collection[str], patients: Mapping[str, str]) -> S
     return stratified_splits(dict.fromkeys(by_patient, ""), by_patient)
 
 
-def with_unlabelled(folds: Splits, unlabelled: Collection[str], patients: Mapping[str, str]) -> Splits:
-    """Change folds so that each trains on all unlabelled cases and validates on none of them.
-
-    Where a fold validates on a case of a patient, it does not train on the same patient's unlabelled cases.
-
-    Args:
-        folds: the folds to change.
-        unlabelled: the cases that nobody labelled.
-        patients: the patient of each case; a case that is not named there is a patient of its own.
-    """
-    changed: list[dict[str, list[str]]] = []
-    for fold in folds:
-        val = [case for case in fold["val"] if case not in unlabelled]
-        validated = {patients.get(case, case) for case in val}
-        learnt = [case for case in unlabelled if patients.get(case, case) not in validated]
-        changed.append({"train": sorted({*fold["train"], *learnt}), "val": val})
-    return changed
-
-
 def stratified_splits(strata: Mapping[str, str], cases: Mapping[str, Sequence[str]]) -> Splits:
     """Deal patients to folds so that each fold gets its share of every stratum. The result is always the same.
 

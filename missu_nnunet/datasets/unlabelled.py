@@ -23,11 +23,11 @@ from missu_nnunet.datasets.images import read_voxels
 from missu_nnunet.datasets.inputs import find_cases
 from missu_nnunet.datasets.label_maps import LabelMap, case_conversion, description_with_ignore, ignore_label
 from missu_nnunet.datasets.readers import find_reader, read_channels, read_labels
-from missu_nnunet.datasets.splits import labelled_splits, read_patients, splits_files, with_unlabelled
+from missu_nnunet.datasets.splits import labelled_splits, read_patients, splits_files
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL, read_json, write_json
 from missu_nnunet.nnunet.dataset import DATASET_FILE, RawDataset, read_description, training_cases
-from missu_nnunet.nnunet.splits import SPLITS_FILE, Splits, read_splits
+from missu_nnunet.nnunet.splits import SPLITS_FILE, Splits, read_splits, with_unlabelled
 from missu_nnunet.parallel import map_cases
 
 ACCOUNT = "unlabelled.json"

@@ -75,7 +75,3 @@ class MovingAverage(AveragedModel):
         """
         logits: Tensor = self.module(x).float()
         return logits.sigmoid() if regions else logits.softmax(dim=1)
-
-    def train(self, mode: bool = True) -> "MovingAverage":
-        """The average stays in evaluation mode: it predicts and does not learn."""
-        return super().train(False)

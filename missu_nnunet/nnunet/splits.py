@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from missu_nnunet.errors import InputError
 from missu_nnunet.files import whole_file
 from missu_nnunet.structures import Name, Structure, read_structure
 
@@ -39,24 +40,55 @@ def generate_splits(cases: Collection[str]) -> Splits:
     return generate_crossval_split(sorted(cases), seed=12345, n_splits=min(5, len(cases)))
 
 
+def with_unlabelled(folds: Splits, unlabelled: Collection[str], patients: Mapping[str, str]) -> Splits:
+    """Change folds so that each trains on all unlabelled cases and validates on none of them.
+
+    Where a fold validates on a case of a patient, it does not train on the same patient's unlabelled cases.
+
+    Args:
+        folds: the folds to change.
+        unlabelled: the cases that nobody labelled.
+        patients: the patient of each case; a case that is not named there is a patient of its own.
+    """
+    changed: list[dict[str, list[str]]] = []
+    for fold in folds:
+        val = [case for case in fold["val"] if case not in unlabelled]
+        validated = {patients.get(case, case) for case in val}
+        learnt = [case for case in unlabelled if patients.get(case, case) not in validated]
+        changed.append({"train": sorted({*fold["train"], *learnt}), "val": val})
+    return changed
+
+
 def ensure_splits(preprocessed: Path, data_identifier: str) -> Splits:
     """Return the splits of a preprocessed dataset; where there are none, they are made as nnU-Net makes them.
 
-    Trainings that start at the same time would each make the same splits, and read one another's half-written file.
+    Cases that nobody labelled are trained on in every fold, and validated on in none. Trainings that start at the same
+    time would each make the same splits, and read one another's half-written file.
 
     Args:
         preprocessed: the dataset's folder in nnUNet_preprocessed.
         data_identifier: name of the folder in it that holds the cases of one configuration.
 
     Raises:
-        InputError: if there is a file whose content is not what nnU-Net writes.
+        InputError: if there is a file whose content is not what nnU-Net writes, or none and too few labelled cases to
+            make folds.
     """
     from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 
+    from missu_nnunet.nnunet.preprocessed import unlabelled_cases
+
     file = preprocessed / SPLITS_FILE
     if not file.is_file():
-        data = str(preprocessed / data_identifier)
-        splits = generate_splits(infer_dataset_class(data).get_identifiers(data))
+        data = preprocessed / data_identifier
+        cases = infer_dataset_class(str(data)).get_identifiers(str(data))
+        unlabelled = unlabelled_cases(data, cases)
+        labelled = set(cases).difference(unlabelled)
+        if len(labelled) < 2:
+            raise InputError(
+                f"{preprocessed}: {len(labelled)} of {len(cases)} cases are labelled, but cross-validation needs two; "
+                "label more, or train fold all"
+            )
+        splits = with_unlabelled(generate_splits(labelled), unlabelled, {})
         with whole_file(file) as partial:
             partial.write_text(json.dumps(splits, indent=4))
     return read_splits(file)

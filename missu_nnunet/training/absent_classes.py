@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-EPOCHS = 10
+ABSENT_EPOCHS = 10
 """So many epochs in a row in which no voxel of a class was rightly predicted are worth a warning, and as many more."""
 
 
@@ -16,6 +16,6 @@ def absent_classes(dice: Sequence[Sequence[float]]) -> list[int]:
     absent = []
     for index in range(len(dice[-1])):
         length = next((length for length, epoch in enumerate(reversed(dice)) if epoch[index] != 0), len(dice))
-        if length and length % EPOCHS == 0:
+        if length and length % ABSENT_EPOCHS == 0:
             absent.append(index)
     return absent

@@ -1,5 +1,6 @@
 """Ending a training in order before its last epoch: on request, or when it has learned enough."""
 
+import mmap
 import os
 import signal
 from collections.abc import Iterator, Sequence
@@ -25,14 +26,22 @@ class Termination:
     def __init__(self) -> None:
         self.requested = False
         self._process = os.getpid()
+        self._over = mmap.mmap(-1, 1)  # memory that forked processes share
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """Handle the signal: remember it here; a process that was forked from this one ends by it as usual."""
+        """Handle the signal: remember it here; a process that was forked from this one ends by it when all is over.
+
+        A cluster may send it to all processes of a job, and the epoch still needs its loaders.
+        """
         if os.getpid() == self._process:
             self.requested = True
-        else:
+        elif self._over[0]:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+
+    def end(self) -> None:
+        """From here on the signal ends processes that were forked from this one."""
+        self._over[0] = 1
 
 
 @contextmanager
@@ -43,6 +52,7 @@ def termination_noted() -> Iterator[Termination]:
     try:
         yield termination
     finally:
+        termination.end()
         signal.signal(signal.SIGTERM, before)
 
 

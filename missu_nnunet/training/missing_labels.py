@@ -1,20 +1,7 @@
-"""Cases that nobody labelled: in no validation fold, and a third of what is drawn."""
+"""Cases that nobody labelled are a third of what is drawn, and have no target."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
-
-from missu_nnunet.nnunet.splits import Splits, generate_splits
-
-
-def cross_validation_splits(cases: Sequence[str], unlabelled: Collection[str]) -> Splits:
-    """nnU-Net's folds of the labelled cases; the unlabelled ones are in the training set of every fold.
-
-    Args:
-        cases: all cases, of which at least two are labelled.
-        unlabelled: cases that nobody labelled.
-    """
-    splits = generate_splits([case for case in cases if case not in unlabelled])
-    return [{"train": [*split["train"], *sorted(unlabelled)], "val": list(split["val"])} for split in splits]
 
 
 def balanced(cases: Sequence[str], unlabelled: Collection[str]) -> list[str]:
@@ -39,7 +26,8 @@ def unlabelled_last(batch: dict[str, Any], unlabelled: Collection[str], patches:
         unlabelled: cases that nobody labelled.
         patches: so many, the first ones, keep a target.
     """
-    order = sorted(range(len(batch["keys"])), key=lambda patch: batch["keys"][patch] in unlabelled)
+    # The last first: those are the patches that nnU-Net's loader has made sure to hold foreground.
+    order = sorted(reversed(range(len(batch["keys"]))), key=lambda patch: batch["keys"][patch] in unlabelled)
     target, first = batch["target"], order[:patches]
     return batch | {
         "data": batch["data"][order],

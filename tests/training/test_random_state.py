@@ -53,3 +53,12 @@ def test_bad_seed_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("MISSU_SEED", value)
     with pytest.raises(InputError, match="expected a whole number"):
         seed_from_environment(0)
+
+
+def test_other_processes_go_on_differently() -> None:
+    state, drawn = random_state(), []
+    for rank in (0, 1, 2, 1):
+        restore_random_state(state, rank)
+        drawn.append((random.random(), np.random.random(), torch.rand(1).item()))
+    assert drawn[1] == drawn[3]
+    assert all(len(set(numbers)) == 3 for numbers in zip(*drawn, strict=True))

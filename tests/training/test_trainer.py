@@ -26,7 +26,7 @@ from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL
 from missu_nnunet.nnunet.fold import Fold
 from missu_nnunet.training import variants
-from missu_nnunet.training.absent_classes import EPOCHS as ABSENT_EPOCHS
+from missu_nnunet.training.absent_classes import ABSENT_EPOCHS
 from missu_nnunet.training.early_end import STOP_FILE
 from missu_nnunet.training.logger import LOSS_TERMS
 from missu_nnunet.training.trainer import MAX_NONFINITE_STEPS, MISSUTrainer
@@ -314,6 +314,27 @@ def test_without_a_teacher_cases_without_a_label_are_left_out(sparse: tuple[dict
         assert len(validation.identifiers) == 1
 
 
+def test_a_second_stage_leaves_cases_without_a_label_out(
+    sparse: tuple[dict, dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = trainer_of("MISSUTrainer", *sparse)
+    monkeypatch.setattr(trainer, "is_cascaded", True)
+    monkeypatch.setattr(trainer, "folder_with_segs_from_previous_stage", None)
+    assert set(trainer.get_tr_and_val_datasets()[0].identifiers) <= {"case_000", "case_001", "case_002"}
+
+
+def test_a_teacher_begins_where_an_ignore_label_has_come(sparse: tuple[dict, dict], tmp_path: Path) -> None:
+    plans, dataset_json = sparse
+    labels = {name: label for name, label in dataset_json["labels"].items() if name != "ignore"}
+    before = trainer_of("MISSUTrainer", plans, dataset_json | {"labels": labels})
+    before.initialize()
+    before.save_checkpoint(str(tmp_path / "checkpoint.pth"))
+    trainer = trainer_of("MISSUTrainer", *sparse)
+    trainer.load_checkpoint(str(tmp_path / "checkpoint.pth"))
+    assert trainer.moving_average is None
+    assert same_state(trainer.network, before.network)
+
+
 def test_unlabelled_cases_come_beyond_the_batch_and_are_mixed_alone(sparse: tuple[dict, dict]) -> None:
     trainer = trainer_of("MISSUTrainer", *sparse)
     trainer.on_train_start()
@@ -327,7 +348,7 @@ def test_unlabelled_cases_come_beyond_the_batch_and_are_mixed_alone(sparse: tupl
     trainer.network.register_forward_pre_hook(lambda network, arguments: given.append(arguments[0]))
     batch["keys"] = ["case_003"] * mixed + ["case_000"] * batch_size
     assert np.isfinite(trainer.train_step(batch)["loss"])
-    assert torch.equal(given[0][:batch_size], batch["data"][mixed:])
+    assert torch.equal(given[0][:batch_size], batch["data"][mixed:].flip(0))
     assert len(given[0]) == batch_size + mixed
     for patch in given[0][batch_size:]:
         shares = [(patch == source).float().mean() for source in batch["data"][:mixed]]
@@ -541,6 +562,11 @@ def test_a_training_ends_in_order_before_its_last_epoch(how: str, sparse: tuple[
         assert checkpoint["missu"]["ended"] in Fold(folder).early_end()
         assert Fold(folder).early_end().startswith("2 of 9 epochs: ")
         assert not (folder / "checkpoint_latest.pth").exists()
+        again = trainer_of(name, *sparse, continue_training=True)
+        again.load_checkpoint(str(folder / "checkpoint_final.pth"))
+        again.run_training()  # as --c does, after which it validates
+        assert again.current_epoch == 2
+        assert checkpoint_of(again)["missu"]["ended"] == checkpoint["missu"]["ended"]
     shutil.rmtree(folder)
 
 
@@ -565,6 +591,13 @@ def test_a_missing_class_weight_is_refused(nnunet_folders: Path) -> None:
     with pytest.raises(InputError, match="2 class_weights, expected 3 for the labels background, shell, core"):
         synthetic_trainer("MISSUTrainerWeighted", STRIDES_3D, [32, 16, 16], LABELS, nnunet_folders)
     del variants.MISSUTrainerWeighted
+
+
+def test_labels_in_lists_of_one_have_names(nnunet_folders: Path) -> None:
+    labels = {"background": [0], "core": [2], "shell": 1, "ignore": 3}
+    trainer = synthetic_trainer("MISSUTrainer", STRIDES_3D, [32, 16, 16], LABELS, nnunet_folders)
+    trainer.dataset_json = trainer.dataset_json | {"labels": labels}
+    assert trainer._class_names() == ["shell", "core"]
 
 
 @pytest.mark.parametrize("mode", ["labels", "regions", "ignore"])
