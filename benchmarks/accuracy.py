@@ -34,7 +34,7 @@ ARMS = {
     "nnUNetTrainerAdamW": "nnU-Net with MISSU's optimiser and schedule",
     "MISSUTrainer": "MISSU",
     "MISSUTrainerNoDistillation": "no teachers, no auxiliary heads",
-    "MISSUTrainerNoTransformer": "bottleneck as the encoder made it",
+    "MISSUTrainerNoTransformer": "without its Transformer",
     "MISSUTrainerNoFusion": "the raw skip teaches",
     "MISSUTrainerFusion": "fusion blocks teach",
     "nnUNet_PrimusV3S_Trainer": "Primus V3-S, the one its authors recommend",
@@ -130,8 +130,7 @@ class Study:
     def prepare(self) -> None:
         """Convert, plan with ``MISSUPlannerCPU``, preprocess, and write the plan of the other networks; once.
 
-        That has MISSU's patch, batch and first width, and from there on what nnU-Net plans for this patch: where MISSU
-        has its Transformer, nnU-Net may have further stages.
+        That has MISSU's patch, batch and first width, and from there on what nnU-Net plans for this patch.
         """
         unet_plans = self.preprocessed / self.dataset / f"{UNET_PLANS}.json"
         if unet_plans.exists():

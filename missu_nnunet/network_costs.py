@@ -255,8 +255,7 @@ def ratio(times: Sequence[float], reference: Sequence[float]) -> Ratio:
 def measure_plan(plans_file: Path, configuration: str, device: torch.device, rounds: int) -> list[Cost]:
     """Measure a plan's U-Net, as nnU-Net builds it, and MISSU without and with self-distillation.
 
-    For a plan that was written for MISSU, in which the Transformer has replaced the deepest stages, the U-Net has the
-    remaining stages.
+    For a plan of MISSU's planners, the U-Net has the plan's stages without the Transformer.
 
     Args:
         plans_file: a plans file of nnU-Net; the dataset's ``dataset.json`` lies beside it, as nnU-Net puts it.

@@ -21,11 +21,14 @@ def info(
         cells = (stage["channels"], *("×".join(map(str, stage[key])) for key in ("stride", "kernel_size", "size")))
         stages.add_row(index, *cells)
     show(stages, f"{summary.plans_name} {configuration}")
-    transformer = ", ".join(f"{key} {value}" for key, value in summary.transformer.items())
     facts = table(("", ""), header=False)
     facts.add_row("patch, batch", f"{'×'.join(map(str, summary.patch_size))}, {summary.batch_size}")
-    facts.add_row("Transformer", f"behind stage {summary.transformer_stage}, {summary.tokens} tokens; {transformer}")
-    facts.add_row("stages below it", len(summary.stages) - 1 - summary.transformer_stage)
+    if summary.transformer is None:
+        facts.add_row("Transformer", "none")
+    else:
+        sizes = ", ".join(f"{key} {value}" for key, value in summary.transformer.items())
+        facts.add_row("Transformer", f"behind stage {summary.transformer_stage}, {summary.tokens} tokens; {sizes}")
+        facts.add_row("stages below it", len(summary.stages) - 1 - summary.transformer_stage)
     facts.add_row("parameters at inference", f"{summary.parameters:,}")
     facts.add_row("multiply-accumulates per patch", f"{summary.macs / 1e9:.2f} G")
     facts.add_row("training memory under AMP (estimate)", f"{summary.training_bytes / 2**30:.2f} GiB")

@@ -26,7 +26,7 @@ class Summary:
         patch_size: patch size in voxels.
         batch_size: patches per training step.
         stages: one dictionary per encoder stage: ``channels``, ``kernel_size``, ``stride`` and ``size`` (voxels).
-        transformer: keyword arguments of the Transformer.
+        transformer: keyword arguments of the Transformer; None where the plan has none.
         transformer_stage: index of the stage behind which it stands.
         tokens: number of tokens that attention runs over.
         parameters: number of parameters of the inference network.
@@ -39,7 +39,7 @@ class Summary:
     patch_size: list[int]
     batch_size: int
     stages: list[dict[str, Any]]
-    transformer: dict[str, Any]
+    transformer: dict[str, Any] | None
     transformer_stage: int
     tokens: int
     parameters: int

@@ -98,6 +98,8 @@ def _swap_network(predictor: ObservedPredictor, engine: str) -> None:
     # nnU-Net predicts with no more threads than it has processes.
     threads = min(torch.get_num_threads(), default_num_processes)
     network = network_on(engine, predictor.network, (1, channels, *configuration.patch_size), threads)
+    if network is predictor.network:  # PyTorch's has its weights
+        return
     try:
         network.load_state_dict(predictor.list_of_parameters[0])  # what cannot be compiled shows here
     except Exception as error:  # engines raise whatever they like

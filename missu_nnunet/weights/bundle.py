@@ -112,13 +112,14 @@ def _settings(trained: TrainedNetwork, file: Path) -> dict[str, Any]:
             "with nnUNetv2_export_model_to_zip"
         )
     outputs = class_outputs(labels)
-    channel_names = init_args["dataset_json"]["channel_names"]
+    dataset_json = init_args["dataset_json"]
+    channel_names = dataset_json.get("channel_names") or dataset_json["modality"]  # as in nnU-Net
     intensities = plans.foreground_intensity_properties_per_channel
     return {
         "made_by": f"missu-nnunet {__version__}",
         "dataset": plans.dataset_name,
         "channels": [channel_names[key] for key in sorted(channel_names, key=int)],
-        "file_ending": init_args["dataset_json"]["file_ending"],
+        "file_ending": dataset_json["file_ending"],
         "outputs": sorted(outputs, key=outputs.__getitem__),
         "regions": labels.has_regions,
         "labels": [int(label) for label in (labels.regions_class_order if labels.has_regions else labels.all_labels)],

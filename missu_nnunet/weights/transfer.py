@@ -77,6 +77,15 @@ def adapt(checkpoint_file: Path, out: Path, plans_file: Path, configuration: str
             f"{checkpoint_file}: a checkpoint of {checkpoint.get('trainer_name')}, expected one of MISSU; "
             "use missu weights from-nnunet"
         )
+    with malformed_plan_named(checkpoint_file):
+        init_args = checkpoint["init_args"]
+        plan = PlansManager(init_args["plans"]).get_configuration(init_args["configuration"])
+        former = "transformer" not in plan.network_arch_init_kwargs
+    if former:
+        raise InputError(
+            f"{checkpoint_file}: trained on a plan of nnU-Net's by a former version of MISSU, which had another "
+            "network there; predict with it, or train anew"
+        )
     trainer = trainer_for(checkpoint["network_weights"])
     return _transfer(_Source(checkpoint_file, checkpoint), trainer, out, plans_file, configuration)
 

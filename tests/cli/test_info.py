@@ -1,5 +1,7 @@
 import json
+import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -36,10 +38,17 @@ def test_json_agrees_with_the_plan(plans_file: Path, configuration: str) -> None
     assert [stage["channels"] for stage in summary["stages"]] == plan["architecture"]["arch_kwargs"][
         "features_per_stage"
     ]
-    tokens = 1
-    for size in summary["stages"][-1]["size"]:
-        tokens *= size
-    assert summary["tokens"] == tokens
+    assert summary["tokens"] == math.prod(summary["stages"][summary["transformer_stage"]]["size"])
+
+
+def test_a_plan_without_a_transformer(plans_file: Path, tmp_path: Path) -> None:
+    plans = json.loads(plans_file.read_text())
+    plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]["transformer"] = None
+    shutil.copy(plans_file.with_name("dataset.json"), tmp_path)
+    (tmp_path / "plans.json").write_text(json.dumps(plans))
+    result = missu("info", tmp_path / "plans.json", "-c", "3d_fullres")
+    assert result.returncode == 0, result.stderr
+    assert "none" in result.stdout
 
 
 @pytest.mark.parametrize(

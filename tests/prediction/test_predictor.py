@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from torch._dynamo import OptimizedModule
 
 from missu_nnunet.prediction.model import load_model
 from missu_nnunet.prediction.predictor import ObservedPredictor, entropy
@@ -46,6 +47,11 @@ def test_logits_are_nnunets_to_the_last_bit(
     predictor = observed(model, tta=tta, step=step, folds=folds)
     assert predictor.allowed_mirroring_axes
     assert torch.equal(predictor.predict_logits_from_preprocessed_data(data), expected)
+
+
+def test_a_compiled_network_is_loaded(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("nnUNet_compile", "1")
+    assert isinstance(observed(model).network, OptimizedModule)
 
 
 def test_posterior_is_the_mean_over_folds_and_mirrorings(model: Path) -> None:

@@ -89,6 +89,16 @@ def test_a_plan_that_the_folder_cannot_follow_is_refused(model: Path, tmp_path: 
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pth"]
 
 
+def test_channels_may_be_named_as_the_decathlon_does(model: Path, tmp_path: Path) -> None:
+    checkpoint = torch.load(model / "fold_0" / "checkpoint_final.pth", weights_only=False)
+    dataset_json = checkpoint["init_args"]["dataset_json"]
+    dataset_json["modality"] = dataset_json.pop("channel_names")
+    torch.save(checkpoint, tmp_path / "checkpoint.pth")
+    export_bundle(tmp_path / "checkpoint.pth", tmp_path / "out", "")
+    channels = json.loads((tmp_path / "out" / "model.json").read_text())["channels"]
+    assert channels == list(dataset_json["modality"].values())
+
+
 def test_a_folder_without_a_finished_fold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no fold has a checkpoint_final\.pth"):
         export_bundle(tmp_path, tmp_path / "out", "")

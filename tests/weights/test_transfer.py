@@ -122,6 +122,15 @@ def test_a_training_begins_with_all_adapted_weights(nnunet_folders: Path, tmp_pa
         assert torch.equal(trainer.network.state_dict()[key], weight)
 
 
+def test_a_network_that_is_no_longer_made_is_refused(nnunet_folders: Path, tmp_path: Path) -> None:
+    file = saved(initialized(MISSUTrainer, tiny_plans(), dataset_json()), tmp_path / "old.pth")
+    checkpoint = torch.load(file, weights_only=False)
+    checkpoint["init_args"]["plans"] = tiny_plans()
+    torch.save(checkpoint, file)
+    with pytest.raises(InputError, match=r"old\.pth: trained on a plan of nnU-Net's by a former version"):
+        adapt(file, tmp_path / "out.pth", write_plans(tmp_path, tiny_plans(), dataset_json()), "3d_fullres")
+
+
 def test_fewer_channels_keep_the_response_to_equal_ones(nnunet_folders: Path, tmp_path: Path) -> None:
     old = initialized(MISSUTrainer, tiny_plans(), dataset_json(channels=4))
     out = tmp_path / "adapted.pth"
