@@ -1,7 +1,7 @@
 """Planners that write plans for MISSU.
 
 nnU-Net's own planners decide patch, batch and topology. These name MISSU as the network, write down its Transformer,
-and budget its memory in training.
+and budget its memory in training without a teacher.
 """
 
 from collections.abc import Sequence
@@ -21,11 +21,15 @@ from missu_nnunet.architecture.missu import MISSU
 
 
 class _PlansMISSU:
-    """The changes of all MISSU planners to an ``ExperimentPlanner``."""
+    """The changes of all MISSU planners to an ``ExperimentPlanner``; ``PLANS`` is the name of their plans."""
 
-    UNet_class = MISSU
+    PLANS: str
     overwrite_target_spacing: Sequence[float] | None
     plans_identifier: str
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"plans_name": self.PLANS} | kwargs)
+        self.UNet_class = MISSU
 
     @staticmethod
     def static_estimate_VRAM_usage(  # noqa: N802, nnU-Net's name
@@ -60,31 +64,26 @@ class _PlansMISSU:
 class MISSUPlanner(_PlansMISSU, ExperimentPlanner):
     """Writes plans with one residual block per stage and the memory target of nnU-Net's default planner (8 GB)."""
 
-    def __init__(self, *args: Any, plans_name: str = "nnUNetMISSUPlans", **kwargs: Any) -> None:
-        super().__init__(*args, plans_name=plans_name, **kwargs)
-        self.UNet_class = MISSU
+    PLANS = "nnUNetMISSUPlans"
 
 
 class MISSUPlannerM(_PlansMISSU, nnUNetPlannerResEncM):
     """Writes plans with the residual encoder and the memory target of nnU-Net's ResEnc M (9 to 11 GB)."""
 
-    def __init__(self, *args: Any, plans_name: str = "nnUNetMISSUPlansM", **kwargs: Any) -> None:
-        super().__init__(*args, plans_name=plans_name, **kwargs)
-        self.UNet_class = MISSU
+    PLANS = "nnUNetMISSUPlansM"
 
 
 class MISSUPlannerL(_PlansMISSU, nnUNetPlannerResEncL):
     """Writes plans with the residual encoder and the memory target of nnU-Net's ResEnc L (24 GB)."""
 
-    def __init__(self, *args: Any, plans_name: str = "nnUNetMISSUPlansL", **kwargs: Any) -> None:
-        super().__init__(*args, plans_name=plans_name, **kwargs)
-        self.UNet_class = MISSU
+    PLANS = "nnUNetMISSUPlansL"
 
 
 class MISSUPlannerCPU(MISSUPlanner):
     """Writes plans that a CPU can train in minutes, with half the channels and a small patch, for demos and tests."""
 
-    def __init__(self, *args: Any, plans_name: str = "nnUNetMISSUPlansCPU", **kwargs: Any) -> None:
-        kwargs.setdefault("gpu_memory_target_in_gb", 0.08)
-        super().__init__(*args, plans_name=plans_name, **kwargs)
+    PLANS = "nnUNetMISSUPlansCPU"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"gpu_memory_target_in_gb": 0.08} | kwargs)
         self.UNet_base_num_features = 16
