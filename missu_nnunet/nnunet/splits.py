@@ -80,7 +80,13 @@ def ensure_splits(preprocessed: Path, data_identifier: str) -> Splits:
     file = preprocessed / SPLITS_FILE
     if not file.is_file():
         data = preprocessed / data_identifier
-        cases = infer_dataset_class(str(data)).get_identifiers(str(data))
+        try:
+            cases = infer_dataset_class(str(data)).get_identifiers(str(data))
+        except (AssertionError, LookupError, OSError) as error:  # none, or a file that is not one
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(
+                f"{data}: not nnU-Net's preprocessed cases ({reason}); preprocess the dataset again"
+            ) from None
         unlabelled = unlabelled_cases(data, cases)
         labelled = set(cases).difference(unlabelled)
         if len(labelled) < 2:

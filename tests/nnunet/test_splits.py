@@ -45,6 +45,12 @@ def test_splits_that_are_there_stay(tmp_path: Path) -> None:
     assert ensure_splits(preprocessed(tmp_path, labelled=2, unlabelled=4), "data") == splits
 
 
+def test_a_folder_without_preprocessed_cases_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    with pytest.raises(InputError, match=r"data: not nnU-Net's preprocessed cases .*preprocess the dataset again"):
+        ensure_splits(tmp_path, "data")
+
+
 def test_a_single_labelled_case_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="1 of 4 cases are labelled, but cross-validation needs two"):
         ensure_splits(preprocessed(tmp_path, labelled=1, unlabelled=3), "data")
