@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import math
 import os
+import re
 import struct
 import zlib
 from collections.abc import Sequence
@@ -28,16 +29,20 @@ _REMEDY = "replace the file by an intact one"
 _DAMAGED = (OSError, EOFError, ValueError, struct.error, OverflowError, zlib.error, HeaderDataError, WrapStructError)
 DEFLATE = 1032
 """No gzip or zip file unpacks to more than this many times its size."""
+_SIGNATURES = {".png": b"\x89PNG\r\n\x1a\n", ".bmp": b"BM", ".jpg": b"\xff\xd8\xff", ".jpeg": b"\xff\xd8\xff"}
+_POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")  # text, and the binary header of EPS
 _GIPL_BYTES = {7: 1, 8: 1, 15: 2, 16: 2, 31: 4, 32: 4, 64: 4, 65: 8}  # of a voxel, by the header's code
 
 
 def check_header(path: Path) -> None:
-    """Check a file, and its header where the format is NIfTI, NRRD, MetaImage, GIPL or TIFF.
+    """Check a file, and its header where the format is NIfTI, NRRD, MetaImage, GIPL, TIFF, PNG, BMP or JPEG.
 
     Raises:
-        InputError: if the file is missing, empty or not a regular file, or if its header is damaged or claims more than
-            the file or this machine's memory can hold.
+        InputError: if the file is missing, empty or not a regular file, if its name is not UTF-8, or if its header is
+            damaged, of another format, or claims more than the file or this machine's memory can hold.
     """
+    if any("\ud800" <= char <= "\udfff" for char in str(path)):  # how Python holds such bytes; SimpleITK aborts
+        raise InputError(f"{path}: a name that is not UTF-8, which SimpleITK cannot open: rename the file or folder")
     if not path.exists():
         raise InputError(f"{path}: no such file")
     if not path.is_file():
@@ -45,15 +50,17 @@ def check_header(path: Path) -> None:
     try:
         if path.stat().st_size == 0:
             raise ValueError("0 bytes")
+        ending = path.suffix.lower()
+        _check_signature(path, _SIGNATURES.get(ending, b""))
         if is_nifti(path):
             _check_nifti(path)
-        elif path.name.endswith(".nrrd"):
+        elif ending == ".nrrd":
             _check_nrrd(path)
-        elif path.name.endswith(".mha"):
+        elif ending == ".mha":
             _check_metaimage(path)
-        elif path.name.endswith(".gipl"):
+        elif ending == ".gipl":
             _check_gipl(path)
-        elif path.name.endswith((".tif", ".tiff")):
+        elif ending in (".tif", ".tiff"):
             _check_tiff(path)
     except _DAMAGED as error:
         raise InputError(f"{path}: not a readable image ({_first_line(error)}): {_REMEDY}") from error
@@ -61,7 +68,7 @@ def check_header(path: Path) -> None:
 
 def is_nifti(path: Path) -> bool:
     """Whether the name is one of a NIfTI file."""
-    return path.name.endswith((".nii", ".nii.gz"))
+    return path.name.lower().endswith((".nii", ".nii.gz"))
 
 
 def nifti_voxels(path: Path) -> np.ndarray:
@@ -146,6 +153,16 @@ def _nifti_class(stream: IOBase) -> type[nibabel.Nifti1Image]:
     raise ValueError("no NIfTI header")
 
 
+def _check_signature(path: Path, signature: bytes) -> None:
+    """Whether a file begins as its format does; PIL goes by the content, and has Ghostscript run PostScript."""
+    with path.open("rb") as file:
+        start = file.read(8)
+    if start.startswith(_POSTSCRIPT):
+        raise ValueError("PostScript, a program")
+    if not start.startswith(signature):
+        raise ValueError(f"no {path.suffix[1:].upper()} header")
+
+
 def _check_nifti(path: Path) -> None:
     with _unpacked(path) as stream:
         header = _nifti_class(stream).header_class.from_fileobj(stream, check=False)
@@ -174,12 +191,18 @@ def _check_nifti(path: Path) -> None:
 
 def _check_nrrd(path: Path) -> None:
     with path.open("rb") as file:
-        text = file.read(1 << 16).replace(b"\r\n", b"\n").partition(b"\n\n")[0].decode("ascii", "replace")
-    if not text.startswith("NRRD"):
+        header, end, _ = file.read(1 << 20).replace(b"\r\n", b"\n").partition(b"\n\n")
+    if not header.startswith(b"NRRD"):
         raise ValueError("no NRRD header")
-    fields = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line and not line.startswith("#"))
-    if "data file" in fields or "datafile" in fields:
+    fields = {}
+    for line in header.decode("ascii", "replace").splitlines():
+        name, _, value = line.partition(":")
+        if not value.startswith("="):  # := stands between a key and a value of the user's own
+            fields["".join(name.split()).lower()] = value
+    if "datafile" in fields:
         raise ValueError("its voxels lie in another file")
+    if not end:
+        raise ValueError("a header without an end")
     _check_size(_whole_numbers(fields.get("sizes", "")), 1)
 
 
@@ -187,8 +210,8 @@ def _check_metaimage(path: Path) -> None:
     fields = {}
     with path.open("rb") as file:
         for line in file.read(1 << 16).split(b"\n"):
-            name, _, value = line.decode("ascii", "replace").partition("=")
-            fields[name.strip()] = value.strip()
+            name, *value = re.split("[=:]", line.decode("ascii", "replace"), maxsplit=1)
+            fields[name.strip()] = "".join(value).strip()
             if name.strip() == "ElementDataFile":
                 break
     if fields.get("ElementDataFile") != "LOCAL":

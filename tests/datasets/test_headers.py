@@ -97,6 +97,9 @@ OTHERS: dict[str, dict[str, Damage]] = {
         "zero spacing": swap(b"(1,0,0)", b"(0,0,0)"),
         "another type": swap(b"type: short", b"type: block"),
         "voxels in another file": swap(b"\nsizes", b"\ndata file: /etc/passwd\nsizes"),
+        "voxels in another file, in capitals": swap(b"\nsizes", b"\nData File: /etc/passwd\nsizes"),
+        "voxels in another file, in one word": swap(b"\nsizes", b"\n\tDATAFILE: /etc/passwd\nsizes"),
+        "no end": lambda content: content.__setitem__(slice(0, 0), b"NRRD0004\n" + b"#\n" * 2**19),
     },
     ".mha": {
         "empty": cut(0),
@@ -112,6 +115,9 @@ OTHERS: dict[str, dict[str, Damage]] = {
         "negative spacing": swap(b"ElementSpacing = 1 1 1", b"ElementSpacing = -1 1 1"),
         "another type": swap(b"MET_SHORT", b"MET_OTHER"),
         "voxels in another file": swap(b"ElementDataFile = LOCAL", b"ElementDataFile = /etc/passwd"),
+        "voxels in another file by a colon": swap(
+            b"ElementDataFile", b"ElementDataFile : /etc/passwd\nElementDataFile"
+        ),
     },
     ".gipl": {
         "empty": cut(0),
@@ -120,7 +126,7 @@ OTHERS: dict[str, dict[str, Damage]] = {
         "30000³ voxels": lambda content: struct.pack_into(">HHH", content, 0, 30000, 30000, 30000),
         "another type": lambda content: struct.pack_into(">H", content, 8, 999),
     },
-    ".png": {"empty": cut(0), "header cut": cut(0.1), "cut": cut(0.6), "too wide": wide},
+    ".png": {"empty": cut(0), "header cut": cut(0.1), "cut": cut(0.6), "too wide": wide, "EPS": put(0, "4s", b"%!PS")},
     ".bmp": {"empty": cut(0), "header cut": cut(0.01), "cut": cut(0.6)},
     ".tiff": {"empty": cut(0), "header cut": cut(0.01), "cut": cut(0.6)},
 }
@@ -182,6 +188,28 @@ def test_only_regular_files_are_opened(ending: str, tmp_path: Path) -> None:
             check_header(path)
     with pytest.raises(InputError, match="no such file"):
         check_header(tmp_path / f"nothing{ending}")
+
+
+@pytest.mark.parametrize("name", ["photo.png", "scan.mha", "scan.eps"])
+@pytest.mark.parametrize("start", [b"%!PS-Adobe-3.0 EPSF-3.0\n", b"\xc5\xd0\xd3\xc6"])
+def test_postscript_is_refused_before_a_decoder_runs_it(name: str, start: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(start + b"NDims = 1\nDimSize = 1\nElementDataFile = LOCAL\n")
+    with pytest.raises(InputError, match="PostScript, a program"):
+        check_header(tmp_path / name)
+
+
+@pytest.mark.parametrize("ending", [".png", ".PNG", ".bmp", ".jpg", ".NRRD", ".NII.GZ"])
+def test_another_format_by_the_name_of_this_one(ending: str, tmp_path: Path) -> None:
+    (tmp_path / f"scan{ending}").write_bytes(b"GIF89a" + bytes(400))
+    with pytest.raises(InputError, match=r"not a readable image \(no \w+ header\)"):
+        check_header(tmp_path / f"scan{ending}")
+
+
+def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    """It ends a process that lets SimpleITK open it."""
+    file = good(tmp_path, ".nii.gz").rename(tmp_path / os.fsdecode(b"c\xff.nii.gz"))
+    with pytest.raises(InputError, match="a name that is not UTF-8"):
+        read_header(file)
 
 
 @pytest.mark.parametrize(
