@@ -30,6 +30,36 @@ def read_image(path: Path) -> sitk.Image:
         raise _unreadable(path, error) from error
 
 
+def read_label_map(path: Path) -> sitk.Image:
+    """Read a label map.
+
+    Raises:
+        InputError: if it cannot be read, or has several values per voxel or values that are no numbers.
+    """
+    image = read_image(path)
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        raise InputError(
+            f"{path}: {image.GetNumberOfComponentsPerPixel()} values per voxel, such as colours, expected a label map, "
+            "which has one: convert it"
+        )
+    refuse_non_finite(path, nifti_voxels(path) if is_nifti(path) else sitk.GetArrayViewFromImage(image))
+    return image
+
+
+def refuse_non_finite(path: Path, labels: np.ndarray) -> None:
+    """Refuse labels that are no numbers.
+
+    Args:
+        path: the file that they come from.
+        labels: as they lie in the file; of NIfTI files by ``nifti_voxels``, since SimpleITK reads NaN as 0.
+
+    Raises:
+        InputError: if a label is NaN or infinite.
+    """
+    if not np.isfinite(labels).all():
+        raise InputError(f"{path}: NaN or infinite voxels, expected a label in each: export the label map again")
+
+
 def read_voxels(path: Path) -> np.ndarray:
     """Read an image's voxels as they lie in the file, in SimpleITK's order ``(Z, Y, X)``.
 

@@ -17,8 +17,8 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO, SimpleITKIOWit
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 from numpy.typing import NDArray
 
-from missu_nnunet.datasets.headers import check_whole
-from missu_nnunet.datasets.images import read_header, read_image
+from missu_nnunet.datasets.headers import check_whole, is_nifti, nifti_voxels
+from missu_nnunet.datasets.images import read_header, read_image, refuse_non_finite
 from missu_nnunet.errors import InputError
 from missu_nnunet.nnunet.dataset import RawDataset
 from missu_nnunet.nnunet.model import PLANS_FILE, read_model_plans
@@ -95,12 +95,13 @@ def read_labels(reader: BaseReaderWriter, file: Path) -> tuple[NDArray[np.float3
     """Read a label map ``(Z, Y, X)`` as nnU-Net does.
 
     Raises:
-        InputError: if the file is damaged, the reader refuses it, or it holds more than one channel.
+        InputError: if the file is damaged, the reader refuses it, or it holds more than one channel, NaN or infinity.
     """
     _check(reader, file)
     labels, properties = _quietly(file, _name(reader), lambda: reader.read_seg(str(file)))
     if len(labels) != 1:
         raise InputError(f"{file}: {len(labels)} channels, expected a label map, which has one number per voxel")
+    refuse_non_finite(file, nifti_voxels(file) if is_nifti(file) else labels)
     return labels[0], properties
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from missu_nnunet.datasets.images import FILE_ENDINGS, grid_difference, read_image
+from missu_nnunet.datasets.images import FILE_ENDINGS, grid_difference, read_label_map
 from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.mask_pair import MaskPair
 from missu_nnunet.evaluation.protocols import Classes, Protocol
@@ -104,7 +105,8 @@ def evaluate_folders(
         workers: number of processes.
 
     Raises:
-        InputError: if a case is missing, a label is unknown, or prediction and reference lie on different grids.
+        InputError: if a case is missing or there twice, a label is unknown, or prediction and reference lie on
+            different grids.
     """
     names = _pair_names(predictions, references, dataset.file_ending if dataset else None, chill)
     if dataset:
@@ -152,7 +154,11 @@ def _pair_names(predictions: Path, references: Path, file_ending: str | None, ch
             f"{predictions}: no prediction for {some(missing)}, which is in {references}; predict it, or score only "
             "what is there with --chill"
         )
-    return sorted(found[predictions])
+    names = sorted(found[predictions])
+    files_of = Counter(stem(name) for name in names)
+    if twice := [name for name in names if files_of[stem(name)] > 1]:
+        raise InputError(f"{predictions}: {some(twice)} are of one case, expected one file for each; remove the others")
+    return names
 
 
 def some(names: list[str]) -> str:
@@ -170,7 +176,7 @@ def _labels_found(paths: list[Path], workers: int) -> Classes:
 
 
 def _labels(path: Path) -> set[int]:
-    return {int(label) for label in np.unique(sitk.GetArrayFromImage(read_image(path)))}
+    return {int(label) for label in np.unique(sitk.GetArrayFromImage(read_label_map(path)))}
 
 
 def _score_case(
@@ -184,7 +190,7 @@ def _score_case(
     metrics: tuple[str, ...],
     tolerance: float,
 ) -> Scores:
-    prediction_image, reference_image = read_image(predictions / name), read_image(references / name)
+    prediction_image, reference_image = read_label_map(predictions / name), read_label_map(references / name)
     if difference := grid_difference(prediction_image, reference_image):
         raise InputError(
             f"{predictions / name}: {difference} of prediction and reference differ; resample the prediction to the "

@@ -1,13 +1,16 @@
 """Images that are whole, cut short, or not images at all."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
-from missu_nnunet.datasets.images import FILE_ENDINGS, read_image
+from missu_nnunet.datasets.images import FILE_ENDINGS, read_image, read_label_map
+from missu_nnunet.datasets.readers import read_labels
 from missu_nnunet.errors import InputError
 
 
@@ -33,6 +36,27 @@ def test_an_image_cut_short_is_refused_with_its_name(ending: str, share: float, 
     file.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(InputError, match=rf"^{re.escape(str(file))}: (damaged or cut short|not a readable image)"):
         read_image(file)
+
+
+@pytest.mark.parametrize("ending", FILE_ENDINGS)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_label_map_holds_numbers(ending: str, value: float, tmp_path: Path) -> None:
+    file = tmp_path / f"labels{ending}"
+    voxels = np.zeros((2, 3, 4), np.float32)
+    sitk.WriteImage(sitk.GetImageFromArray(voxels), str(file))
+    assert not sitk.GetArrayFromImage(read_label_map(file)).any()
+    voxels[0, 1, 2] = value
+    sitk.WriteImage(sitk.GetImageFromArray(voxels), str(file))
+    for read in (read_label_map, partial(read_labels, SimpleITKIO())):
+        with pytest.raises(InputError, match=r"labels.*: NaN or infinite voxels, expected a label in each"):
+            read(file)
+
+
+def test_a_label_map_has_no_colours(tmp_path: Path) -> None:
+    file = tmp_path / "labels.png"
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((4, 5, 3), np.uint8), isVector=True), str(file))
+    with pytest.raises(InputError, match=r"labels\.png: 3 values per voxel, such as colours, expected a label map"):
+        read_label_map(file)
 
 
 def test_a_missing_image_is_named(tmp_path: Path) -> None:

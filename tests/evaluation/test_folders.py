@@ -171,3 +171,22 @@ def test_a_broken_file_is_named(folders):
     (predictions / "case_1.nii.gz").write_bytes(b"not an image")
     with pytest.raises(InputError, match=r"case_1.nii.gz: not a readable image"):
         evaluate_folders(predictions, references, NNUNET)
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd"])
+@pytest.mark.parametrize("side", ["pred", "ref"])
+def test_labels_that_are_no_numbers(tmp_path, side, ending):
+    labels = np.ones((2, 3, 4), np.float32)
+    for folder in ("pred", "ref"):
+        (tmp_path / folder).mkdir()
+        labels[0, 0, 0] = np.nan if folder == side else 1
+        sitk.WriteImage(sitk.GetImageFromArray(labels), str(tmp_path / folder / f"a{ending}"))
+    with pytest.raises(InputError, match=rf"{side}/a{ending}: NaN or infinite voxels"):
+        evaluate_folders(tmp_path / "pred", tmp_path / "ref", NNUNET)
+
+
+def test_one_case_in_two_formats(folders):
+    for folder in folders:
+        write(folder / "case_1.nii", np.ones((5, 8, 9)))
+    with pytest.raises(InputError, match=r"pred: case_1\.nii, case_1\.nii\.gz are of one case"):
+        evaluate_folders(*folders, NNUNET)
