@@ -11,6 +11,8 @@ Three things are easily taken wrong, and follow from the headers here:
 from __future__ import annotations
 
 import re
+import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +26,7 @@ from PIL import Image
 
 from missu_nnunet.datasets.conversion import Conversion, PlannedFolder, files_below, leftovers
 from missu_nnunet.datasets.dicom_series import Series, file_order, on_grid, read_series, read_volume
-from missu_nnunet.datasets.images import grid_difference, read_image
+from missu_nnunet.datasets.images import grid_difference, read_label_map
 from missu_nnunet.datasets.splits import stratified_splits
 from missu_nnunet.errors import InputError
 from missu_nnunet.nnunet.dataset import DATASET_FILE
@@ -346,15 +348,16 @@ def _convert(
 
 def _write_masks(prediction: Path, slices: tuple[Path, ...], modality: str, targets: Sequence[Path]) -> None:
     series = read_series(slices)
-    image = read_image(prediction)
+    image = read_label_map(prediction)
     if difference := grid_difference(image, series.grid):
         raise InputError(
             f"{prediction}: {difference} of the prediction and {slices[0].parent} differ; wrong --dicom folder?"
         )
     labels = sitk.GetArrayFromImage(image)
-    if labels.max() > len(ORGANS):
+    known = np.isin(labels, range(len(ORGANS) + 1))
+    if not known.all():
         raise InputError(
-            f"{prediction}: found label {labels.max()}, expected 0–{len(ORGANS)}: it is not a CHAOS segmentation"
+            f"{prediction}: found label {labels[~known][0]:g}, expected 0–{len(ORGANS)}: it is not a CHAOS segmentation"
         )
     grey = np.array([0, SUBMITTED_CT, 0, 0, 0] if modality == "CT" else [0, *SUBMITTED], np.uint8)
     for place, index in enumerate(series.order):
@@ -379,16 +382,14 @@ def _label(grey: int, modality: str) -> int:
 
 def _read_grey(file: Path, shape: tuple[int, int]) -> NDArray[np.uint8]:
     """A PNG's values, (rows, columns); 1-bit ones become 0 and 255."""
+    rows, columns = shape
     try:
-        with Image.open(file) as image:
-            grey = np.asarray(image.convert("L"))
-    except (OSError, SyntaxError) as error:
+        with Image.open(file, formats=["PNG"]) as image:  # PIL has Ghostscript run PostScript
+            if image.size == (columns, rows):
+                return np.asarray(image.convert("L"))
+    except (OSError, SyntaxError, ValueError, struct.error, zlib.error, Image.DecompressionBombError) as error:
         raise InputError(f"{file}: not a readable PNG ({error}): unpack the download again") from error
-    if grey.shape != shape:
-        raise InputError(
-            f"{file}: {grey.shape[1]}×{grey.shape[0]} pixels, expected {shape[1]}×{shape[0]} as its slice has"
-        )
-    return grey
+    raise InputError(f"{file}: {image.size[0]}×{image.size[1]} pixels, expected {columns}×{rows} as its slice has")
 
 
 def _reason(file: Path, sequences: tuple[str, ...]) -> str:

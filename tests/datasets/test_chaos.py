@@ -270,6 +270,18 @@ BREAK = {
         TASKS[5],
         r"IMG-0004-00004.png: not a readable PNG",
     ),
+    "postscript": (
+        lambda source: (t1(source) / "Ground" / "IMG-0004-00004.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n"),
+        TASKS[5],
+        r"IMG-0004-00004.png: not a readable PNG",
+    ),
+    "bomb": (
+        lambda source: Image.fromarray(np.zeros((20_000, 20_000), bool)).save(
+            t1(source) / "Ground" / "IMG-0004-00004.png"
+        ),
+        TASKS[5],
+        r"IMG-0004-00004.png: not a readable PNG \(Image size",
+    ),
 }
 
 
@@ -311,3 +323,9 @@ def test_submissions_need_their_scans(download, tmp_path):
     sitk.WriteImage(label[:, :, ::-1], str(folder / "labelsTr" / "CT_01.nii.gz"))
     with pytest.raises(InputError, match=r"CT_01.nii.gz: .*wrong --dicom folder"):
         execute(plan_submission(folder / "labelsTr", source, "out"), tmp_path, workers=1)
+    for value, message in ((-1, "label -1"), (0.5, "label 0.5"), (5, "label 5"), (np.nan, "NaN")):
+        odd = sitk.Cast(label, sitk.sitkFloat32)
+        odd[0, 0, 0] = value
+        sitk.WriteImage(odd, str(folder / "labelsTr" / "CT_01.nii.gz"))
+        with pytest.raises(InputError, match=rf"CT_01.nii.gz: .*{message}"):
+            execute(plan_submission(folder / "labelsTr", source, "out"), tmp_path, workers=1)
