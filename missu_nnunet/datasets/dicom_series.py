@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pydicom
 import SimpleITK as sitk
-from pydicom.errors import InvalidDicomError
 
 from missu_nnunet.datasets.images import read_image
 from missu_nnunet.errors import InputError
+
+_GEOMETRY = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2, "Rows": 1, "Columns": 1}
+"""How many numbers each of the tags has that give a slice its place."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ def read_series(files: Sequence[Path]) -> Series:
         files: all slices of a series.
 
     Raises:
-        InputError: if a file is not DICOM, slices differ in size, orientation or pixel spacing, belong to several
-            series, share a position, are missing, or are sheared.
+        InputError: if a file is not DICOM, its header gives it no place in space, slices differ in size, orientation or
+            pixel spacing, belong to several series, share a position, are missing, or are sheared.
     """
     files = sorted(files, key=file_order)
     if len(files) < 2:
@@ -90,8 +92,21 @@ def read_series(files: Sequence[Path]) -> Series:
 
 
 def read_volume(series: Series) -> sitk.Image:
-    """Read the series' values, slope and intercept applied (HU for CT); 16-bit integers where that loses nothing."""
-    slices = [sitk.GetArrayFromImage(read_image(file)).squeeze(0) for file in series.files]
+    """Read the series' values, slope and intercept applied (HU for CT); 16-bit integers where that loses nothing.
+
+    Raises:
+        InputError: if a file cannot be read, or is not one slice of the size that its header says.
+    """
+    columns, rows, _ = series.grid.GetSize()
+    slices = []
+    for file in series.files:
+        image = read_image(file)
+        if image.GetSize() != (columns, rows, 1) or image.GetNumberOfComponentsPerPixel() > 1:
+            raise InputError(
+                f"{file}: {'×'.join(map(str, image.GetSize()))} pixels of {image.GetNumberOfComponentsPerPixel()} "
+                f"value(s), expected {columns}×{rows}×1 of one: export the slices one per file, in shades of grey"
+            )
+        slices.append(sitk.GetArrayFromImage(image).squeeze(0))
     volume = np.stack(slices).astype(np.float32)
     whole = np.rint(volume)
     if np.array_equal(whole, volume) and whole.min() >= -32768 and whole.max() <= 32767:
@@ -114,12 +129,32 @@ def on_grid(array: np.ndarray, series: Series) -> sitk.Image:
 def _read_header(file: Path) -> pydicom.Dataset:
     try:
         header = pydicom.dcmread(file, stop_before_pixels=True)
-    except (InvalidDicomError, OSError) as error:
+        values = {tag: header.get(tag) for tag in (*_GEOMETRY, "RescaleSlope", "RescaleIntercept")}
+    except Exception as error:  # pydicom decodes a value when asked for it, and raises whatever it likes
         raise InputError(f"{file}: not a readable DICOM file ({error}): unpack the download again") from error
-    for tag in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"):
-        if header.get(tag) is None:
+    for tag, value in values.items():
+        if value is None and tag in _GEOMETRY:
             raise InputError(f"{file}: no {tag} in its header, expected a slice of a CT or MR series")
+        if value is not None and not _is_usable(tag, value):
+            raise InputError(
+                f"{file}: {tag} is {value}, expected {_GEOMETRY.get(tag, 1)} number(s) as a slice of a CT or MR series "
+                "has there: export it again"
+            )
     return header
+
+
+def _is_usable(tag: str, value: Any) -> bool:
+    """Whether a value has as many numbers as it should, and such as a volume can have."""
+    try:
+        numbers = np.array(value, dtype=float).ravel()
+    except (TypeError, ValueError):
+        return False
+    if len(numbers) != _GEOMETRY.get(tag, 1) or not (np.abs(numbers) < 1e9).all():  # false of NaN too
+        return False
+    if tag == "ImageOrientationPatient":
+        rows = numbers.reshape(2, 3)
+        return np.allclose(rows @ rows.T, np.eye(2), atol=0.1)  # headers round
+    return tag not in ("PixelSpacing", "Rows", "Columns") or bool((numbers > 0).all())
 
 
 def _refuse_mixed_series(files: Sequence[Path], headers: Sequence[pydicom.Dataset]) -> None:
@@ -136,7 +171,7 @@ def _refuse_mixed_series(files: Sequence[Path], headers: Sequence[pydicom.Datase
                     f"{file}: {name} {value_of(header)}, expected {expected} as in {files[0].name}: slices of several "
                     "series lie in this folder; keep one"
                 )
-    uids = {header.get("SeriesInstanceUID") for header in headers}
+    uids = {str(header.get("SeriesInstanceUID")) for header in headers}
     # Anonymisers may give every file a UID of its own; several files of each of several series are another thing.
     if 1 < len(uids) < len(files):
         raise InputError(f"{files[0].parent}: slices of {len(uids)} series (by their UID), expected one: keep one")
