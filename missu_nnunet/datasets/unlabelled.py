@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from pydantic import Field, StrictBool
 
 from missu_nnunet.datasets.conversion import PlannedFolder, execute
 from missu_nnunet.datasets.images import read_voxels
@@ -25,10 +26,11 @@ from missu_nnunet.datasets.label_maps import LabelMap, case_conversion, descript
 from missu_nnunet.datasets.readers import find_reader, read_channels, read_labels
 from missu_nnunet.datasets.splits import labelled_splits, read_patients, splits_files
 from missu_nnunet.errors import InputError
-from missu_nnunet.files import PARTIAL, read_json, write_json
+from missu_nnunet.files import PARTIAL, write_json
 from missu_nnunet.nnunet.dataset import DATASET_FILE, RawDataset, read_description, training_cases
 from missu_nnunet.nnunet.splits import SPLITS_FILE, Splits, read_splits, with_unlabelled
 from missu_nnunet.parallel import map_cases
+from missu_nnunet.structures import FilePath, Name, Structure, read_structure
 
 ACCOUNT = "unlabelled.json"
 """The file that records which cases were added from which files, and whether the ignore label and splits were, too."""
@@ -64,7 +66,7 @@ def plan_unlabelled(dataset: RawDataset, inputs: Sequence[Path], link: bool, wor
     cases = find_cases(inputs, dataset, reader)
     account = _read_account(dataset)
     for case, files in cases.items():
-        if case in training and case not in account["cases"]:
+        if case in training and case not in account.cases:
             raise InputError(f"{files[0]}: {dataset.name} has a training case {case}; rename the file")
     conversions = [
         case_conversion(
@@ -85,14 +87,14 @@ def plan_unlabelled(dataset: RawDataset, inputs: Sequence[Path], link: bool, wor
     documents: dict[str, Any] = {DATASET_FILE: description}
     added = {case: [str(file.resolve()) for file in files] for case, files in cases.items()}
     if not splits_files(dataset):
-        unlabelled = {*account["cases"], *find_unlabelled(dataset, training, workers)}
+        unlabelled = {*account.cases, *find_unlabelled(dataset, training, workers)}
         patients = read_patients(dataset, training)
         if folds := labelled_splits(training.keys() - unlabelled, patients):
             documents[SPLITS_FILE] = with_unlabelled(folds, unlabelled | added.keys(), patients)
     documents[ACCOUNT] = {
-        "cases": account["cases"] | added,
-        "declared_ignore": account["declared_ignore"] or dataset.ignore is None,
-        "made_splits": account["made_splits"] or SPLITS_FILE in documents,
+        "cases": account.cases | added,
+        "declared_ignore": account.declared_ignore or dataset.ignore is None,
+        "made_splits": account.made_splits or SPLITS_FILE in documents,
     }
     missing = [one for one in conversions if not all((dataset.folder / target).exists() for target in one.targets)]
     return PlannedFolder(dataset.name, tuple(missing), skipped={}, documents=documents)
@@ -102,8 +104,11 @@ def add(plan: PlannedFolder, dataset: RawDataset, workers: int) -> None:
     """Add the planned cases. After an interruption, another call goes on where this one stopped.
 
     Raises:
-        InputError: if an image cannot be used; the dataset then stays as it was.
+        InputError: if an image or the dataset's splits cannot be used; the dataset then stays as it was.
     """
+    added = plan.documents[ACCOUNT]["cases"]
+    patients = read_patients(dataset, training_cases(dataset).keys() | added)
+    splits = _changed_splits(dataset, lambda folds: with_unlabelled(folds, added, patients))
     staging = dataset.folder / f"{PARTIAL}unlabelled"
     staged = execute(plan, staging, workers)
     # The account first: whatever happens then, the way back is known.
@@ -111,9 +116,8 @@ def add(plan: PlannedFolder, dataset: RawDataset, workers: int) -> None:
     for name in [*names, *(name for name in plan.documents if name not in names)]:
         (dataset.folder / name).parent.mkdir(exist_ok=True)
         os.replace(staged / name, dataset.folder / name)
-    added = plan.documents[ACCOUNT]["cases"]
-    patients = read_patients(dataset, training_cases(dataset))
-    _change_splits(dataset, lambda folds: with_unlabelled(folds, added, patients))
+    for file, folds in splits.items():
+        write_json(folds, file)
     shutil.rmtree(staging)
 
 
@@ -126,44 +130,68 @@ class Removal:
         labelled: the cases that stay, because somebody has labelled them since.
         files: the files that are deleted.
         description: the new content of ``dataset.json``.
+        splits: the new content of the files of splits.
     """
 
     cases: tuple[str, ...]
     labelled: tuple[str, ...]
     files: tuple[Path, ...]
     description: dict[str, Any]
+    splits: dict[Path, Splits]
 
 
 def plan_removal(dataset: RawDataset, workers: int) -> Removal:
     """Plan to take out the cases that were added, but not those that somebody has labelled since.
 
     Raises:
-        InputError: if no case was added, or the original of an image is gone and the dataset holds the only copy.
+        InputError: if no case was added, if the original of an image is gone and the dataset holds the only copy, if a
+            case has files that missu did not add, or if the dataset's splits cannot be read.
     """
     account = _read_account(dataset)
-    if not account["cases"]:
+    if not account.cases:
         raise InputError(f"{dataset.folder}: no {ACCOUNT} there, so missu has added no unlabelled cases")
     training = training_cases(dataset)
     labels = _labels(dataset, [case for case, (_, file) in training.items() if file.is_file()], workers)
-    labelled = [case for case in account["cases"] if labels.get(case, {dataset.ignore}) != {dataset.ignore}]
-    gone = [case for case in account["cases"] if case not in labelled]
+    labelled = [case for case in account.cases if labels.get(case, {dataset.ignore}) != {dataset.ignore}]
+    gone = [case for case in account.cases if case not in labelled]
     files = []
     for case in gone:
-        images, label = training.get(case, ([], dataset.folder / "labelsTr" / f"{case}{dataset.file_ending}"))
-        for image, original in zip(images, account["cases"][case], strict=False):
+        # The names that the files were added under: what a dataset.json lists may be anybody's files.
+        folder, originals, ending = dataset.folder, account.cases[case], dataset.file_ending
+        images = [folder / "imagesTr" / f"{case}_{channel:04d}{ending}" for channel in range(len(originals))]
+        label = folder / "labelsTr" / f"{case}{ending}"
+        found_images, found_label = training.get(case, (images, label))
+        if foreign := [file for file in (*found_images, found_label) if file not in (*images, label)]:
+            raise InputError(
+                f"{foreign[0]}: belongs to the case {case}, expected only the files that missu added, "
+                f"{', '.join(str(file.relative_to(folder)) for file in (*images, label))}: move it out of the dataset"
+            )
+        for image, original in zip(images, originals, strict=True):
             if image.is_file() and not image.is_symlink() and not Path(original).is_file():
                 raise InputError(
                     f"{image}: its original, {original}, is gone, and this the only copy: move it out of the dataset"
                 )
-        beside = [file.with_name(f"{case}.json") for file in (*images[:1], label)]  # the spacing of TIFF files
-        files += [file for file in (*images, label, *beside) if file.is_file() or file.is_symlink()]
+        beside = [file.with_name(f"{case}.json") for file in (images[0], label)]  # the spacing of TIFF files
+        # Label maps first: after an interruption, none is left whose image is gone and cannot tell the reader.
+        files += [file for file in (label, *images, *beside) if file.is_file() or file.is_symlink()]
     description = read_description(dataset)
     description["numTraining"] = len(training.keys() - set(gone))
     if dataset.listed is not None:
         description["dataset"] = {case: entry for case, entry in description["dataset"].items() if case not in gone}
-    if account["declared_ignore"] and not any(dataset.ignore in labels[case] for case in labels.keys() - set(gone)):
-        del description["labels"]["ignore"]
-    return Removal(tuple(gone), tuple(labelled), tuple(files), description)
+    if account.declared_ignore and not any(dataset.ignore in labels[case] for case in labels.keys() - set(gone)):
+        description["labels"].pop("ignore", None)  # an interrupted removal has done so
+
+    def without(folds: Splits) -> Splits:
+        return [{side: [case for case in fold[side] if case not in gone] for side in fold} for fold in folds]
+
+    splits = _changed_splits(dataset, without)
+    made = dataset.folder / SPLITS_FILE
+    if account.made_splits and made in splits:
+        remaining = training.keys() - set(gone)
+        if splits[made] == labelled_splits(remaining, read_patients(dataset, remaining)):
+            del splits[made]
+            files.append(made)
+    return Removal(tuple(gone), tuple(labelled), tuple(files), description, splits)
 
 
 def remove(removal: Removal, dataset: RawDataset) -> None:
@@ -171,32 +199,30 @@ def remove(removal: Removal, dataset: RawDataset) -> None:
     for file in removal.files:
         file.unlink()
     write_json(removal.description, dataset.file)
-
-    def without(folds: Splits) -> Splits:
-        return [{side: [case for case in fold[side] if case not in removal.cases] for side in fold} for fold in folds]
-
-    _change_splits(dataset, without)
-    account, splits = _read_account(dataset), dataset.folder / SPLITS_FILE
-    if account["made_splits"] and splits.is_file():
-        remaining = training_cases(dataset)
-        if read_splits(splits) == labelled_splits(remaining, read_patients(dataset, remaining)):
-            splits.unlink()
+    for file, folds in removal.splits.items():
+        write_json(folds, file)
+    # The account last: as long as anything is left to undo, it says what.
     if removal.labelled:
+        account = _read_account(dataset).model_dump()
         account["cases"] = {case: account["cases"][case] for case in removal.labelled}
         write_json(account, dataset.folder / ACCOUNT)
     else:
         (dataset.folder / ACCOUNT).unlink()
 
 
-def _read_account(dataset: RawDataset) -> dict[str, Any]:
+class _Account(Structure):
+    """What was added: the original files of each case, by channel, and whether the ignore label and splits were."""
+
+    cases: dict[Name, Annotated[list[FilePath], Field(min_length=1)]]
+    declared_ignore: StrictBool
+    made_splits: StrictBool
+
+
+def _read_account(dataset: RawDataset) -> _Account:
     path = dataset.folder / ACCOUNT
-    nothing: dict[str, Any] = {"cases": {}, "declared_ignore": False, "made_splits": False}
     if not path.is_file():
-        return nothing
-    account = read_json(path, "missu dataset unlabelled writes it")
-    if not isinstance(account.get("cases"), dict) or account.keys() != nothing.keys():
-        raise InputError(f"{path}: not as missu dataset unlabelled writes it; restore it")
-    return account
+        return _Account(cases={}, declared_ignore=False, made_splits=False)
+    return read_structure(path, _Account, "missu dataset unlabelled writes it: restore it")
 
 
 def _nothing(reader: BaseReaderWriter, images: Sequence[Path], ignore: int) -> LabelMap:
@@ -231,7 +257,6 @@ def _values(reader: BaseReaderWriter, file: Path) -> set[float]:
     return set(np.unique(read_labels(reader, file)[0]).tolist())
 
 
-def _change_splits(dataset: RawDataset, change: Callable[[Splits], Splits]) -> None:
-    """Change every file of the dataset's splits; nnU-Net wants its own copy to be the dataset's."""
-    for file in splits_files(dataset):
-        write_json(change(read_splits(file)), file)
+def _changed_splits(dataset: RawDataset, change: Callable[[Splits], Splits]) -> dict[Path, Splits]:
+    """The new content of every file of the dataset's splits; nnU-Net wants its own copy to be the dataset's."""
+    return {file: change(read_splits(file)) for file in splits_files(dataset)}

@@ -1,6 +1,7 @@
 """Images without labels, added and taken out again."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -199,6 +200,75 @@ def test_images_that_do_not_fit_change_nothing(folder: Path, arrange, message: s
 
 def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("step", range(7))
+def test_an_interrupted_removal_continues(folder: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Killed before one of the files is deleted or written."""
+    before = contents(folder)
+    put_in(folder)
+    steps = iter(range(7))
+    unlink, replace = Path.unlink, os.replace
+
+    def killed(action):
+        def act(*arguments, **options):
+            if PARTIAL not in Path(arguments[-1]).name and next(steps, None) == step:
+                raise KeyboardInterrupt
+            return action(*arguments, **options)
+
+        return act
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", killed(unlink))
+        patch.setattr(os, "replace", killed(replace))
+        with pytest.raises(KeyboardInterrupt):
+            take_out(folder)
+        take_out(folder)
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("place", ["raw", "preprocessed"])
+def test_damaged_splits_change_nothing(folder: Path, tmp_path: Path, place: str) -> None:
+    put_in(folder)
+    file = (folder if place == "raw" else tmp_path / "preprocessed" / folder.name) / "splits_final.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("[1]")
+    before = contents(folder)
+    with pytest.raises(InputError, match=r"splits_final\.json: .*not nnU-Net's splits"):
+        take_out(folder)
+    with pytest.raises(InputError, match=r"splits_final\.json: .*not nnU-Net's splits"):
+        put_in(folder, write(tmp_path / "c_0000.nii.gz", 7))
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("place", ["{outside}", "imagesTr/../../victim.nii.gz", "imagesTr/case_000_0000.nii.gz"])
+def test_only_what_was_added_is_deleted(folder: Path, tmp_path: Path, place: str) -> None:
+    """Whatever dataset.json lists for a case that the account names."""
+    put_in(folder)
+    outside = write(tmp_path / "victim.nii.gz")
+    description = json.loads((folder / "dataset.json").read_text())
+    listed = {"images": [place.format(outside=outside)], "label": "labelsTr/none.nii.gz"}
+    (folder / "dataset.json").write_text(json.dumps(description | {"dataset": {"a": listed}}))
+    before = contents(folder)
+    with pytest.raises(InputError, match=r"\.nii\.gz: belongs to the case a, expected only .*imagesTr/a_0000\.nii\.gz"):
+        take_out(folder)
+    assert contents(folder) == before
+    assert outside.is_file()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"cases": cases} for cases in (5, {"x": 5}, {"x": []}, {"x": [5]}, {"../x": ["x"]}, {"": ["x"]})),
+        {"declared_ignore": None},
+        {"made_splits": 3},
+    ],
+)
+def test_an_account_that_cannot_be_used(folder: Path, change: dict) -> None:
+    account = {"cases": {"x": ["x"]}, "declared_ignore": False, "made_splits": False}
+    (folder / ACCOUNT).write_text(json.dumps(account | change))
+    with pytest.raises(InputError, match=rf"{ACCOUNT}: {next(iter(change))}.*found .*; missu dataset unlabelled"):
+        take_out(folder)
 
 
 def test_nothing_to_take_out(folder: Path) -> None:
