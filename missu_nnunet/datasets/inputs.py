@@ -30,8 +30,8 @@ def find_cases(inputs: Sequence[Path], dataset: RawDataset, reader: BaseReaderWr
         reader: reader of the dataset.
 
     Raises:
-        InputError: if there is no image, a file has another ending, or channels are missing, unreadable or on different
-            grids.
+        InputError: if there is no image, a file has another ending or names no case, or channels are missing,
+            unreadable or on different grids.
     """
     cases: Cases = {}
     for path in inputs:
@@ -53,6 +53,10 @@ def find_cases(inputs: Sequence[Path], dataset: RawDataset, reader: BaseReaderWr
             raise InputError(f"{path}: no such file or folder; give images or a folder of them")
         for file in files:
             case = _case(file, dataset)
+            if not case:
+                raise InputError(
+                    f"{file}: no name of a case, expected names such as case_0000{dataset.file_ending}; rename the file"
+                )
             if any(file.name == other.name for other in cases.get(case, [])):
                 raise InputError(f"{file}: {case} is given twice; give one of them by itself")
             cases.setdefault(case, []).append(file)

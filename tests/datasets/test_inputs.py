@@ -78,6 +78,7 @@ def test_a_photograph_has_its_colours_in_one_file(tmp_path: Path) -> None:
         (["scan.nii.gz"], ["scan.nii.gz"], "together 1 channel, expected 2"),
         (["a_0000.nii"], ["a_0000.nii"], "expected an image file ending in .nii.gz"),
         (["a_0000.nii.gz"], ["a_0000.nii.gz", "a_0000.nii.gz"], "a is given twice"),
+        (["_0000.nii.gz", "_0001.nii.gz"], ["."], "_0000.nii.gz: no name of a case, expected names such as case_0000"),
     ],
 )
 def test_what_does_not_fit_is_said_in_one_line(
