@@ -14,15 +14,27 @@ from numpy.typing import NDArray
 
 from missu_nnunet.datasets.conversion import Conversion, place
 from missu_nnunet.datasets.readers import Properties, write_labels
-from missu_nnunet.nnunet.dataset import RawDataset, read_description
+from missu_nnunet.errors import InputError
+from missu_nnunet.nnunet.dataset import LARGEST_LABEL, RawDataset, read_description
 
 LabelMap = tuple[NDArray[np.integer[Any]], Properties]
 """Labels ``(Z, Y, X)``, and what their reader needs to write them."""
 
 
 def ignore_label(dataset: RawDataset) -> int:
-    """Return the dataset's ignore label, or the one it would get: nnU-Net needs the label after the highest."""
-    return max(dataset.labels) + 1 if dataset.ignore is None else dataset.ignore
+    """Return the dataset's ignore label, or the one it would get: nnU-Net needs the label after the highest.
+
+    Raises:
+        InputError: if there is none after the highest.
+    """
+    if dataset.ignore is not None:
+        return dataset.ignore
+    if (highest := max(dataset.labels)) >= LARGEST_LABEL:
+        raise InputError(
+            f"{dataset.file}: found label {highest}, expected labels below {LARGEST_LABEL}, so that the ignore label "
+            "can come after them: number the classes anew"
+        )
+    return highest + 1
 
 
 def description_with_ignore(dataset: RawDataset, num_training: int) -> dict[str, Any]:

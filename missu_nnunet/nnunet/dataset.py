@@ -48,28 +48,31 @@ def find_dataset(dataset: str) -> Path:
 
 _REMEDY = "nnU-Net describes every dataset by one, which generate_dataset_json writes"
 
-_LARGEST_LABEL = 2**31
+LARGEST_LABEL = 2**15 - 1
+"""The largest label that nnU-Net can train on: it keeps label maps as 16-bit integers."""
+
+_LABELS_EXPECTED = f"labels must map names to whole numbers up to {LARGEST_LABEL} or lists of them"
 
 
 def _label_values(value: object) -> tuple[int, ...]:
     """The values of a class or region, as nnU-Net takes them: a number, also as text, or a list of these."""
     parts = value if isinstance(value, list) else [value]
     if not parts or not all(map(_is_label, parts)):
-        raise ValueError("labels must map names to whole numbers or lists of them")
+        raise ValueError(_LABELS_EXPECTED)
     return tuple(map(int, parts))
 
 
 def _is_label(value: object) -> bool:
     if isinstance(value, str):
-        return re.fullmatch(r"\s*-?[0-9]{1,9}\s*", value) is not None
+        return re.fullmatch(r"\s*-?[0-9]{1,9}\s*", value) is not None and abs(int(value)) <= LARGEST_LABEL
     whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-    return whole and not isinstance(value, bool) and abs(value) < _LARGEST_LABEL  # type: ignore[arg-type]
+    return whole and not isinstance(value, bool) and abs(value) <= LARGEST_LABEL  # type: ignore[arg-type]
 
 
 def _usable_labels(labels: object) -> object:
     """The labels without an ignore label of null, which is none to nnU-Net; a list of ignore labels is refused."""
     if not isinstance(labels, dict):
-        raise ValueError("labels must map names to whole numbers or lists of them")
+        raise ValueError(_LABELS_EXPECTED)
     if isinstance(labels.get("ignore"), list):
         raise ValueError("the ignore label must be one whole number")
     return {name: value for name, value in labels.items() if (name, value) != ("ignore", None)}

@@ -127,3 +127,13 @@ def test_what_cannot_be_made_is_reported(tmp_path: Path) -> None:
     sitk.WriteImage(image, str(label))
     with pytest.raises(InputError, match=r"case_001.nii.gz: found label 4, expected 0, 1, 2 as in dataset.json"):
         sparse_copy(tmp_path, source, Sparsity(labelled=3))
+    holed = sitk.Cast(image, sitk.sitkFloat32)
+    holed[1, 1, 1] = float("nan")
+    sitk.WriteImage(holed, str(label))
+    with pytest.raises(InputError, match=r"case_001.nii.gz: holds NaN or infinite values, expected labels"):
+        sparse_copy(tmp_path, source, Sparsity(labelled=3))
+    description = json.loads((tmp_path / source / "dataset.json").read_text())
+    description["labels"]["organ"] = 2**15 - 1
+    (tmp_path / source / "dataset.json").write_text(json.dumps(description))
+    with pytest.raises(InputError, match="found label 32767, expected labels below 32767"):
+        sparse_copy(tmp_path, source, Sparsity(labelled=3))

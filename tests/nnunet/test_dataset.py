@@ -78,7 +78,8 @@ def test_files_that_do_not_describe_a_dataset(raw, text, message):
     [
         *(("channel_names", value) for value in (["CT"], 3, None, {}, {"R": 0}, {"R": "0"}, {"0": 0}, {"0": ["CT"]})),
         *(("labels", value) for value in (3, [], None, {}, {"liver": "one"}, {"liver": []}, {"liver": [[1]]})),
-        *(("labels", {"liver": value}) for value in (math.inf, math.nan, True, None, 1.5, {"1": 1}, 10**30, [1, True])),
+        *(("labels", {"liver": value}) for value in (math.inf, math.nan, True, None, 1.5, {"1": 1}, [1, True])),
+        *(("labels", {"liver": value}) for value in (10**30, 2**15, -(2**15), "32768")),
         *(("labels", {"background": 0, "ignore": value}) for value in ([], [3], True, "x")),
         *(("file_ending", value) for value in (3, "", None, [], "/../x", "\0")),
         *(("dataset", value) for value in (None, [], 3, {"case": 3}, {"case": {"images": [], "label": "a"}})),
