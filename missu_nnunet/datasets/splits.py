@@ -98,7 +98,8 @@ def read_patients(dataset: RawDataset, training: Collection[str], pattern: str |
         pattern: a regular expression whose first group finds the patient in a case's name, instead of the file.
 
     Raises:
-        InputError: if the pattern is not a regular expression with a group, or a case does not match it.
+        InputError: if the pattern is not a regular expression with a group, if a case does not match it, or if the
+            table lacks a column.
     """
     if pattern:
         try:
@@ -113,5 +114,10 @@ def read_patients(dataset: RawDataset, training: Collection[str], pattern: str |
     known = {}
     if table.is_file():
         rows = read_table(table, "correct it, or name the patients with --patient")
-        known = {row.get("case"): row["patient"] for row in rows if row.get("patient")}
+        if rows and not {"case", "patient"} <= rows[0].keys():
+            raise InputError(
+                f"{table}: found the columns {', '.join(rows[0])}, expected case and patient, separated by commas; "
+                "correct it, or name the patients with --patient"
+            )
+        known = {row["case"]: row["patient"] for row in rows if row["patient"]}
     return {case: known.get(case, case) for case in training}
