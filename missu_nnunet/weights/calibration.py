@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 from scipy.special import logit
 
+from missu_nnunet.datasets.readers import read_labels
 from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.calibration import (
     Reliability,
@@ -21,7 +22,8 @@ from missu_nnunet.evaluation.calibration import (
     reliability,
 )
 from missu_nnunet.files import read_json, write_json
-from missu_nnunet.nnunet.model import PLANS_FILE, folds_of, read_model
+from missu_nnunet.nnunet.dataset import read_dataset
+from missu_nnunet.nnunet.model import PLANS_FILE, folds_of, read_model, read_model_plans
 from missu_nnunet.nnunet.plans import malformed_plan_named
 from missu_nnunet.nnunet.preprocessed import references_folder
 from missu_nnunet.prediction.temperature import FILE
@@ -32,6 +34,8 @@ _VALUES = 20_000_000
 """Number of probabilities that are drawn in all, which bounds memory and time."""
 _VOXELS_PER_CASE = 50_000
 _COLUMNS = ("confidence", "accuracy", "share")
+_ROUNDING = 1e-3
+"""How far rounding may leave a probability outside 0 to 1."""
 _SMALLEST = 1e-7
 """The smallest distance from 0 and 1 at which a probability still has digits."""
 
@@ -68,12 +72,13 @@ def calibrate(model: Path, references: Path) -> Calibration:
         InputError: if there are no probabilities to fit it to, or a file is missing or damaged.
     """
     plans, dataset_json = read_model(model)
+    dataset = read_dataset(model)
     with malformed_plan_named(model / PLANS_FILE):
         plans_manager = PlansManager(plans)
         labels = plans_manager.get_label_manager(dataset_json)
         reader = plans_manager.image_reader_writer_class()
-    probabilities = {fold.name: sorted(fold.validation.glob("*.npz")) for fold in folds_of(model)}
-    files = list(chain.from_iterable(probabilities.values()))
+    by_fold = {fold.name: sorted(fold.validation.glob("*.npz")) for fold in folds_of(model)}
+    files = list(chain.from_iterable(by_fold.values()))
     if not files:
         raise InputError(
             f"{model}: no probabilities (fold_*/validation/*.npz); write them with nnUNetv2_train … --val --npz"
@@ -82,16 +87,25 @@ def calibrate(model: Path, references: Path) -> Calibration:
     random = np.random.default_rng(0)
     drawn = []
     for file in files:
-        reference = references / f"{file.stem}{dataset_json['file_ending']}"
+        reference = references / f"{file.stem}{dataset.file_ending}"
         if not reference.is_file():
             raise InputError(f"{reference}: no such file, expected the segmentation of {file.stem}; see --references")
-        segmentation = reader.read_seg(str(reference))[0][0]
-        drawn.append(_draw(_probabilities(file, segmentation.shape), segmentation, labels, per_case, random))
+        segmentation = read_labels(reader, reference)[0]
+        if unknown := sorted(set(np.unique(segmentation).tolist()) - dataset.labels):
+            expected = ", ".join(map(str, sorted(dataset.labels)))
+            raise InputError(
+                f"{reference}: found label {unknown[0]:g}, expected {expected} as in {dataset.file}: correct it, "
+                "or see --references"
+            )
+        probabilities = _probabilities(file, (labels.num_segmentation_heads, *segmentation.shape))
+        drawn.append(_draw(probabilities, segmentation, labels, per_case, random))
     logits, targets = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    if not len(logits):
+        raise InputError(f"{references}: all voxels are ignored, expected some with a class; see --references")
     temperature = fit_temperature(logits, targets)
     calibration = Calibration(
         temperature=temperature,
-        folds=tuple(fold for fold, found in probabilities.items() if found),
+        folds=tuple(fold for fold, found in by_fold.items() if found),
         cases=len(files),
         voxels=len(logits),
         likelihoods=(
@@ -108,8 +122,9 @@ def find_references(model: Path) -> Path:
     """Find the reference segmentations that nnU-Net's preprocessing copied for the model's dataset.
 
     Raises:
-        InputError: if there is no such folder.
+        InputError: if there is no such folder, or no such model.
     """
+    read_model_plans(model)
     folder = references_folder(model.resolve().parent.name)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; preprocess the dataset, or name the folder with --references")
@@ -137,19 +152,26 @@ def read_reliability(model: Path) -> dict[str, Reliability]:
 
 
 def _probabilities(file: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Read the case's probabilities ``(C, Z, Y, X)``."""
+    """Read the case's probabilities, which must have the shape ``(C, Z, Y, X)``."""
+    remedy = "validate the fold again with --val --npz"
     try:
         with np.load(file) as content:
-            probabilities = content["probabilities"].astype(np.float32, copy=False)
+            probabilities = content["probabilities"]
     except Exception as error:  # a damaged file can raise anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{file}: cannot be read ({reason}); validate the fold again with --val --npz") from error
-    if probabilities.shape[1:] != shape:
+        raise InputError(f"{file}: cannot be read ({reason}); {remedy}") from error
+    if probabilities.shape != shape:
         raise InputError(
-            f"{file}: probabilities of {probabilities.shape[1:]} voxels, its reference has {shape}; validate the fold "
-            "again with --val --npz"
+            f"{file}: probabilities of shape {probabilities.shape}, but its reference has {shape[1:]} voxels and the "
+            f"dataset {shape[0]} classes or regions; {remedy}"
         )
-    return probabilities
+    found = f"values of type {probabilities.dtype}"
+    if probabilities.dtype.kind == "f":
+        smallest, largest = probabilities.min(), probabilities.max()
+        if smallest >= -_ROUNDING and largest <= 1 + _ROUNDING:  # NaN is not
+            return probabilities.astype(np.float32, copy=False)
+        found = f"values from {smallest:g} to {largest:g}"
+    raise InputError(f"{file}: {found}, expected probabilities, which are numbers from 0 to 1; {remedy}")
 
 
 def _draw(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from tiny_dataset import LABELS, REGIONS
-from validation_folder import write_validation
+from validation_folder import SHAPE, write_validation
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.prediction.temperature import FILE, read_temperature
@@ -45,7 +45,20 @@ def test_regions_and_the_ignore_label(tmp_path: Path) -> None:
     [
         (lambda model, references: (references / "case_0.nii.gz").unlink(), "case_0.nii.gz: no such file"),
         (lambda model, references: _first(model).write_bytes(b"x"), "case_0.npz: cannot be read"),
-        (lambda model, references: np.savez(_first(model), probabilities=np.ones((3, 2, 2, 2))), "its reference has"),
+        (lambda model, references: _save(model, np.ones((3, 2, 2, 2))), "but its reference has"),
+        (lambda model, references: _save(model, np.ones((2, *SHAPE))), "2, 12, 14, 10.*3 classes or regions"),
+        (lambda model, references: _save(model, np.full((3, *SHAPE), np.nan)), "values from nan to nan"),
+        (lambda model, references: _save(model, np.full((3, *SHAPE), -5.0)), "expected probabilities"),
+        (lambda model, references: _save(model, np.ones((3, *SHAPE), int)), "values of type int64"),
+        (lambda model, references: _save(model, np.ones((3, *SHAPE), complex)), "type complex128"),
+        (lambda model, references: (references / "case_0.nii.gz").write_bytes(b"x"), "case_0.nii.gz: not a readable"),
+        (
+            lambda model, references: _label(references, np.full(SHAPE, 7)),
+            "case_0.nii.gz: found label 7, expected 0, 1",
+        ),
+        (lambda model, references: _label(references, np.full(SHAPE, 0.5)), "found label 0.5"),
+        (lambda model, references: _label(references, np.zeros((2, *SHAPE))), "2 channels, expected a label map"),
+        (lambda model, references: (model / "dataset.json").write_text('{"labels": {"a": 0}}'), "is missing"),
         (lambda model, references: [file.unlink() for file in model.glob("fold_*/*/*.npz")], "no probabilities"),
         (lambda model, references: (model / "plans.json").unlink(), "plans.json: no such file"),
     ],
@@ -60,6 +73,23 @@ def test_what_is_missing_or_damaged_is_named(break_it, message: str, tmp_path: P
 
 def _first(model: Path) -> Path:
     return model / "fold_0" / "validation" / "case_0.npz"
+
+
+def _save(model: Path, probabilities: np.ndarray) -> None:
+    np.savez(_first(model), probabilities=probabilities)
+
+
+def _label(references: Path, values: np.ndarray) -> None:
+    image = sitk.GetImageFromArray(values.astype(np.float32), isVector=False)
+    sitk.WriteImage(image, str(references / "case_0.nii.gz"))
+
+
+def test_references_without_a_class_are_refused(tmp_path: Path) -> None:
+    model, references = write_validation(tmp_path, LABELS | {"ignore": 3})
+    for file in references.iterdir():
+        sitk.WriteImage(sitk.GetImageFromArray(np.full(SHAPE, 3, np.uint8)), str(file))
+    with pytest.raises(InputError, match="all voxels are ignored"):
+        calibrate(model, references)
 
 
 @pytest.mark.parametrize("temperature", [0, -1, "high", None, True, float("inf")])
@@ -80,6 +110,10 @@ def test_invalid_reliability_curves_are_refused(tmp_path: Path) -> None:
 def test_references_are_those_of_the_models_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path))
     model = tmp_path / "results" / "Dataset001_A" / "T__P__2d"
+    with pytest.raises(InputError, match=r"T__P__2d/plans.json: no such file"):
+        find_references(model)
+    model.mkdir(parents=True)
+    (model / "plans.json").write_text("{}")
     with pytest.raises(InputError, match="Dataset001_A/gt_segmentations: no such folder"):
         find_references(model)
     (tmp_path / "Dataset001_A" / "gt_segmentations").mkdir(parents=True)
