@@ -47,8 +47,21 @@ class _Transformer(_Part):
     mlp_dim: Annotated[int, Field(ge=1, le=2**18)]
 
 
+class _NormKwargs(_Part):
+    """The numbers of a normalisation that its constructor takes unseen."""
+
+    eps: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = 1e-5
+    momentum: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class _NonlinKwargs(_Part):
+    """The number of a LeakyReLU, which its constructor takes unseen."""
+
+    negative_slope: Annotated[float, Field(allow_inf_nan=False)] = 0.01
+
+
 class _ArchKwargs(_Part):
-    """The numbers that decide how much is built; the networks look at the rest themselves."""
+    """The numbers that decide how much is built, or fail in use alone; the networks look at the rest themselves."""
 
     n_stages: Annotated[int, Field(ge=1, le=64)] = 1
     features_per_stage: _Channels = Field(default_factory=list)
@@ -57,6 +70,8 @@ class _ArchKwargs(_Part):
     n_conv_per_stage: _Blocks = Field(default_factory=list)
     n_blocks_per_stage: _Blocks = Field(default_factory=list)
     n_conv_per_stage_decoder: _Blocks = Field(default_factory=list)
+    norm_op_kwargs: _NormKwargs | None = None
+    nonlin_kwargs: _NonlinKwargs | None = None
     transformer: _Transformer | None = None
     stages_below_transformer: Annotated[int, Field(ge=0)] = 0
 
@@ -77,6 +92,7 @@ class Configuration(_Part):
     normalization_schemes: list[str] = Field(default_factory=list)
     use_mask_for_norm: list[bool] = Field(default_factory=list)
     resampling_fn_data_kwargs: dict[str, Any] = Field(default_factory=dict)
+    resampling_fn_probabilities_kwargs: dict[str, Any] = Field(default_factory=dict)
     data_identifier: Name | None = None
     architecture: _Architecture | None = None
 
@@ -106,11 +122,18 @@ class Plans(_Part):
     plans_name: Name
     configurations: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
     transpose_forward: list[int] = Field(default_factory=lambda: [0, 1, 2])
+    transpose_backward: list[int] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _transposes_three_axes(self) -> "Plans":
         if sorted(self.transpose_forward) != [0, 1, 2]:
             raise ValueError(f"found transpose_forward {self.transpose_forward}, expected 0, 1 and 2 in some order")
+        inverse = [self.transpose_forward.index(axis) for axis in range(3)]
+        if "transpose_backward" in self.model_fields_set and self.transpose_backward != inverse:
+            raise ValueError(
+                f"found transpose_backward {self.transpose_backward}, expected {inverse}, which undoes "
+                f"transpose_forward {self.transpose_forward}"
+            )
         return self
 
 

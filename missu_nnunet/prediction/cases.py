@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -19,12 +20,12 @@ from nnunetv2.ensembling.ensemble import merge_files
 from nnunetv2.inference.export_prediction import export_prediction_from_logits
 from numpy.typing import NDArray
 
-from missu_nnunet.datasets.headers import check_whole
+from missu_nnunet.datasets.headers import check_whole, is_nifti, nifti_voxels
 from missu_nnunet.datasets.images import FILE_ENDINGS
 from missu_nnunet.datasets.inputs import Cases
 from missu_nnunet.datasets.readers import read_volume
 from missu_nnunet.errors import InputError
-from missu_nnunet.files import PARTIAL, write_csv, write_json
+from missu_nnunet.files import PARTIAL, write_bytes, write_csv
 from missu_nnunet.nnunet.dataset import DATASET_FILE, RawDataset
 from missu_nnunet.nnunet.model import PLANS_FILE
 from missu_nnunet.nnunet.postprocessing import Postprocessing
@@ -98,11 +99,13 @@ def predict_cases(
         InputError: if an image cannot be read or preprocessed, or the folder cannot be written.
     """
     try:
+        plans, ending = predictors[0].plans_manager, dataset.file_ending
+        reader = plans.image_reader_writer_class()
+        volumes = {case: _volumes(read_volume(reader, output / f"{case}{ending}"), dataset) for case in finished}
         output.mkdir(parents=True, exist_ok=True)
-        write_json(predictors[0].dataset_json, output / DATASET_FILE)
-        write_json(predictors[0].plans_manager.plans, output / PLANS_FILE)
-        ending = dataset.file_ending
-        volumes = {case: _volumes(sitk.ReadImage(str(output / f"{case}{ending}")), dataset) for case in finished}
+        for content, name in ((predictors[0].dataset_json, DATASET_FILE), (plans.plans, PLANS_FILE)):
+            # With the NaN that nnU-Net's plans have where no voxel of a channel was foreground.
+            write_bytes(json.dumps(content, indent=4).encode(), output / name)
         open_cases = {case: files for case, files in cases.items() if case not in finished}
         # The next case is read and preprocessed while the network sees this one.
         with ThreadPoolExecutor(1) as pool:
@@ -132,7 +135,10 @@ def _one_ahead(pool: Executor, function: Callable[[Given], Found], values: Itera
 def _preprocess(predictors: Sequence[ObservedPredictor], files: list[Path]) -> list[Preprocessed]:
     """Preprocess a case for each model."""
     for file in files:
-        check_whole(file)
+        if not is_nifti(file):
+            check_whole(file)
+        elif not np.isfinite(nifti_voxels(file)).any():  # SimpleITK reads NaN as 0
+            raise InputError(f"{file}: holds NaN or infinite values alone, expected an image; replace the file")
     found = []
     for predictor in predictors:
         configuration = predictor.configuration_manager
@@ -145,6 +151,11 @@ def _preprocess(predictors: Sequence[ObservedPredictor], files: list[Path]) -> l
             raise InputError(
                 f"{files[0]}: nnU-Net cannot read or preprocess it ({lines[-1]}); replace the file"
             ) from error
+        if not np.isfinite(data).all():  # one infinite voxel makes the mean infinite
+            raise InputError(
+                f"{files[0]}: NaN or infinite values once it is preprocessed, expected numbers; replace such values in "
+                "the case's files"
+            )
         tensor = torch.from_numpy(data).to(dtype=torch.float32, memory_format=torch.contiguous_format)
         found.append((tensor, properties))
     return found

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from nnunetv2.configuration import default_num_processes
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
@@ -18,7 +19,7 @@ from missu_nnunet.errors import InputError
 from missu_nnunet.nnunet.checkpoint import read_checkpoint
 from missu_nnunet.nnunet.fold import Fold
 from missu_nnunet.nnunet.model import PLANS_FILE, folds_of, read_model
-from missu_nnunet.nnunet.plans import find_configuration
+from missu_nnunet.nnunet.plans import find_configuration, malformed_plan_named
 from missu_nnunet.prediction.engines.choice import network_on
 from missu_nnunet.prediction.predictor import ObservedPredictor
 from missu_nnunet.prediction.temperature import read_temperature
@@ -50,8 +51,9 @@ def load_model(
         on_window: function that is called after each window, see ``ObservedPredictor``.
 
     Raises:
-        InputError: if the folder is not a model's; if a fold or checkpoint is missing, broken or would run code; if the
-            model is the second stage of a cascade; if the device is not there; or if the engine cannot run the network.
+        InputError: if the folder is not a model's; if its plans lack what a prediction needs; if a fold or checkpoint
+            is missing, broken or would run code; if the model is the second stage of a cascade; if the device is not
+            there; or if the engine cannot run the network.
     """
     plans, _ = read_model(folder)  # refuses what nnU-Net would run
     _check_device(device)
@@ -60,10 +62,7 @@ def load_model(
     if not chosen:
         raise InputError(f"{folder}: no fold has a {checkpoint}; finish a training or name another with --checkpoint")
     for fold in chosen:
-        # nnU-Net would run whatever the file holds.
-        file = Fold.of(folder, fold).folder / checkpoint
-        settings = read_checkpoint(file, str(file))["init_args"]
-        find_configuration(PlansManager(plans), settings["configuration"], folder / PLANS_FILE)
+        _check_checkpoint(Fold.of(folder, fold).folder / checkpoint, PlansManager(plans), folder / PLANS_FILE)
     # As nnUNetv2_predict sets them: another number of threads could change the last bit.
     torch.set_num_threads(multiprocessing.cpu_count() if device == "cpu" else 1)
     with contextlib.redirect_stdout(io.StringIO()):  # what nnU-Net says of its defaults
@@ -82,6 +81,7 @@ def load_model(
             raise InputError(
                 f"{folder}: nnU-Net cannot load this model ({error}); missu doctor says whether its trainer is found"
             ) from error
+    _check_use(predictor, folder / PLANS_FILE)
     if stage := predictor.configuration_manager.previous_stage_name:
         raise InputError(
             f"{folder}: the second stage of a cascade, which needs predictions of {stage}; run nnUNetv2_predict for "
@@ -89,6 +89,31 @@ def load_model(
         )
     _swap_network(predictor, engine)
     return predictor
+
+
+def _check_checkpoint(file: Path, plans: PlansManager, source: Path) -> None:
+    """Refuse a checkpoint of which nnU-Net would run whatever it holds, or that does not belong to the plans."""
+    checkpoint = read_checkpoint(file, str(file))
+    configuration = find_configuration(plans, checkpoint["init_args"]["configuration"], source)
+    axes, dimensions = checkpoint.get("inference_allowed_mirroring_axes"), range(len(configuration.patch_size))
+    if axes is None:
+        return
+    known = isinstance(axes, list | tuple) and all(type(axis) is int and axis in dimensions for axis in axes)
+    if not known or len(set(axes)) != len(axes) or not axes:
+        raise InputError(
+            f"{file}: inference_allowed_mirroring_axes is {axes!r}, expected None or some of {[*dimensions]}, each "
+            "once; fetch the checkpoint again"
+        )
+
+
+def _check_use(predictor: ObservedPredictor, plans_file: Path) -> None:
+    """Refuse plans from which a network can be built, but that nnU-Net would trip over with the first case."""
+    plans, spacing = predictor.plans_manager, [9.0, 1.0, 1.0]
+    with malformed_plan_named(plans_file):
+        _ = plans.transpose_forward, plans.transpose_backward, plans.image_reader_writer_class
+        predictor.configuration_manager.resampling_fn_probabilities(
+            np.zeros((1, 2, 2, 2), np.float32), (3, 3, 3), spacing, spacing
+        )
 
 
 def _swap_network(predictor: ObservedPredictor, engine: str) -> None:

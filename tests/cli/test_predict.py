@@ -222,6 +222,43 @@ def test_a_broken_image_stops_with_its_name(missu: Missu, model: Path, tmp_path:
     assert not list((tmp_path / "out").glob(".*"))
 
 
+def test_an_image_without_numbers_and_what_lies_in_the_folder_are_named(
+    missu: Missu, model: Path, images: Path, tmp_path: Path
+) -> None:
+    copy, out = tmp_path / model.name, tmp_path / "out"
+    shutil.copytree(model, copy, ignore=shutil.ignore_patterns("fold_1"))
+    plans = json.loads((copy / "plans.json").read_text())
+    plans["foreground_intensity_properties_per_channel"]["0"]["mean"] = float("nan")  # as without any foreground
+    (copy / "plans.json").write_text(json.dumps(plans))
+    image = images / "case_000_0000.nii.gz"
+    options = ("-o", out, "-m", copy, "--device", "cpu", "--engine", "pytorch", "--no-tta", "--step", "1")
+    done = missu("predict", image, *options)
+    assert done.returncode == 0, done.stderr
+    assert (out / "plans.json").is_file()
+
+    (out / "case_000.nii.gz").write_bytes(b"")
+    done = missu("predict", image, *options, "--continue")
+    assert done.returncode == 2
+    assert f"{out / 'case_000.nii.gz'}: not a readable image" in done.stderr
+    bad = tmp_path / "bad_0000.nii.gz"
+    for value in (np.nan, np.inf):
+        sitk.WriteImage(sitk.GetImageFromArray(np.full((20, 20, 20), value, np.float32)), str(bad))
+        done = missu("predict", bad, *options)
+        assert done.returncode == 2
+        assert f"{bad}: holds NaN or infinite values alone" in done.stderr
+
+    description = json.loads((copy / "dataset.json").read_text()) | {"file_ending": ".nrrd"}
+    (copy / "dataset.json").write_text(json.dumps(description))
+    values = sitk.GetArrayFromImage(sitk.ReadImage(str(image)))
+    values[9, 9, 9] = np.inf  # which SimpleITK reads as 0 from NIfTI files alone
+    bad = tmp_path / "bad_0000.nrrd"
+    sitk.WriteImage(sitk.GetImageFromArray(values), str(bad))
+    done = missu("predict", bad, *options)
+    assert done.returncode == 2
+    assert f"{bad}: NaN or infinite values once it is preprocessed" in done.stderr
+    assert not list(out.glob("bad*"))
+
+
 def test_folds_are_taken_apart_by_commas_and_by_spaces() -> None:
     assert join_folds(["x", "-f", "0", "1", "all", "-o", "2"]) == ["x", "-f", "0,1,all", "-o", "2"]
     assert join_folds(["--folds", "0,1", "scan.nii.gz"]) == ["--folds", "0,1", "scan.nii.gz"]

@@ -570,7 +570,7 @@ BENCHMARK: list[tuple[Arrange, str]] = [
         lambda desk: [
             desk.configuration(lambda it: it["architecture"]["arch_kwargs"].update(norm_op_kwargs={"eps": "x"}))
         ],
-        "is not as nnU-Net writes it",
+        "norm_op_kwargs.eps: found 'x'",
     ),
     (lambda desk: [desk.plans(named(CANARY))], REFUSED_NAME),
     (lambda desk: [desk.plans(named(CANARY, "conv_op"))], REFUSED_NAME),
