@@ -3,6 +3,8 @@
 Commands import the library when they run, so that ``missu --help`` does not load torch.
 """
 
+import os
+import re
 import sys
 from io import TextIOWrapper
 from typing import Any, NoReturn
@@ -24,6 +26,7 @@ from missu_nnunet.cli.nnunet_spelling import FoldsBySpaces
 from missu_nnunet.cli.predict import predict
 from missu_nnunet.cli.report import report
 from missu_nnunet.errors import InputError, end_with, is_about_a_path, is_out_of_memory
+from missu_nnunet.parallel import default_workers
 from missu_nnunet.terminal import say
 
 app = typer.Typer(
@@ -51,7 +54,16 @@ def _root(
         False, "--version", "-V", callback=_print_version, is_eager=True, help="Print the version."
     ),
 ) -> None:
-    pass
+    _check_environment()
+
+
+def _check_environment() -> None:
+    """Refuse what nnU-Net and its libraries would trip over while they are imported."""
+    default_workers()  # checks nnUNet_def_n_proc
+    for variable, expected in (("nnUNet_n_proc_DA", "[0-9]{1,4}"), ("OMP_NUM_THREADS", "[1-9][0-9]{0,3}|")):
+        value = os.environ.get(variable)
+        if value is not None and not re.fullmatch(expected, value):
+            raise InputError(f"{variable} is {value!r}, expected a whole number up to 9999; correct it, or unset it")
 
 
 app.command(epilog=examples("missu demo --out missu-demo"))(demo)
@@ -115,8 +127,8 @@ def _end_with_usage(error: Any) -> NoReturn:
 def main() -> None:
     """Run the command; an error that the user can mend becomes one line on standard error and exit code 2.
 
-    Such errors are an ``InputError``, a word on the command line that is not understood, and a file or memory that the
-    system refuses.
+    Such errors are an ``InputError``, a word on the command line that is not understood, a file or memory that the
+    system refuses, and a link that leads back to itself.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
@@ -132,6 +144,8 @@ def main() -> None:
             raise
         end_with(error)
     except (MemoryError, RuntimeError) as error:
+        if str(error).startswith("Symlink loop"):  # of Path.resolve before Python 3.13
+            end_with(InputError(f"{error}; remove the link that leads back to itself"))
         if not is_out_of_memory(error):
             raise
         reason = (str(error).strip() or "MemoryError").splitlines()[0]

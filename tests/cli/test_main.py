@@ -5,9 +5,11 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import Missu
 from typer.main import get_command
 
 from missu_nnunet import __version__
@@ -59,6 +61,28 @@ main()
 def test_what_is_not_understood_is_one_line(arguments: list[str], line: str) -> None:
     result = _missu(f"sys.argv[1:] = {arguments!r}; main()")
     assert (result.returncode, result.stderr) == (2, f"{line}\n")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("nnUNet_def_n_proc", ""), ("nnUNet_def_n_proc", "1.5"), ("nnUNet_n_proc_DA", "x"), ("OMP_NUM_THREADS", "4,2")],
+)
+def test_a_variable_that_libraries_trip_over_is_named(
+    missu: Missu, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    done = missu("info", "plans.json")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"missu: {variable} is '{value}', expected a ")
+
+
+def test_a_link_to_itself_is_named(missu: Missu, tmp_path: Path) -> None:
+    (loop := tmp_path / "loop").symlink_to("loop")
+    done = missu("model-card", loop, "-o", tmp_path / "README.md")
+    assert done.returncode == 2
+    assert done.stderr.startswith("missu: ")
+    assert str(loop) in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def _commands(group: Any, path: tuple[str, ...] = ("missu",)) -> Iterator[tuple[str, Any]]:
