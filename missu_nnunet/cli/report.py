@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -62,6 +63,8 @@ def report(
     from missu_nnunet.report.page import check_output, write_report
 
     check_output(output)
+    if paper:
+        _check_folder(paper)
     found = gather_results(
         results,
         rules,
@@ -88,3 +91,10 @@ def report(
     say(f"{output}: {size(output.stat().st_size)}, open it in a browser")
     if paper:
         say(f"{paper}: tables and charts for a paper")
+
+
+def _check_folder(paper: Path) -> None:
+    """Refuse what cannot be a folder to write into, before hours of scoring, and before the page is written."""
+    place = next(folder for folder in (paper, *paper.parents) if os.path.lexists(folder))
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise InputError(f"--paper {paper}: {place} is not a folder that can be written to; choose another place")

@@ -49,5 +49,5 @@ def _last_exit_code(training: FoldTraining) -> int | None:
     if not training.log.is_file():
         return None
     lines = training.log.read_text(errors="replace").splitlines()
-    match = re.fullmatch(r"exit code (\d+)", lines[-1]) if lines else None
+    match = re.fullmatch(r"exit code (\d{1,9})", lines[-1]) if lines else None
     return int(match[1]) if match else None

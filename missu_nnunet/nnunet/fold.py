@@ -7,7 +7,9 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import read_json
@@ -27,7 +29,7 @@ _DEBUG_FILE = "debug.json"
 class _Debug(Structure):
     """What is used of nnU-Net's ``debug.json``, which holds all values as text."""
 
-    num_epochs: int
+    num_epochs: Annotated[int, Field(ge=0, le=10**9)]
 
 
 @dataclass(frozen=True)

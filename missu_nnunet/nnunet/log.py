@@ -22,7 +22,7 @@ _NUMBER = r"(-?[\d.]+(?:e-?\d+)?|nan)"
 # The keys are those of nnU-Net's logger, and of MISSU's addition to it.
 _PATTERNS = {
     EPOCH: re.compile(r"Epoch (\d{1,6})\s*$"),
-    EPOCH_SECONDS: re.compile(r"Epoch time: ([\d.]+) s"),
+    EPOCH_SECONDS: re.compile(r"Epoch time: (\d{1,9}(?:\.\d*)?) s"),
     "lrs": re.compile(r"Current learning rate: (\S+)"),
     "train_losses": re.compile(r"train_loss (\S+)"),
     "val_losses": re.compile(r"val_loss (\S+)"),

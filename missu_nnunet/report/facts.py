@@ -100,7 +100,7 @@ def _plan_facts(plans_file: Path, configuration: str) -> dict[str, str]:
         if key in found:
             value = found[key]
             facts[name] = " × ".join(f"{size:g}" for size in value) if isinstance(value, list) else str(value)
-    architecture = found.get("architecture", {})
+    architecture = found.get("architecture") or {}
     kwargs = architecture.get("arch_kwargs", {})
     if "network_class_name" in architecture:
         facts["network"] = str(architecture["network_class_name"]).rsplit(".", 1)[-1]

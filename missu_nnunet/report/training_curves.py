@@ -26,6 +26,9 @@ CURVES = {
 }
 """Keys of nnU-Net's log and of MISSU's addition to it, and what the page calls them."""
 
+_LONGEST_EPOCH = 1e9
+"""More seconds than any epoch takes."""
+
 
 @dataclass(frozen=True)
 class TrainingRun:
@@ -111,14 +114,15 @@ def _describe(file: Path) -> dict[str, Any]:
 
 def _epoch_seconds(logging: dict[str, Any]) -> list[float]:
     starts, ends = (_numbers(logging.get(f"epoch_{which}_timestamps")) for which in ("start", "end"))
-    return [end - start for start, end in zip(starts, ends, strict=False)]
+    seconds = (end - start for start, end in zip(starts, ends, strict=False))
+    return [duration for duration in seconds if abs(duration) < _LONGEST_EPOCH]
 
 
 def _numbers(values: Any) -> list[float]:
     """A list of numbers as floats; empty for anything else, which a stranger's checkpoint may hold."""
     try:
         return [float(value) for value in values] if isinstance(values, list | tuple) else []
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return []
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from numpy.typing import NDArray
+from pydantic import Field
 from scipy.ndimage import find_objects
 from scipy.special import logit
 
@@ -21,12 +23,13 @@ from missu_nnunet.evaluation.calibration import (
     negative_log_likelihood,
     reliability,
 )
-from missu_nnunet.files import read_json, write_json
+from missu_nnunet.files import write_json
 from missu_nnunet.nnunet.dataset import read_dataset
 from missu_nnunet.nnunet.model import PLANS_FILE, folds_of, read_model, read_model_plans
 from missu_nnunet.nnunet.plans import malformed_plan_named
 from missu_nnunet.nnunet.preprocessed import references_folder
 from missu_nnunet.prediction.temperature import FILE
+from missu_nnunet.structures import Structure, read_structure
 
 _MARGIN = 8
 """Margin around the foreground in voxels; far from it a model is always right, which would hide the rest."""
@@ -38,6 +41,29 @@ _ROUNDING = 1e-3
 """How far rounding may leave a probability outside 0 to 1."""
 _SMALLEST = 1e-7
 """The smallest distance from 0 and 1 at which a probability still has digits."""
+
+_Number = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+
+
+class _Bin(Structure):
+    """A point of a reliability curve."""
+
+    confidence: _Number
+    accuracy: _Number
+    share: _Number
+
+
+class _Curves(Structure):
+    """The reliability before and after calibration."""
+
+    before: Annotated[list[_Bin], Field(min_length=1)]
+    after: Annotated[list[_Bin], Field(min_length=1)]
+
+
+class _CalibrationFile(Structure):
+    """What is used of ``calibration.json`` beside the temperature."""
+
+    reliability: _Curves
 
 
 @dataclass(frozen=True)
@@ -141,14 +167,11 @@ def read_reliability(model: Path) -> dict[str, Reliability]:
     if not file.exists():
         return {}
     remedy = "write it anew with missu weights calibrate, or remove it"
-    try:
-        curves = read_json(file, remedy)["reliability"]
-        return {
-            name: Reliability(*(np.array([row[key] for row in curves[name]], float) for key in _COLUMNS))
-            for name in ("before", "after")
-        }
-    except (LookupError, TypeError, ValueError) as error:
-        raise InputError(f"{file}: holds no reliability curves ({error}); {remedy}") from error
+    curves = read_structure(file, _CalibrationFile, remedy).reliability
+    return {
+        name: Reliability(*(np.array([getattr(row, key) for row in rows]) for key in _COLUMNS))
+        for name, rows in (("before", curves.before), ("after", curves.after))
+    }
 
 
 def _probabilities(file: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -59,6 +59,12 @@ def test_progress_counts_the_epochs_that_ended(tmp_path: Path, tail: str, done: 
     assert Fold(tmp_path).progress() == Progress(done, 8, 13.5 if tail else 12.5)
 
 
+def test_a_number_of_epochs_that_none_trains_is_unknown(tmp_path: Path) -> None:
+    (tmp_path / "training_log_2026_1_1_00_00_00.txt").write_text(EPOCHS)
+    (tmp_path / "debug.json").write_text(json.dumps({"num_epochs": "9" * 400}))
+    assert Fold(tmp_path).progress() == Progress(1, None, 12.5)
+
+
 def test_logs_are_in_the_order_of_their_times(tmp_path: Path) -> None:
     names = [f"training_log_{day}_00_00_00.txt" for day in ("2026_9_30", "2026_10_2", "2026_10_11")]
     for name in names:

@@ -21,6 +21,7 @@ from missu_nnunet.nnunet.log import EPOCH, EPOCH_SECONDS, PSEUDO_DICE, read_epoc
         ),
         ("train_loss nothing ", {}),
         (f"Epoch {10**30} ", {}),
+        (f"Epoch time: {10**400} s ", {}),
     ],
 )
 def test_a_line(line: str, values: dict[str, float]) -> None:

@@ -18,6 +18,16 @@ def test_an_arm_without_a_transformer_says_so(transformer: bool, fact: str | Non
     assert arm_facts(tmp_path, [run]).get("Transformer") == fact
 
 
+def test_a_plan_without_architecture_has_other_facts(tmp_path: Path) -> None:
+    model = write_model(tmp_path, "MISSUTrainer", short_by=1)
+    plans = json.loads((model / "plans.json").read_text())
+    plans["configurations"]["3d_fullres"]["architecture"] = None
+    (model / "plans.json").write_text(json.dumps(plans))
+    facts = arm_facts(model, [])
+    assert "patch" in facts
+    assert "network" not in facts
+
+
 def test_where_the_plan_has_its_transformer(tmp_path: Path) -> None:
     model = write_model(tmp_path, "MISSUTrainer", short_by=1)
     plans = json.loads((model / "plans.json").read_text())

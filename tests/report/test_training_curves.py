@@ -64,6 +64,15 @@ def test_whatever_else_a_log_holds_is_left_out(model: Path) -> None:
     assert read_training(model)[0].curves == {"val_losses": [1, 2]}
 
 
+@pytest.mark.parametrize("end", [math.inf, math.nan, 1e300, 10**400])
+def test_times_that_no_epoch_takes_are_left_out(model: Path, end: float) -> None:
+    file = model / "fold_0" / "checkpoint_final.pth"
+    checkpoint = torch.load(file, weights_only=False)
+    checkpoint["logging"] = {"epoch_start_timestamps": [0, 1], "epoch_end_timestamps": [end, 3]}
+    torch.save(checkpoint, file)
+    assert read_training(model)[0].epoch_seconds in ([2], [])
+
+
 def test_a_parameter_under_several_names_counts_once(model: Path) -> None:
     """As ``missu inspect`` and ``missu info`` count."""
     file = model / "fold_0" / "checkpoint_final.pth"

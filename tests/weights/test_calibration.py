@@ -101,9 +101,16 @@ def test_an_invalid_temperature_is_refused(temperature: object, tmp_path: Path) 
 
 def test_invalid_reliability_curves_are_refused(tmp_path: Path) -> None:
     assert read_reliability(tmp_path) == {}
-    for content in ('{"temperature": 2}', '{"reliability": 3}', '{"reliability": {"before": [{}], "after": []}}'):
+    odd = '{"confidence": [[1, 2]], "accuracy": 1, "share": 1}'
+    for content, message in (
+        ('{"temperature": 2}', "the key 'reliability' is missing"),
+        ('{"reliability": 3}', "reliability: found 3, expected an object"),
+        ('{"reliability": {"before": [{}], "after": []}}', "confidence' is missing"),
+        (f'{{"reliability": {{"before": [{odd}], "after": []}}}}', "before.0.confidence: found"),
+        ('{"reliability": {"before": [], "after": []}}', "before: found"),
+    ):
         (tmp_path / FILE).write_text(content)
-        with pytest.raises(InputError, match="holds no reliability curves"):
+        with pytest.raises(InputError, match=f"{FILE}: .*{message}"):
             read_reliability(tmp_path)
 
 
