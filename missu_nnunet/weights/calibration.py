@@ -199,7 +199,7 @@ def _probabilities(file: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 def _draw(
     probabilities: NDArray[np.float32],
-    segmentation: NDArray[np.integer],
+    segmentation: NDArray[np.float32],
     labels: LabelManager,
     count: int,
     random: np.random.Generator,
