@@ -30,7 +30,7 @@ def benchmark(
     from missu_nnunet.network_costs import measure_plan
 
     try:
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()  # the device "meta" has no values
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {device}: not usable here ({str(error).splitlines()[0]}); give cpu") from None
     try:

@@ -21,8 +21,17 @@ if TYPE_CHECKING:
     from missu_nnunet.prediction.predictor import ObservedPredictor
 
 
+def _named_folder(name: str) -> Path:
+    """An output folder; a variable that is not set must not become the current one, as ``Path`` would have it."""
+    if not name:
+        raise InputError("--output: the name is empty, expected a folder for the predictions, such as predictions")
+    return Path(name)
+
+
 def predict(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the predictions.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", parser=_named_folder, metavar="PATH", help="Folder for the predictions.")
+    ],
     inputs: Annotated[
         list[Path] | None,
         typer.Argument(metavar="INPUT…", help="A folder of images as nnU-Net takes it, or single files."),
@@ -112,6 +121,8 @@ def predict(
     from missu_nnunet.prediction.resume import begin, finished_cases
     from missu_nnunet.weights.zipped_model import model_folder
 
+    if output.resolve() in {model.resolve() for model in models}:
+        raise InputError(f"{output}: is the model's folder; choose another folder for the predictions")
     device = device or ("cpu" if engine.startswith("openvino") else default_device())
     engine = choose_engine(engine, device)
     with contextlib.ExitStack() as opened:

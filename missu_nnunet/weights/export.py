@@ -64,6 +64,7 @@ def trained_network(checkpoint_file: Path) -> TrainedNetwork:
     with malformed_plan_named(checkpoint_file):
         plans_manager = PlansManager(init_args["plans"])
         configuration_manager = find_configuration(plans_manager, configuration, checkpoint_file)
+        json.dumps([init_args["plans"], init_args["dataset_json"]])  # a checkpoint may hold tensors there
         network = build_network(trainer_for(weights), plans_manager, configuration, init_args["dataset_json"])
     try:
         network.load_state_dict(weights)

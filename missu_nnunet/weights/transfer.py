@@ -219,6 +219,9 @@ def load_fitted(
     # Each tied weight once, by the name that comes first; the state dict lists it under all of its names.
     for key, initial in (*network.named_parameters(), *network.named_buffers()):
         weight = renamed.get(key)
+        if weight is not None and weight.ndim != initial.ndim:
+            found = f"of shape {tuple(weight.shape)}"
+            raise ValueError(f"{key} is {found}, but has the shape {tuple(initial.shape)} in the network")
         if weight is not None and key in first_convolution:
             channels = weight.shape[1], initial.shape[1]
             weight = with_input_channels(weight, initial.shape[1])

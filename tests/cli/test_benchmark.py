@@ -40,7 +40,8 @@ def test_a_plan_that_no_memory_holds_is_one_line(plans_file: Path) -> None:
     assert str(result.exception).startswith(f"{huge}: 2d does not fit into the memory of cpu; ")
 
 
-def test_a_device_that_is_not_there(plans_file: Path) -> None:
-    result = CliRunner().invoke(app, ["benchmark", str(plans_file), "--device", "abacus"])
+@pytest.mark.parametrize("device", ["abacus", "meta"])
+def test_a_device_that_is_not_there(plans_file: Path, device: str) -> None:
+    result = CliRunner().invoke(app, ["benchmark", str(plans_file), "--device", device])
     assert isinstance(result.exception, InputError)
-    assert "--device abacus: not usable here" in str(result.exception)
+    assert f"--device {device}: not usable here" in str(result.exception)

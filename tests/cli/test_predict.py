@@ -169,6 +169,8 @@ def test_auto_is_openvino_on_a_cpu(missu: Missu, model: Path, images: Path, tmp_
         (["-m", "MODEL", "--step", "0"], "--step 0: expected a share of the patch"),
         (["-m", "MODEL", "missing.nii.gz"], "missing.nii.gz: no such file or folder"),
         (["-m", "MODEL", "-o", "IMAGES"], "holds the images; choose another folder"),
+        (["-m", "MODEL", "-o", "MODEL"], "is the model's folder; choose another folder"),
+        (["-m", "MODEL", "-o", ""], "--output: the name is empty"),
         (["-m", "MODEL", "COARSE"], "coarse_0000.nii.gz: 20×20×20 voxels, predicting it needs more than "),
     ],
 )

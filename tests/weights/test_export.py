@@ -107,3 +107,12 @@ def test_weights_of_another_plan_are_refused(missu_checkpoint: Path, tmp_path: P
         export(tmp_path / "mixed.pth", tmp_path / "missu.onnx")
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "missu.onnx").exists()
+
+
+def test_a_plan_that_is_not_json_is_refused(missu_checkpoint: Path, tmp_path: Path) -> None:
+    content = torch.load(missu_checkpoint, weights_only=False)
+    content["init_args"]["plans"]["more"] = torch.zeros(2)
+    torch.save(content, tmp_path / "odd.pth")
+    with pytest.raises(InputError, match=r"odd\.pth: its plan.* is not as nnU-Net writes it \(TypeError: .*Tensor"):
+        export(tmp_path / "odd.pth", tmp_path / "missu.safetensors")
+    assert not (tmp_path / "missu.safetensors").exists()

@@ -247,6 +247,18 @@ def test_another_architecture_is_refused(
     assert not (tmp_path / "out.pth").exists()
 
 
+@pytest.mark.parametrize("part", [".0.convs.0.conv.weight", "seg_layers.1.bias"])
+def test_weights_of_other_axes_are_refused(part: str, nnunet_folders: Path, tmp_path: Path) -> None:
+    checkpoint = saved(initialized(nnUNetTrainer, tiny_plans(), dataset_json()), tmp_path / "old.pth")
+    content = torch.load(checkpoint, weights_only=False)
+    weights = content["network_weights"]
+    weights |= {key: value.sum() for key, value in weights.items() if part in key}
+    torch.save(content, checkpoint)
+    plans_file = write_plans(tmp_path, tiny_plans(), dataset_json())
+    with pytest.raises(InputError, match=rf"{part} is of shape \(\), but has the shape"):
+        from_nnunet(checkpoint, tmp_path / "out.pth", plans_file, "3d_fullres")
+
+
 def test_each_command_names_the_other(missu_checkpoint: Path, nnunet_folders: Path, tmp_path: Path) -> None:
     plans_file = write_plans(tmp_path, tiny_plans(), dataset_json())
     _, stock_checkpoint = stock(tiny_plans(), dataset_json(), tmp_path)
