@@ -19,6 +19,7 @@ from missu_nnunet.cli.options import (
     parse_scoring,
 )
 from missu_nnunet.cli.output import check_streams, write_rows
+from missu_nnunet.errors import InputError
 from missu_nnunet.terminal import print_json, show, table
 from missu_nnunet.text import counted
 
@@ -56,6 +57,10 @@ def evaluate(
         chill=chill,
         workers=workers or default_workers(),
     )
+    if not result.classes:
+        raise InputError(
+            f"{references}: only background in the references of all cases, expected classes; name them with --dataset"
+        )
     if csv:
         write_rows(result.rows(), csv)
     if as_json:
