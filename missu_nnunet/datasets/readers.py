@@ -60,12 +60,12 @@ def model_reader(model: Path) -> BaseReaderWriter:
         InputError: if there are no plans, or they name none of nnU-Net's readers.
     """
     name = read_model_plans(model).get("image_reader_writer")
-    found = {reader.__name__: reader for reader in (*LIST_OF_IO_CLASSES, SimpleITKIOWithReorient)}.get(name)
-    if found is None:
+    readers = {reader.__name__: reader for reader in (*LIST_OF_IO_CLASSES, SimpleITKIOWithReorient)}
+    if not isinstance(name, str) or name not in readers:
         raise InputError(
             f"{model / PLANS_FILE}: image_reader_writer is {name!r}, expected one of nnU-Net's readers; plan again"
         )
-    return found()
+    return readers[name]()
 
 
 def count_channels(reader: BaseReaderWriter, file: Path) -> int:
