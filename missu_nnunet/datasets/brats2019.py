@@ -40,7 +40,7 @@ def plan_brats2019(source: Path, dataset_id: int, validation: Path | None = None
         link: whether images that need no conversion are linked instead of copied.
 
     Raises:
-        InputError: if there is no case in ``HGG`` or ``LGG``.
+        InputError: if there is no case in ``HGG`` or ``LGG``, or in the validation folder.
     """
     root = _below(source, "MICCAI_BraTS_2019_Data_Training")
     files = files_below(root)
@@ -58,7 +58,10 @@ def plan_brats2019(source: Path, dataset_id: int, validation: Path | None = None
     if validation:
         validation = _below(validation, "MICCAI_BraTS_2019_Data_Validation")
         files += files_below(validation)
-        for folder in _case_folders(validation):
+        cases = _case_folders(validation)
+        if not cases:
+            raise InputError(f"{validation}: found no cases, expected <ID>/<ID>_flair.nii.gz and so on")
+        for folder in cases:
             _plan_case(folder, "Ts", link, conversions, errors)
             rows[folder.name] = {"case": folder.name, "patient": folder.name, "set": "validation", "grade": ""}
     tables = [file for file in files if file.suffix == ".csv" and not file.name.startswith("._")]
@@ -127,6 +130,12 @@ def _case_id(file: Path) -> str:
 def _plan_case(folder: Path, where: str, link: bool, conversions: list[Conversion], errors: dict[Path, str]) -> None:
     """Add the conversion of one case, or the error that prevents it."""
     case = folder.name
+    if twin := next((other for other in conversions if other.case == case), None):
+        errors[folder] = (
+            f"{folder}: a case of this name is in {twin.sources[0].parent} too, expected each case once: remove one of "
+            "them"
+        )
+        return
     wanted = (*CHANNELS, "seg") if where == "Tr" else CHANNELS
     found: list[Path | None] = []
     for modality in wanted:

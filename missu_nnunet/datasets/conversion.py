@@ -58,6 +58,9 @@ class PlannedFolder:
         tables: rows of the dataset's CSV files, by name; all rows have the same keys.
         is_submission: whether the folder goes to a challenge as it is, so that the account lies beside it.
         base: folder to which the account's paths of source files are relative, where they lie below it.
+
+    Raises:
+        InputError: if two cases would become the same file.
     """
 
     name: str
@@ -68,6 +71,17 @@ class PlannedFolder:
     tables: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
     is_submission: bool = False
     base: Path = Path()
+
+    def __post_init__(self) -> None:
+        owners: dict[str, Conversion] = {}
+        for conversion in self.conversions:
+            for target in conversion.targets:
+                first = owners.setdefault(target, conversion)
+                if first is not conversion:
+                    raise InputError(
+                        f"{conversion.sources[0]}: becomes {target}, as {first.sources[0]} does, expected one source "
+                        "of each case: rename or remove one of them"
+                    )
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -121,13 +135,14 @@ def execute(plan: PlannedFolder, parent: Path, workers: int, check: Callable[[Pa
         check: looks at the finished folder before it gets its final name, and raises ``InputError`` to refuse it.
 
     Raises:
-        InputError: if the plan has errors, in which case nothing is written; if the folder holds foreign files; or if
-            cases could not be converted, for reasons that the account lists.
+        InputError: if the plan has errors, in which case nothing is written; if the folder is not apart from the
+            sources, or holds foreign files; or if cases could not be converted, for reasons that the account lists.
     """
     if plan.errors:
         first = next(iter(plan.errors.values()))
         raise InputError(first + (f" ({len(plan.errors)} such errors, see --dry-run)" if len(plan.errors) > 1 else ""))
     final = parent / plan.name
+    _refuse_overlap(plan, final)
     folder = final if final.exists() else parent / (PARTIAL + plan.name)
     if folder != final and any(_differs(folder / name, content) for name, content in plan.documents.items()):
         shutil.rmtree(folder)  # an interrupted conversion of something else, or with other settings
@@ -208,7 +223,7 @@ def _differs(path: Path, content: Any) -> bool:
         return False
     try:
         found, planned = json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(content))
-    except ValueError:
+    except (ValueError, RecursionError):  # not JSON, or nested too deeply
         return True
     if isinstance(found, dict) and isinstance(planned, dict):
         found["numTraining"] = planned.get("numTraining")
@@ -233,6 +248,21 @@ def _convert_case(conversion: Conversion, folder: Path) -> None:
         raise InputError(str(error).strip().splitlines()[-1]) from error
 
 
+def _refuse_overlap(plan: PlannedFolder, final: Path) -> None:
+    """Refuse to write over the sources, which would also be taken for finished cases.
+
+    A submission's sources are all in one folder, and what is written there would be taken for predictions.
+    """
+    target = Path(os.path.realpath(final))
+    for folder in {source.parent for conversion in plan.conversions for source in conversion.sources}:
+        source = Path(os.path.realpath(folder))
+        if source.is_relative_to(target) or (plan.is_submission and target.is_relative_to(source)):
+            raise InputError(
+                f"{final}: is, holds or lies in {folder}, whose files are to be converted, expected a folder apart: "
+                "choose another place"
+            )
+
+
 def _refuse_foreign_files(plan: PlannedFolder, folder: Path) -> None:
     planned = {folder / target for conversion in plan.conversions for target in conversion.targets}
     planned |= {folder / name for name in (*plan.documents, *plan.tables, ACCOUNT)}
@@ -245,8 +275,8 @@ def _refuse_foreign_files(plan: PlannedFolder, folder: Path) -> None:
     ]
     if foreign:
         raise InputError(
-            f"{foreign[0]}: found a file that this conversion does not write: remove {folder} to convert anew, or "
-            "choose another name or --id"
+            f"{foreign[0]}: found a file that this conversion does not write: choose another name or --id, or remove "
+            f"{folder} if you need nothing in it"
         )
 
 

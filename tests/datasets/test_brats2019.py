@@ -163,6 +163,41 @@ def test_a_dataset_of_something_else_is_left_alone(download, tmp_path):
     assert [path.name for path in foreign.parent.iterdir()] == [foreign.name]
 
 
+@pytest.mark.parametrize("out", ["predictions", "predictions/.", "", "predictions/out", "link"])
+def test_a_submission_is_apart_from_its_predictions(out, tmp_path):
+    predictions = tmp_path / "predictions"
+    predictions.mkdir()
+    (tmp_path / "link").symlink_to(predictions)
+    sitk.WriteImage(sitk.GetImageFromArray(np.full(SHAPE, 3, np.uint8)), str(predictions / "A_1.nii.gz"))
+    before = sorted(tmp_path.rglob("*"))
+    out = tmp_path / out
+    with pytest.raises(InputError, match=r"is, holds or lies in .*predictions, .*choose another place"):
+        execute(plan_submission(predictions, out.name), out.parent, workers=1)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_two_predictions_of_one_case(tmp_path):
+    for ending in (".nii", ".nii.gz"):
+        sitk.WriteImage(sitk.GetImageFromArray(np.zeros(SHAPE, np.uint8)), str(tmp_path / f"A_1{ending}"))
+    with pytest.raises(InputError, match=r"A_1.nii.gz: becomes A_1.nii.gz, as .*A_1.nii does"):
+        plan_submission(tmp_path, "submission")
+
+
+@pytest.mark.parametrize("twin", ["MICCAI_BraTS_2019_Data_Training/LGG", "MICCAI_BraTS_2019_Data_Validation"])
+def test_a_case_in_two_folders(download, tmp_path, twin):
+    source, _ = download
+    write_case(source / twin / "BraTS19_CBICA_A00_1", ".nii.gz")
+    with pytest.raises(InputError, match=rf"{twin}/BraTS19_CBICA_A00_1: a case of this name is in .*HGG/BraTS19_CBICA"):
+        execute(plan_brats2019(source, 43, source), tmp_path / "raw", workers=1)
+    assert not (tmp_path / "raw").exists()
+
+
+def test_a_validation_folder_without_cases(download, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty: found no cases, expected <ID>/"):
+        plan_brats2019(download[0], 43, tmp_path / "empty")
+
+
 def test_missing_modalities(download, tmp_path):
     source, _ = download
     next(source.rglob("*A02_1_t1ce.nii.gz")).unlink()

@@ -110,6 +110,14 @@ def test_an_edited_description_is_kept(tmp_path):
     assert json.loads((folder / "dataset.json").read_text()) == description | {"numTraining": 4}
 
 
+def test_a_description_nested_too_deeply_is_named(tmp_path):
+    task = write_task(tmp_path)
+    folder = execute(plan_msd(task, 5), tmp_path / "raw", workers=1)
+    (folder / "dataset.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"dataset.json: cannot be read as JSON \(nested too deeply\); remove it"):
+        execute(plan_msd(task, 5), tmp_path / "raw", workers=1)
+
+
 def test_a_conversion_begun_with_other_settings_is_not_continued(tmp_path):
     """Other labels in dataset.json than when an interrupted conversion wrote it: its files may not fit."""
     task = write_task(tmp_path)
