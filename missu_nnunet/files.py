@@ -44,6 +44,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         InputError: if ``path`` cannot be written. Other errors of the block are passed on as they are.
     """
+    if path.is_dir():  # such as "." and "/", which have no name
+        raise InputError(f"{path}: cannot be written (Is a directory); give the name of a file")
     partial = path.with_name(PARTIAL + path.name)
     make_folder(path.parent)
     partial.unlink(missing_ok=True)  # of a run that was killed

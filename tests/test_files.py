@@ -43,6 +43,9 @@ def test_a_place_that_cannot_be_written_is_named(write: Callable[[Path], None], 
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match=r"folder: cannot be written \(Is a directory\)"):
         write(tmp_path / "folder")
+    for path in (Path("."), Path("/")):
+        with pytest.raises(InputError, match=r": cannot be written \(Is a directory\)"):
+            write(path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 

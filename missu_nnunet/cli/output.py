@@ -10,13 +10,15 @@ from missu_nnunet.terminal import say
 
 
 def check_streams(as_json: bool, csv: Path | None) -> None:
-    """Refuse to print JSON and CSV in one stream.
+    """Refuse, before the work begins, to print JSON and CSV in one stream, or to write CSV where a folder is.
 
     Raises:
-        InputError: if both are asked for.
+        InputError: if both are asked for, or the CSV's place is a folder.
     """
     if as_json and str(csv) == "-":
         raise InputError("--json and --csv -: both print to standard output; give --csv a file")
+    if csv and str(csv) != "-" and csv.is_dir():
+        raise InputError(f"--csv {csv}: cannot be written (Is a directory); give the name of a file")
 
 
 def write_rows(rows: Sequence[Mapping[str, object]], file: Path) -> None:

@@ -49,6 +49,7 @@ def test_table_and_files(folders, tmp_path):
         (["--metrics", "score"], "missu: --metrics score: unknown"),
         (["-d", "nowhere"], "missu: nowhere: no dataset there"),
         (["--json", "--csv", "-"], "missu: --json and --csv -: both print to standard output"),
+        (["--csv", ""], "missu: --csv .: cannot be written (Is a directory); give the name of a file"),
     ],
 )
 def test_errors_are_one_line(folders, options, message):
