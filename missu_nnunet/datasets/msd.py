@@ -20,6 +20,7 @@ from missu_nnunet.datasets.images import read_header
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL, read_json
 from missu_nnunet.nnunet.dataset import DATASET_FILE
+from missu_nnunet.nnunet.names import check_names
 from missu_nnunet.structures import FilePath, Structure, as_structure
 
 MIRROR = "https://msd-for-monai.s3-us-west-2.amazonaws.com"
@@ -145,6 +146,7 @@ class _Description(Structure):
     labels: Annotated[dict[_Number, StrictStr], Field(min_length=1)]
     training: list[_Listed]
     test: list[FilePath]
+    overwrite_image_reader_writer: StrictStr | None = None
 
 
 def task_number(source: Path) -> int:
@@ -232,6 +234,7 @@ def _read_description(path: Path) -> dict[str, Any]:
     remedy = "it is not the dataset.json of a Decathlon task: unpack the task again"
     description = read_json(path, remedy)
     as_structure(description, _Description, str(path), remedy)
+    check_names(description, str(path))  # nnU-Net reads the keys that are kept
     return description
 
 

@@ -10,7 +10,7 @@ import io
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
-from inspect import isfunction
+from inspect import isabstract, isfunction
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ def check_names(content: Mapping[str, Any], source: str) -> None:
         for key, name in _looked_up(part):
             package, kind = _LOOKED_UP[key]
             if name not in _trusted and not _belongs(name, package, kind):
-                found, expected = printable(str(name)), kind.__name__ if kind else "function"
+                found, expected = printable(str(name)), f"concrete {kind.__name__}" if kind else "function"
                 raise InputError(
                     f"{source}: refused, because {key} is {found}, expected a name of {package} for a {expected}; if "
                     f"it is your own, put it there, or add --trust {found} where it is not needed"
@@ -145,7 +145,7 @@ def _belongs(name: Any, package: str, kind: type | None) -> bool:
     found = _search(folder, name, package)
     if kind is None:
         return isfunction(found) and found.__module__.startswith(f"{package}.")
-    return isinstance(found, type) and issubclass(found, kind)
+    return isinstance(found, type) and issubclass(found, kind) and not isabstract(found)
 
 
 def _search(folder: Path, name: str, package: str) -> Any:

@@ -206,6 +206,11 @@ def test_names_of_tasks():
         find_task("Task11")
 
 
+def add_reader(task, reader):
+    content = json.loads((task / "dataset.json").read_text())
+    (task / "dataset.json").write_text(json.dumps(content | {"overwrite_image_reader_writer": reader}))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -213,6 +218,11 @@ def test_names_of_tasks():
         (lambda task: (task / "imagesTs" / "tiny_03.nii.gz").unlink(), r"tiny_03.nii.gz: listed in dataset.json but"),
         (lambda task: (task / "dataset.json").unlink(), r"dataset.json: no such file"),
         (lambda task: (task / "dataset.json").write_text('{"labels": {}}'), "the key 'modality' is missing"),
+        (
+            lambda task: add_reader(task, "np"),
+            "dataset.json: refused, because overwrite_image_reader_writer is np",
+        ),
+        (lambda task: add_reader(task, ["NibabelIO"]), "overwrite_image_reader_writer: found .*, expected text"),
         (
             lambda task: sitk.WriteImage(
                 sitk.Image(5, 6, 4, sitk.sitkFloat32), str(task / "imagesTr" / "tiny_01.nii.gz")

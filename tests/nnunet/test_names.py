@@ -93,6 +93,8 @@ def test_what_is_not_a_network_is_refused_wherever_nnunet_would_import_it(networ
         ("label_manager", "recursive_find_python_class"),
         ("image_reader_writer", "determine_reader_writer_from_file_ending"),
         ("overwrite_image_reader_writer", "np"),
+        ("overwrite_image_reader_writer", "BaseReaderWriter"),
+        ("normalization_schemes", ["ImageNormalization"]),
         ("normalization_schemes", ["ZScoreNormalization", "np"]),
         ("normalization_schemes", {"0": "os"}),
         ("resampling_fn_data", "map_coordinates"),
