@@ -273,13 +273,16 @@ def verify(
 
     raw = read_dataset(find_dataset(dataset))
     findings = checks.verify(raw, patient, workers or default_workers())
-    saved = checks.save_pictures(raw, findings, pictures or Path(f"verify_{raw.name}")) if findings else []
-    if as_json:
-        print_json({"dataset": raw.name, "findings": list(map(asdict, findings)), "pictures": saved})
-    elif findings:
+    if findings and not as_json:
         _show_findings(raw.name, findings)
-    else:
+    elif not as_json:
         say(f"{raw.name}: nothing found")
+    saved: list[Path] = []
+    try:
+        saved = checks.save_pictures(raw, findings, pictures or Path(f"verify_{raw.name}"))
+    finally:  # the findings are worth more than their pictures
+        if as_json:
+            print_json({"dataset": raw.name, "findings": list(map(asdict, findings)), "pictures": saved})
     if saved and not as_json:
         say(f"{counted(len(saved), 'picture')} in {saved[0].parent}")
     if any(finding.level == "error" for finding in findings):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import reprlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from typing import Literal
 import numpy as np
 import SimpleITK as sitk
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from scipy.ndimage import center_of_mass
 
 from missu_nnunet.datasets.headers import is_nifti, nifti_disagreement, nifti_voxels
@@ -26,7 +28,7 @@ from missu_nnunet.datasets.readers import IMAGE_ENDINGS, find_reader, read_chann
 from missu_nnunet.datasets.splits import read_patients, splits_of
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import whole_file
-from missu_nnunet.nnunet.dataset import RawDataset, test_set, training_cases
+from missu_nnunet.nnunet.dataset import RawDataset, read_description, test_set, training_cases
 from missu_nnunet.nnunet.splits import Splits
 from missu_nnunet.parallel import map_cases
 from missu_nnunet.pictures.dataset_cases import DatasetCase, save_dataset_cases
@@ -95,6 +97,7 @@ def verify(dataset: RawDataset, patient_pattern: str | None = None, workers: int
     return [
         *_merge(finding for one in facts.values() for finding in one.findings),
         *_uncounted(dataset),
+        *_declared(dataset, len(training)),
         *_label_values(dataset, facts, list(training)),
         *_empty(facts, [case for case in training if facts[case].labels and case not in unlabelled], dataset.ignore),
         *_orientations(facts),
@@ -133,7 +136,8 @@ def save_pictures(dataset: RawDataset, findings: Sequence[Finding], folder: Path
         drawn = []
         for name in filter(None, (case, typical)):
             images, label = training.get(name, (test.get(name, []), None))
-            if images and images[0].is_file():
+            # A picture shows slices or volumes, not channels in a fourth dimension.
+            if images and images[0].is_file() and read_header(images[0]).GetDimension() < 4:
                 drawn.append(_case_to_draw(name, images[0], label if label and label.is_file() else None))
         if drawn and drawn[0].name == case:
             pictures.append(folder / f"{case}.png")
@@ -207,7 +211,7 @@ def _read_case(job: _Job) -> _Facts:
     labels = frozenset(int(value) for value in found if np.isfinite(value))
     if grids:
         label_image = read_image(job.label)
-        sides = _sides(label_image, labels - {0, job.dataset.ignore})
+        sides = _sides(label_image, labels & job.dataset.labels - {0, job.dataset.ignore})
         difference = grid_difference(grids[0], label_image)
     else:
         shapes = image.shape[1:], segmentation.shape
@@ -248,6 +252,27 @@ def _merge(findings: Iterable[Finding]) -> list[Finding]:
         Finding(same[0].level, check, tuple(case for one in same for case in one.cases), message, same[0].visible)
         for (check, message), same in cases.items()
     ]
+
+
+def _declared(dataset: RawDataset, training: int) -> list[Finding]:
+    """What ``dataset.json`` says of labels and of the number of training cases."""
+    content, findings = read_description(dataset), []
+    try:
+        LabelManager(content["labels"], content.get("regions_class_order"))
+    except Exception as error:  # nnU-Net raises whatever it likes
+        message = f"nnU-Net refuses the labels of dataset.json ({str(error).partition(chr(10))[0]}): correct them"
+        findings.append(Finding("error", "labels", (), message))
+    names: dict[frozenset[int], list[str]] = {}
+    for name in content["labels"].keys() - {"ignore"}:
+        names.setdefault(frozenset(dataset.regions.get(name, {0})), []).append(name)
+    for values, same in names.items():
+        if len(same) > 1:
+            message = f"{_join(sorted(same))} are the same label {_join(sorted(values))}: give each class its own"
+            findings.append(Finding("error", "labels", (), message))
+    if (found := content.get("numTraining")) != training:
+        message = f"dataset.json has numTraining {reprlib.repr(found)}, but {training} training cases are there: "
+        findings.append(Finding("error", "files", (), f"{message}nnU-Net's own check stops at that; correct it"))
+    return findings
 
 
 def _label_values(dataset: RawDataset, facts: Mapping[str, _Facts], training: Sequence[str]) -> list[Finding]:
@@ -433,16 +458,19 @@ def _case_to_draw(name: str, image_file: Path, label_file: Path | None) -> Datas
     values = read_voxels(image_file).astype(np.float32)
     image = sitk.GetImageFromArray(values, isVector=header.GetNumberOfComponentsPerPixel() > 1)
     image.CopyInformation(header)
-    labels = None
-    if label_file:
-        labels = sitk.GetImageFromArray(_labels_as_paired(label_file, header))
-        labels.CopyInformation(header)
-    return DatasetCase(name, image, labels)
+    return DatasetCase(name, image, _labels_as_paired(label_file, header) if label_file else None)
 
 
-def _labels_as_paired(label_file: Path, image: sitk.Image) -> np.ndarray:
-    """The label's voxels by index, as nnU-Net pairs them, or by position where there are more or fewer of them."""
+def _labels_as_paired(label_file: Path, image: sitk.Image) -> sitk.Image | None:
+    """The label's voxels by index, as nnU-Net pairs them, or by position where there are more or fewer of them.
+
+    Between a slice and a volume there is no pairing.
+    """
     label = read_image(label_file)
+    if label.GetDimension() != image.GetDimension():
+        return None
     if label.GetSize() != image.GetSize():
         label = sitk.Resample(label, image, sitk.Transform(), sitk.sitkNearestNeighbor)
-    return sitk.GetArrayFromImage(label)
+    paired = sitk.GetImageFromArray(sitk.GetArrayFromImage(label))
+    paired.CopyInformation(image)
+    return paired

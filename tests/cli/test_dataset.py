@@ -84,6 +84,19 @@ def test_verify_fails_on_errors(missu, tmp_path):
     assert "CT_01.nii.gz: no such file" in report["findings"][0]["message"]
 
 
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_verify_shows_findings_where_pictures_cannot_be_written(missu, tmp_path, options):
+    write_download(tmp_path / "CHAOS", np.random.default_rng(0))
+    assert missu("dataset", "chaos", "CHAOS", "--task", 2, "-np", 1).returncode == 0
+    for part, name in (("imagesTr", "CT_01_0000"), ("labelsTr", "CT_01")):
+        file = tmp_path / "nnUNet_raw" / "Dataset052_CHAOSTask2" / part / f"{name}.nii.gz"
+        file.with_name(name.replace("01", "90") + ".nii.gz").write_bytes(file.read_bytes())
+    (tmp_path / "file").touch()
+    run = missu("dataset", "verify", 52, "--pictures", "file/pictures", "-np", 1, *options)
+    assert_one_line(run, "file/pictures: no such folder, and it cannot be made")
+    assert "the same image in several cases" in run.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -8,8 +8,9 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
-from missu_nnunet.datasets.verify import save_pictures, verify
+from missu_nnunet.datasets.verify import Finding, _Job, _read_case, save_pictures, verify
 from missu_nnunet.errors import InputError
 from missu_nnunet.nnunet.dataset import read_dataset
 
@@ -77,6 +78,23 @@ def test_labels_that_are_not_consecutive(folder):
         "dataset.json has labels 0, 1, 2, 4: not consecutive, which nnU-Net needs; renumber them from 0",
         "tumour (label 4) is in no case at all",
     ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": {"background": 0, "right": 1, "left": 2, "again": 2}}, "again, left are the same label 2: give"),
+        ({"labels": {"background": 0, "right": 1, "left": 2, "no": 0}}, "background, no are the same label 0: give"),
+        ({"labels": {"background": 0, "right": 1, "ignore": 2, "left": 3}}, "must have the highest label value"),
+        ({"labels": {"background": 0, "both": [1, 2], "left": 2}}, "you need to define regions_class_order!): correct"),
+        ({"numTraining": 3}, "dataset.json has numTraining 3, but 10 training cases are there"),
+    ],
+)
+def test_descriptions_that_nnunet_refuses_or_takes_otherwise(folder, changes, message):
+    describe(folder, **changes)
+    errors = [one.message for one in findings(folder) if one.level == "error"]
+    assert len(errors) == 1
+    assert message in errors[0]
 
 
 def test_labels_that_are_not_declared(folder):
@@ -326,7 +344,8 @@ def test_photographs(tmp_path, colours):
             vector = part == "imagesTr" or (colours and case == 3)
             array = images[part].astype(np.uint8) if vector else label
             sitk.WriteImage(sitk.GetImageFromArray(array, isVector=vector), str(folder / part / name))
-    describe(folder, channel_names={"0": "R", "1": "G", "2": "B"}, labels={"background": 0, "x": 1}, file_ending=".png")
+    channels, labels = {"0": "R", "1": "G", "2": "B"}, {"background": 0, "x": 1}
+    describe(folder, channel_names=channels, labels=labels, numTraining=6, file_ending=".png")
     found = findings(folder)
     if colours:
         assert "p3.png: 3 channels, expected a label map" in only(found, "error", "files", ("p3",))
@@ -364,6 +383,36 @@ def test_pictures_of_what_can_be_seen(folder, tmp_path):
     for path in pictures:
         colours = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))[..., :3]
         assert len(np.unique(colours.reshape(-1, 3), axis=0)) > 100
+
+
+def first_slice(part, name):
+    def change(folder):
+        write(folder / part / name, read(folder / part / name)[2], direction=(1, 0, 0, 1), spacing=(1, 1))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        (first_slice("imagesTr", "p3_0000.nii.gz"), ["p3.png"]),
+        (first_slice("labelsTr", "p3.nii.gz"), ["p3.png"]),
+        (leading_axis, []),
+    ],
+)
+def test_pictures_of_slices_among_volumes_and_of_four_dimensions(folder, tmp_path, change, names):
+    change(folder)
+    found = [Finding("error", "any", ("p3",), "a finding that can be seen", visible=True)]
+    pictures = save_pictures(read_dataset(folder), found, tmp_path / "pictures")
+    assert [path.name for path in pictures] == names
+
+
+def test_an_image_in_place_of_the_label_map(folder):
+    """Of thousands of values, none is looked at in pairs."""
+    path = folder / "labelsTr" / "p3.nii.gz"
+    write(path, np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE))
+    facts = _read_case(_Job("p3", [folder / "imagesTr" / "p3_0000.nii.gz"], path, read_dataset(folder), SimpleITKIO()))
+    assert facts.sides.keys() == {1, 2}
 
 
 def test_no_cases(folder):
