@@ -20,7 +20,6 @@ from scipy import ndimage
 from skimage.graph import route_through_array
 
 from missu_nnunet.datasets.conversion import PlannedFolder
-from missu_nnunet.datasets.headers import is_nifti, nifti_voxels
 from missu_nnunet.datasets.label_maps import LabelMap, case_conversion, description_with_ignore, ignore_label
 from missu_nnunet.datasets.readers import find_reader, read_labels
 from missu_nnunet.datasets.splits import labelled_splits, read_patients, splits_files
@@ -130,8 +129,6 @@ def _thinned(
     dataset: RawDataset, reader: BaseReaderWriter, case: str, file: Path, sparsity: Sparsity | None
 ) -> LabelMap:
     """Make a case's sparse label map; without a sparsity, no label is kept."""
-    if is_nifti(file) and not np.isfinite(nifti_voxels(file)).all():  # which readers turn into background
-        raise InputError(f"{file}: holds NaN or infinite values, expected labels as in dataset.json: correct it")
     values, properties = read_labels(reader, file)
     if unknown := sorted(set(np.unique(values).tolist()) - dataset.labels):
         expected = ", ".join(map(str, sorted(dataset.labels)))

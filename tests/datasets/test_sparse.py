@@ -130,7 +130,7 @@ def test_what_cannot_be_made_is_reported(tmp_path: Path) -> None:
     holed = sitk.Cast(image, sitk.sitkFloat32)
     holed[1, 1, 1] = float("nan")
     sitk.WriteImage(holed, str(label))
-    with pytest.raises(InputError, match=r"case_001.nii.gz: holds NaN or infinite values, expected labels"):
+    with pytest.raises(InputError, match=r"case_001.nii.gz: NaN or infinite voxels, expected a label"):
         sparse_copy(tmp_path, source, Sparsity(labelled=3))
     description = json.loads((tmp_path / source / "dataset.json").read_text())
     description["labels"]["organ"] = 2**15 - 1
