@@ -506,7 +506,7 @@ WEIGHTS: list[tuple[Arrange, str]] = [
             *("adapt", desk.missu, desk.folder / "out", "--plans"),
             desk.configuration(lambda it: it["architecture"]["arch_kwargs"].update(norm_op_kwargs=3)),
         ],
-        "plans.json: its plan, or the dataset.json that belongs to it, is not as nnU-Net writes it",
+        "norm_op_kwargs: found 3, expected an object",
     ),
     (lambda desk: ["export", desk.missu, desk.folder / "out.pt"], "the suffix is '.pt', expected"),
     (lambda desk: ["export", desk.stock, desk.folder / "out.onnx"], "expected one of MISSU"),
