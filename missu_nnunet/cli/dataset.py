@@ -279,7 +279,8 @@ def verify(
         say(f"{raw.name}: nothing found")
     saved: list[Path] = []
     try:
-        saved = checks.save_pictures(raw, findings, pictures or Path(f"verify_{raw.name}"))
+        if findings:
+            saved = checks.save_pictures(raw, findings, pictures or Path(f"verify_{raw.name}"))
     finally:  # the findings are worth more than their pictures
         if as_json:
             print_json({"dataset": raw.name, "findings": list(map(asdict, findings)), "pictures": saved})

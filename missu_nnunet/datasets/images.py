@@ -42,7 +42,7 @@ def read_label_map(path: Path) -> sitk.Image:
             f"{path}: {image.GetNumberOfComponentsPerPixel()} values per voxel, such as colours, expected a label map, "
             "which has one: convert it"
         )
-    refuse_non_finite(path, nifti_voxels(path) if is_nifti(path) else sitk.GetArrayViewFromImage(image))
+    refuse_non_finite(path, sitk.GetArrayViewFromImage(image))
     return image
 
 
@@ -51,11 +51,13 @@ def refuse_non_finite(path: Path, labels: np.ndarray) -> None:
 
     Args:
         path: the file that they come from.
-        labels: as they lie in the file; of NIfTI files by ``nifti_voxels``, since SimpleITK reads NaN as 0.
+        labels: what a reader made of it.
 
     Raises:
         InputError: if a label is NaN or infinite.
     """
+    if is_nifti(path) and read_header(path).GetPixelID() in (sitk.sitkFloat32, sitk.sitkFloat64):
+        labels = nifti_voxels(path)  # SimpleITK reads NaN as 0
     if not np.isfinite(labels).all():
         raise InputError(f"{path}: NaN or infinite voxels, expected a label in each: export the label map again")
 

@@ -17,7 +17,7 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO, SimpleITKIOWit
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 from numpy.typing import NDArray
 
-from missu_nnunet.datasets.headers import check_whole, is_nifti, nifti_voxels
+from missu_nnunet.datasets.headers import check_whole
 from missu_nnunet.datasets.images import read_header, read_image, refuse_non_finite
 from missu_nnunet.errors import InputError
 from missu_nnunet.nnunet.dataset import RawDataset
@@ -101,7 +101,7 @@ def read_labels(reader: BaseReaderWriter, file: Path) -> tuple[NDArray[np.float3
     labels, properties = _quietly(file, _name(reader), lambda: reader.read_seg(str(file)))
     if len(labels) != 1:
         raise InputError(f"{file}: {len(labels)} channels, expected a label map, which has one number per voxel")
-    refuse_non_finite(file, nifti_voxels(file) if is_nifti(file) else labels)
+    refuse_non_finite(file, labels)
     return labels[0], properties
 
 

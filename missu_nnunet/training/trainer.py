@@ -116,14 +116,15 @@ class MISSUTrainer(nnUNetTrainer):
 
     def _trained_with_former_network(self) -> bool:
         """Whether a training in the model's folder had ``former_arch_kwargs``: folds of one model have one network."""
+        if "transformer" in self.configuration_manager.network_arch_init_kwargs:
+            return False
         file = Path(self.output_folder_base) / PLANS_FILE
         try:
             plans = PlansManager(read_model_plans(file.parent))
             found = find_configuration(plans, self.configuration_name, file).network_arch_init_kwargs
         except InputError:  # none yet, or one that nnU-Net writes anew
             return False
-        planned = self.configuration_manager.network_arch_init_kwargs
-        former = "transformer" not in found and "transformer" not in planned
+        former = "transformer" not in found
         if former:
             self.print_to_log_file(f"{file}: trained with MISSU's former network for such plans, which stays")
         return former
