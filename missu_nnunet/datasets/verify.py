@@ -59,6 +59,7 @@ class _Facts:
     """What was read of one case."""
 
     findings: tuple[Finding, ...]
+    dimensions: int | None = None
     orientation: str | None = None
     hashes: tuple[str, ...] = ()
     labels: frozenset[int] = frozenset()
@@ -100,6 +101,7 @@ def verify(dataset: RawDataset, patient_pattern: str | None = None, workers: int
         *_declared(dataset, len(training)),
         *_label_values(dataset, facts, list(training)),
         *_empty(facts, [case for case in training if facts[case].labels and case not in unlabelled], dataset.ignore),
+        *_dimensions(facts),
         *_orientations(facts),
         *_mirrored(facts),
         *_duplicates(facts, folds, set(test)),
@@ -194,9 +196,9 @@ def _read_case(job: _Job) -> _Facts:
     for grid in grids:
         if difference := grid_difference(grids[0], grid):
             find("error", "grid", f"channels differ in {difference}: resample them to one grid")
-    orientation = orientation_code(grids[0]) if grids else None
+    dimensions, orientation = (grids[0].GetDimension(), orientation_code(grids[0])) if grids else (None, None)
     if job.label is None:
-        return _Facts(tuple(findings), orientation, tuple(hashes))
+        return _Facts(tuple(findings), dimensions, orientation, tuple(hashes))
 
     segmentation, _ = read_labels(job.reader, job.label)
     sides: dict[int, float] = {}
@@ -222,7 +224,7 @@ def _read_case(job: _Job) -> _Facts:
             "grid",
             f"image and label differ in {difference}: nnU-Net pairs voxels by index; resample the label",
         )
-    return _Facts(tuple(findings), orientation, tuple(hashes), labels, sides)
+    return _Facts(tuple(findings), dimensions, orientation, tuple(hashes), labels, sides)
 
 
 def _voxels(reader: BaseReaderWriter, path: Path) -> np.ndarray:
@@ -322,6 +324,19 @@ def _empty(facts: Mapping[str, _Facts], labelled: Sequence[str], ignore: int | N
         return []
     message = f"nothing but background, where {len(labelled) - len(empty)} other cases have classes: was it labelled?"
     return [Finding("warning", "labels", empty, message, visible=True)]
+
+
+def _dimensions(facts: Mapping[str, _Facts]) -> list[Finding]:
+    """Slices among volumes, or volumes among slices."""
+    cases = {count: [case for case, one in facts.items() if one.dimensions == count] for count in (2, 3)}
+    few, many = sorted(cases, key=lambda count: len(cases[count]))
+    if not cases[few]:
+        return []
+    message = (
+        f"a file in {few}D, in {len(cases[many])} other cases in {many}D: nnU-Net takes a 2D file for a slice 999 mm "
+        "thick, and resamples it to the others' thickness; export all alike"
+    )
+    return [Finding("error", "dimensions", tuple(cases[few]), message)]
 
 
 def _orientations(facts: Mapping[str, _Facts]) -> list[Finding]:

@@ -128,6 +128,14 @@ def test_images_without_content(folder, value, message):
     assert message in only(findings(folder), "error", "values", ("p3",))
 
 
+def test_a_slice_among_volumes(folder):
+    for part in ("imagesTr/p3_0000", "labelsTr/p3"):
+        array = read(folder / f"{part}.nii.gz")[2]
+        sitk.WriteImage(sitk.GetImageFromArray(array), str(folder / f"{part}.nii.gz"))
+    message = only(findings(folder), "error", "dimensions", ("p3",))
+    assert message.startswith("a file in 2D, in 10 other cases in 3D")
+
+
 def test_orientation_in_the_header(folder):
     for part, name in (("imagesTr", "p3_0000.nii.gz"), ("labelsTr", "p3.nii.gz")):
         path = folder / part / name
