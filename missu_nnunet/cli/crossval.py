@@ -48,9 +48,9 @@ def _root() -> None:
 @app.command(
     epilog=examples(
         "missu crossval 4 3d_fullres --trainers MISSUTrainer,MISSUTrainerNoTransformer --plans nnUNetMISSUPlans",
-        "missu crossval 4 3d_fullres --trainers MISSUTrainer --folds 0,1 --dry-run",
-        "missu crossval 4 3d_fullres --trainers MISSUTrainer,nnUNetTrainer --seeds 0-2",
-        "missu crossval 4 3d_fullres --launcher slurm --sbatch partition=gpu",
+        "missu crossval 4 3d_fullres --trainers MISSUTrainer --plans nnUNetMISSUPlans --folds 0,1 --dry-run",
+        "missu crossval 4 3d_fullres --plans nnUNetMISSUPlans,nnUNetPlans --seeds 0-2",
+        "missu crossval 4 3d_fullres --plans nnUNetMISSUPlans,nnUNetPlans --launcher slurm --sbatch partition=gpu",
         "missu crossval status 4",
     )
 )

@@ -115,7 +115,9 @@ def chaos_submit(
 
 @app.command(epilog=examples("missu dataset msd Task04_Hippocampus", "missu dataset msd Task04 --download"))
 def msd(
-    source: Annotated[str, typer.Argument(metavar="SRC|TaskNN", help="A task's folder or tar archive, or its number.")],
+    source: Annotated[
+        str, typer.Argument(metavar="SRC|TaskNN", help="A task's folder or tar archive, or Task01 to Task10.")
+    ],
     dataset_id: Id = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch the task first.")] = False,
     mirror: Annotated[

@@ -83,7 +83,7 @@ app.command(
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(crossval.app, name="crossval")
 _MODEL = "$nnUNet_results/Dataset004_Hippocampus/MISSUTrainer__nnUNetMISSUPlans__3d_fullres"
-_STOCK = "$nnUNet_results/Dataset004_Hippocampus/nnUNetTrainer__nnUNetMISSUPlans__3d_fullres"
+_STOCK = "$nnUNet_results/Dataset004_Hippocampus/nnUNetTrainer__nnUNetPlans__3d_fullres"
 app.command(
     epilog=examples(
         f"missu predict scan.nii.gz -o predictions -m {_MODEL}",

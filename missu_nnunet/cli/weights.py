@@ -39,9 +39,7 @@ def adapt(
     _report(transfer.adapt(checkpoint, out, plans, configuration), out)
 
 
-@app.command(
-    epilog=examples("missu weights from-nnunet checkpoint_final.pth started.pth --plans nnUNetMISSUPlans.json")
-)
+@app.command(epilog=examples("missu weights from-nnunet checkpoint_final.pth started.pth --plans nnUNetPlans.json"))
 def from_nnunet(
     checkpoint: Checkpoint,
     out: Output,
