@@ -112,13 +112,14 @@ def predict(
 
     from missu_nnunet.datasets.inputs import find_cases
     from missu_nnunet.datasets.readers import model_reader
-    from missu_nnunet.nnunet.dataset import read_dataset
+    from missu_nnunet.nnunet.dataset import DATASET_FILE, read_dataset
+    from missu_nnunet.nnunet.model import PLANS_FILE
     from missu_nnunet.nnunet.postprocessing import find_postprocessing
     from missu_nnunet.prediction.cases import Wanted, predict_cases
     from missu_nnunet.prediction.engines.choice import choose_engine
-    from missu_nnunet.prediction.model import check_ensemble, default_device, load_model
+    from missu_nnunet.prediction.model import check_ensemble, choose_folds, default_device, load_model
     from missu_nnunet.prediction.needs import find_needs
-    from missu_nnunet.prediction.resume import begin, finished_cases
+    from missu_nnunet.prediction.resume import check_output, finished_cases, record
     from missu_nnunet.weights.zipped_model import model_folder
 
     if output.resolve() in {model.resolve() for model in models}:
@@ -131,6 +132,9 @@ def predict(
         cases = find_cases(inputs, dataset, model_reader(folders[0]))
         if output.resolve() in {file.parent.resolve() for files in cases.values() for file in files}:
             raise InputError(f"{output}: holds the images; choose another folder for the predictions")
+        check_output(output, [*(f"{case}{dataset.file_ending}" for case in cases), DATASET_FILE, PLANS_FILE])
+        given = [fold.strip() for fold in folds.split(",") if fold.strip()]
+        chosen = [choose_folds(folder, given, checkpoint) for folder in folders]
         wanted = Wanted(
             overlays=overlays,
             probabilities=probabilities,
@@ -138,11 +142,13 @@ def predict(
         )
         settings = {
             "models": [str(model.resolve()) for model in models],
-            **{"folds": folds, "checkpoint": checkpoint, "tta": tta, "step": step, "engine": engine},
+            "model_folders": [folder.resolve().name for folder in folders],
+            **{"folds": chosen, "checkpoint": checkpoint, "tta": tta, "step": step, "engine": engine},
             **{"uncertainty": uncertainty, "overlays": overlays, "probabilities": probabilities},
             "postprocessing": wanted.postprocessing is not None,
         }
-        finished = finished_cases(output, settings, cases, dataset.file_ending) if resume else set()
+        earlier = finished_cases(output, settings, dataset.file_ending) if resume else set()
+        finished = earlier & cases.keys()
 
         columns = (
             Words("{task.description}"),
@@ -163,7 +169,7 @@ def predict(
             predictors = [
                 load_model(
                     folder,
-                    folds=[fold.strip() for fold in folds.split(",") if fold.strip()],
+                    folds=chosen[number],
                     checkpoint=checkpoint,
                     device=device,
                     engine=engine,
@@ -178,7 +184,7 @@ def predict(
             needs = find_needs(
                 predictors, {case: files for case, files in cases.items() if case not in finished}, wanted, output
             )
-            begin(output, settings)
+            record(output, settings, earlier)
             folds_used = counted(sum(len(predictor.list_of_parameters) for predictor in predictors), "fold")
             ensemble = f"{len(predictors)} models, " if len(predictors) > 1 else ""
             say(f"{counted(len(cases), 'case')}, {ensemble}{folds_used}, on {predictors[0].device} with {engine}")
@@ -189,6 +195,7 @@ def predict(
             progress.update(task, description="predicting")
             for case in predict_cases(predictors, cases, dataset, output, wanted, finished):
                 done.append(case)
+                record(output, settings, earlier | {case.name for case in done})
                 progress.update(task, completed=len(done))
                 say(_line(case, done, open_cases))
     say(f"{output}: {counted(len(cases), 'segmentation')}, and their volumes in volumes.csv")

@@ -57,10 +57,7 @@ def load_model(
     """
     plans, _ = read_model(folder)  # refuses what nnU-Net would run
     _check_device(device)
-    found = [fold.name for fold in folds_of(folder) if (fold.folder / checkpoint).is_file()]
-    chosen = list(dict.fromkeys(map(_fold, folds or found)))
-    if not chosen:
-        raise InputError(f"{folder}: no fold has a {checkpoint}; finish a training or name another with --checkpoint")
+    chosen = choose_folds(folder, folds, checkpoint)
     for fold in chosen:
         _check_checkpoint(Fold.of(folder, fold).folder / checkpoint, PlansManager(plans), folder / PLANS_FILE)
     # As nnUNetv2_predict sets them: another number of threads could change the last bit.
@@ -89,6 +86,24 @@ def load_model(
         )
     _swap_network(predictor, engine)
     return predictor
+
+
+def choose_folds(folder: Path, folds: Sequence[str], checkpoint: str) -> list[str]:
+    """Choose the folds of a trained model to predict with, by nnU-Net's names: those given, or all with a checkpoint.
+
+    Args:
+        folder: the model's folder.
+        folds: numbers of the folds, or "all"; it may be empty.
+        checkpoint: name of the checkpoints' files.
+
+    Raises:
+        InputError: if a fold is no number, or there is none.
+    """
+    found = [fold.name for fold in folds_of(folder) if (fold.folder / checkpoint).is_file()]
+    chosen = list(dict.fromkeys(map(_fold, folds or found)))
+    if not chosen:
+        raise InputError(f"{folder}: no fold has a {checkpoint}; finish a training or name another with --checkpoint")
+    return chosen
 
 
 def _check_checkpoint(file: Path, plans: PlansManager, source: Path) -> None:

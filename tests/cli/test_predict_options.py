@@ -117,16 +117,50 @@ def test_an_interrupted_prediction_continues(missu: Missu, model: Path, images: 
 
     done = missu("predict", images, "-o", out, "-m", model, "-f", "0", "--continue", *FAST)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "was predicted with folds , not 0" in done.stderr
+    assert "was predicted with folds [['0', '1']], not [['0']]" in done.stderr
 
 
-def test_predictions_of_unknown_settings_are_not_continued(
-    missu: Missu, model: Path, images: Path, stock: Path, tmp_path: Path
+def test_segmentations_of_earlier_settings_are_not_taken_for_finished(
+    missu: Missu, model: Path, images: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(stock, tmp_path / "out")
-    done = missu("predict", images, "-o", tmp_path / "out", "-m", model, "--continue", *FAST)
+    out, broken = tmp_path / "out", tmp_path / "images"
+    assert missu("predict", images, "-o", out, "-m", model, "-f", "0", *FAST).returncode == 0
+    of_fold_0 = array(out / "case_001.nii.gz")
+    shutil.copytree(images, broken)
+    (broken / "case_001_0000.nii.gz").write_bytes((images / "case_001_0000.nii.gz").read_bytes()[:-100])
+    done = missu("predict", broken, "-o", out, "-m", model, "-f", "1", *FAST)
+    assert done.returncode == 2
+    assert "case_001_0000.nii.gz: damaged or cut short" in done.stderr
+
+    done = missu("predict", images, "-o", out, "-m", model, "-f", "1", "--continue", *FAST)
+    assert done.returncode == 0, done.stderr
+    assert "[1/1] case_001" in done.stdout
+    assert not np.array_equal(array(out / "case_001.nii.gz"), of_fold_0)
+
+
+def test_folds_trained_in_between_are_not_continued_with(
+    missu: Missu, model: Path, images: Path, tmp_path: Path
+) -> None:
+    copy, out = tmp_path / model.name, tmp_path / "out"
+    shutil.copytree(model, copy, ignore=shutil.ignore_patterns("fold_1"))
+    assert missu("predict", images, "-o", out, "-m", copy, *FAST).returncode == 0
+    shutil.copytree(model / "fold_1", copy / "fold_1")
+    done = missu("predict", images, "-o", out, "-m", copy, "--continue", *FAST)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "missu_predict.json: no such file; these predictions cannot be gone on with" in done.stderr
+    assert "was predicted with folds [['0']], not [['0', '1']]" in done.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--continue",)])
+@pytest.mark.parametrize("name", ["case_000.nii.gz", "dataset.json"])
+def test_files_of_others_are_not_overwritten(
+    missu: Missu, model: Path, images: Path, tmp_path: Path, name: str, options: tuple[str, ...]
+) -> None:
+    (tmp_path / name).write_text("mine")
+    done = missu("predict", images, "-o", tmp_path, "-m", model, *options, *FAST)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"{tmp_path / name}: would be overwritten, and missu predict did not write it" in done.stderr
+    assert (tmp_path / name).read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.fixture
@@ -152,6 +186,9 @@ def test_a_zip_predicts_as_the_model_in_it(
     done = missu("predict", images, "-o", there, "-m", zipped, "-c", "3d_fullres", *FAST)
     assert done.returncode == 0, done.stderr
     assert np.array_equal(array(here / "case_000.nii.gz"), array(there / "case_000.nii.gz"))
+    done = missu("predict", images, "-o", there, "-m", zipped, "-c", "2d", "--continue", *FAST)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"was predicted with model_folders ['{model.name}'], not " in done.stderr
 
     # nnU-Net's export leaves the calibration out; a zip that it was added to is calibrated.
     with zipfile.ZipFile(zipped, "a") as archive:
