@@ -44,6 +44,7 @@ def evaluate(
     """Score predicted segmentations, per case and class or region: mean ± standard deviation and median."""
     check_streams(as_json, csv)
     from missu_nnunet.evaluation.folders import evaluate_folders
+    from missu_nnunet.evaluation.results import common_dataset
     from missu_nnunet.parallel import default_workers
 
     rules, wanted = parse_scoring(protocol, metrics)
@@ -51,7 +52,7 @@ def evaluate(
         predictions,
         references,
         rules,
-        dataset=parse_dataset(dataset),
+        dataset=parse_dataset(dataset) or common_dataset([predictions]),
         metrics=wanted,
         tolerance=tolerance,
         chill=chill,

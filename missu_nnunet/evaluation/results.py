@@ -178,7 +178,7 @@ def gather_results(
         InputError: if a folder holds no segmentations, its references or classes are unknown, or arms' cases differ.
     """
     by_arm = group_seeds(folders)
-    dataset = dataset or _common_dataset(folders)
+    dataset = dataset or common_dataset(folders)
     parts = {folder: _segmentation_folders(folder) for folder in folders}
     # Whatever may be wrong is looked for before any distance is computed, which can take hours.
     endings = (dataset.file_ending,) if dataset else FILE_ENDINGS
@@ -345,8 +345,15 @@ def _check_cases(names_of: dict[Path, set[str]]) -> None:
             )
 
 
-def _common_dataset(folders: Sequence[Path]) -> RawDataset | None:
-    """The dataset that the ``dataset.json`` of models and predictions describes, if there is one."""
+def common_dataset(folders: Sequence[Path]) -> RawDataset | None:
+    """Read the dataset that the ``dataset.json`` of models and predictions describes, if there is one.
+
+    Args:
+        folders: the models' and predictions' folders.
+
+    Raises:
+        InputError: if a ``dataset.json`` cannot be used, or has other labels than another one.
+    """
     found = {
         folder: read_dataset(file.parent) for folder in folders if (file := find_description(DATASET_FILE, folder))
     }

@@ -41,6 +41,21 @@ def test_table_and_files(folders, tmp_path):
     assert missu(*options, "--csv", "-").stdout.splitlines() == (tmp_path / "out.csv").read_text().splitlines()
 
 
+def test_the_dataset_beside_the_predictions_names_classes_and_the_ignore_label(folders):
+    predictions, references = folders
+    labels = {"background": 0, "organ": 1, "ignore": 2}
+    description = {"channel_names": {"0": "MRI"}, "labels": labels, "numTraining": 1, "file_ending": ".nii.gz"}
+    (predictions / "dataset.json").write_text(json.dumps(description))
+    reference = sitk.GetArrayFromImage(sitk.ReadImage(str(references / "a.nii.gz")))
+    reference[0] = 2
+    sitk.WriteImage(sitk.GetImageFromArray(reference), str(references / "a.nii.gz"))
+    run = missu("evaluate", *folders, "--json")
+    assert run.returncode == 0, run.stderr
+    content = json.loads(run.stdout)
+    assert content["classes"] == {"organ": [1]}
+    assert content["foreground_mean"]["dice"] == pytest.approx(5 / 6)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
