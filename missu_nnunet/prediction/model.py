@@ -151,7 +151,7 @@ def _swap_network(predictor: ObservedPredictor, engine: str) -> None:
 
 
 def check_ensemble(predictors: Sequence[ObservedPredictor], models: Sequence[Path]) -> None:
-    """Make sure that several models take the same images and give the same classes.
+    """Make sure that several models read the same images in the same way and give the same classes.
 
     Args:
         predictors: the loaded models.
@@ -163,15 +163,19 @@ def check_ensemble(predictors: Sequence[ObservedPredictor], models: Sequence[Pat
 
     def described(predictor: ObservedPredictor) -> dict[str, object]:
         dataset_json = predictor.dataset_json
-        return {key: dataset_json.get(key) for key in ("labels", "channel_names", "file_ending", "regions_class_order")}
+        described = {
+            key: dataset_json.get(key) for key in ("labels", "channel_names", "file_ending", "regions_class_order")
+        }
+        # Readers turn the voxels in different ways, so that the probabilities of two would not lie on each other.
+        return described | {"image_reader_writer": predictor.plans_manager.image_reader_writer_class.__name__}
 
     first = described(predictors[0])
     for predictor, model in zip(predictors[1:], models[1:], strict=True):
         for key, value in described(predictor).items():
             if value != first[key]:
                 raise InputError(
-                    f"{model}: its {key} are {value}, those of {models[0]} are {first[key]}; only models of the same "
-                    "images and classes can be an ensemble"
+                    f"{model}: its {key} is {value}, that of {models[0]} is {first[key]}; only models that read "
+                    "the same images in the same way and give the same classes can be an ensemble"
                 )
 
 

@@ -6,6 +6,7 @@ import pickle
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,17 +84,37 @@ def test_several_models_are_nnunets_ensemble(
     assert not [file for file in out.iterdir() if file.name.startswith(".")]
 
 
-def test_models_of_different_classes_do_not_form_an_ensemble(
-    missu: Missu, model: Path, model_2d: Path, images: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        (
+            "dataset.json",
+            {"labels": {"background": 0, "core": 1, "shell": 2}},
+            "its labels is {'background': 0, 'core'",
+        ),
+        (
+            "plans.json",
+            {"image_reader_writer": "NibabelIOWithReorient"},
+            "reader_writer is NibabelIOWithReorient, that",
+        ),
+    ],
+)
+def test_models_of_different_classes_or_readers_do_not_form_an_ensemble(
+    missu: Missu,
+    model: Path,
+    model_2d: Path,
+    images: Path,
+    tmp_path: Path,
+    file: str,
+    change: dict[str, Any],
+    message: str,
 ) -> None:
     other = tmp_path / model_2d.name
     shutil.copytree(model_2d, other)
-    dataset = json.loads((other / "dataset.json").read_text())
-    dataset["labels"] = {"background": 0, "core": 1, "shell": 2}
-    (other / "dataset.json").write_text(json.dumps(dataset))
+    (other / file).write_text(json.dumps(json.loads((other / file).read_text()) | change))
     done = missu("predict", images, "-o", tmp_path / "out", "-m", model, "-m", other, *FAST)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "its labels are" in done.stderr
+    assert message in done.stderr
     assert not (tmp_path / "out").exists()
 
 
