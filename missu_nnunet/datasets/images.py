@@ -25,9 +25,18 @@ def read_image(path: Path) -> sitk.Image:
     read_header(path)
     check_whole(path)
     try:
-        return sitk.ReadImage(str(path))
+        image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise _unreadable(path, error) from error
+    return _without_palette(image) if path.suffix.lower() == ".bmp" else image
+
+
+def _without_palette(image: sitk.Image) -> sitk.Image:
+    """A grey BMP as it was written: SimpleITK gives the grey of its palette as three equal colours."""
+    values = sitk.GetArrayViewFromImage(image)
+    if image.GetNumberOfComponentsPerPixel() == 1 or (values != values[..., :1]).any():
+        return image
+    return sitk.VectorIndexSelectionCast(image, 0)
 
 
 def read_label_map(path: Path) -> sitk.Image:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from missu_nnunet.datasets.images import FILE_ENDINGS, read_image, read_label_map
@@ -56,6 +57,18 @@ def test_a_label_map_has_no_colours(tmp_path: Path) -> None:
     file = tmp_path / "labels.png"
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((4, 5, 3), np.uint8), isVector=True), str(file))
     with pytest.raises(InputError, match=r"labels\.png: 3 values per voxel, such as colours, expected a label map"):
+        read_label_map(file)
+
+
+def test_a_grey_bmp_as_nnunet_writes_it_has_one_value_per_pixel(tmp_path: Path) -> None:
+    labels = np.arange(20, dtype=np.uint8).reshape(1, 4, 5)
+    file = tmp_path / "labels.bmp"
+    NaturalImage2DIO().write_seg(labels, str(file), {})
+    assert np.array_equal(sitk.GetArrayFromImage(read_label_map(file)), labels[0])
+    sitk.WriteImage(
+        sitk.GetImageFromArray(np.stack([labels[0], labels[0] * 2, labels[0]], -1), isVector=True), str(file)
+    )
+    with pytest.raises(InputError, match=r"labels\.bmp: 3 values per voxel"):
         read_label_map(file)
 
 
