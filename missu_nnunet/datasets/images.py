@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import SimpleITK as sitk
+from pydantic import Field
 
 from missu_nnunet.datasets.headers import check_header, check_whole, is_nifti, nifti_voxels
 from missu_nnunet.errors import InputError
+from missu_nnunet.structures import Structure, read_structure
 
 FILE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl")
 """The file endings of nnU-Net's that SimpleITK reads with their geometry."""
+
+_Distance = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 sitk.ProcessObject.GlobalWarningDisplayOff()  # ITK's warnings of several lines; what matters is an InputError
 
@@ -28,7 +35,11 @@ def read_image(path: Path) -> sitk.Image:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise _unreadable(path, error) from error
-    return _without_palette(image) if path.suffix.lower() == ".bmp" else image
+    if path.suffix.lower() == ".bmp":
+        return _without_palette(image)
+    if _is_tiff(path) and image.GetDimension() == 3 and (spacing := _tiff_spacing(path)):
+        image.SetSpacing(spacing[::-1])
+    return image
 
 
 def _without_palette(image: sitk.Image) -> sitk.Image:
@@ -37,6 +48,41 @@ def _without_palette(image: sitk.Image) -> sitk.Image:
     if image.GetNumberOfComponentsPerPixel() == 1 or (values != values[..., :1]).any():
         return image
     return sitk.VectorIndexSelectionCast(image, 0)
+
+
+def _is_tiff(path: Path) -> bool:
+    return path.suffix.lower() in (".tif", ".tiff")
+
+
+class _Spacing(Structure):
+    """The spacing of a TIFF volume along z, y and x in mm."""
+
+    spacing: tuple[_Distance, _Distance, _Distance]
+
+
+def _tiff_spacing(path: Path) -> tuple[float, float, float] | None:
+    """The spacing of a TIFF volume (z, y, x), which nnU-Net keeps in ``CASE.json`` beside it, if that is there."""
+    own = path.with_suffix(".json")
+    of_channels = own.with_name(re.sub(r"_\d{4}\.json$", ".json", own.name))
+    remedy = 'nnU-Net keeps a TIFF volume\'s spacing there, as in {"spacing": [5, 0.5, 0.5]}, along z, y and x in mm'
+    file = next((file for file in (own, of_channels) if file.is_file()), None)
+    return read_structure(file, _Spacing, remedy).spacing if file else None
+
+
+def share_spacing(images: Mapping[Path, sitk.Image]) -> None:
+    """Give TIFF volumes without a spacing that of another file of their case; nnU-Net itself needs it of images alone.
+
+    Args:
+        images: what was read of each file: image, reference and predictions of one case.
+
+    Raises:
+        InputError: if a file with a spacing cannot be read.
+    """
+    own = {path: _tiff_spacing(path) for path, image in images.items() if image.GetDimension() == 3 and _is_tiff(path)}
+    known = next(filter(None, own.values()), None)
+    for path, spacing in own.items():
+        if known and not spacing:
+            images[path].SetSpacing(known[::-1])
 
 
 def read_label_map(path: Path) -> sitk.Image:

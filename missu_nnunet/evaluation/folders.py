@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from missu_nnunet.datasets.images import FILE_ENDINGS, grid_difference, read_label_map
+from missu_nnunet.datasets.images import FILE_ENDINGS, grid_difference, read_label_map, share_spacing
 from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.mask_pair import MaskPair
 from missu_nnunet.evaluation.protocols import Classes, Protocol
@@ -191,6 +191,7 @@ def _score_case(
     tolerance: float,
 ) -> Scores:
     prediction_image, reference_image = read_label_map(predictions / name), read_label_map(references / name)
+    share_spacing({predictions / name: prediction_image, references / name: reference_image})
     if difference := grid_difference(prediction_image, reference_image):
         raise InputError(
             f"{predictions / name}: {difference} of prediction and reference differ; resample the prediction to the "

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from missu_nnunet.datasets.images import FILE_ENDINGS, grid_difference, read_image
+from missu_nnunet.datasets.images import FILE_ENDINGS, grid_difference, read_image, share_spacing
 from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.comparison import number
 from missu_nnunet.evaluation.folders import some
@@ -116,16 +116,19 @@ def read_case(results: Results, case: str, images: Sequence[Path], channel_names
     """
     reference_file = results.runs[0].files[case][1]
     reference_image = read_image(reference_file)
+    channel_images = {file: read_image(file) for file in _channel_files(case, images)}
+    prediction_files = {arm: run.files[case][0] for arm, run in results.first_runs.items()}
+    prediction_images = {file: read_image(file) for file in prediction_files.values()}
+    share_spacing({reference_file: reference_image} | channel_images | prediction_images)
     channels, windows = {}, {}
-    for index, file in enumerate(_channel_files(case, images)):
-        image = read_image(file)
+    for index, (file, image) in enumerate(channel_images.items()):
         if difference := grid_difference(image, reference_image):
             raise InputError(f"{file}: {difference} of image and reference differ; name other --images FOLDER")
         name = channel_names[index] if index < len(channel_names) else f"channel {index}"
         values, _ = oriented(image)
         channels[name], windows[name] = grey(values), window(values)
     reference, geometry = oriented_labels(reference_image)
-    predictions = {arm: oriented_labels(read_image(run.files[case][0]))[0] for arm, run in results.first_runs.items()}
+    predictions = {arm: oriented_labels(prediction_images[file])[0] for arm, file in prediction_files.items()}
     box = _box([reference, *predictions.values()])
     return CaseVolumes(
         channels={name: channel[box] for name, channel in channels.items()},

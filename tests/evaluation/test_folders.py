@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import tifffile
 from nnunetv2.evaluation.evaluate_predictions import compute_metrics_on_folder
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.folders import evaluate_folders
@@ -96,6 +98,29 @@ def test_distances_are_in_mm_of_the_image(folders):
             write(file, labels)
     summary = evaluate_folders(predictions, references, NNUNET, metrics=["mssd"]).summary()
     assert summary["1"]["mssd"]["mean"] == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize("sides", [("pred", "ref"), ("pred",), ("ref",)])
+def test_distances_of_a_tiff_volume_are_in_mm_of_the_spacing_beside_it(tmp_path, sides):
+    """nnU-Net writes it beside predictions, and needs none beside references."""
+    for folder, z in (("pred", 1), ("ref", 2)):
+        labels = np.zeros((5, 8, 9), np.uint8)
+        labels[z, 4, 4] = 1
+        (tmp_path / folder).mkdir()
+        if folder in sides:
+            Tiff3DIO().write_seg(labels, str(tmp_path / folder / "a.tif"), {"spacing": [2.5, 0.8, 0.8]})
+        else:
+            tifffile.imwrite(tmp_path / folder / "a.tif", labels)
+    dataset = read_dataset(write_dataset_json(tmp_path, {"background": 0, "organ": 1}, file_ending=".tif"))
+    folders = tmp_path / "pred", tmp_path / "ref"
+    summary = evaluate_folders(*folders, NNUNET, dataset=dataset, metrics=["mssd"]).summary()
+    assert summary["organ"]["mssd"]["mean"] == pytest.approx(2.5)
+
+    (tmp_path / sides[0] / "a.json").write_text('{"spacing": [2.5, 0]}')
+    with pytest.raises(
+        InputError, match=r"a\.json: spacing\.1: found 0, .*; nnU-Net keeps a TIFF volume's spacing there"
+    ):
+        evaluate_folders(*folders, NNUNET, dataset=dataset)
 
 
 def test_brats_labels_of_the_organisers_or_of_a_dataset(tmp_path):

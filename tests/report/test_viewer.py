@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+import tifffile
+from result_folders import write_dataset_json
 
 from missu_nnunet.evaluation.protocols import NNUNET
 from missu_nnunet.evaluation.results import gather_results
@@ -37,3 +39,16 @@ def test_a_cropped_volume_is_numbered_as_its_file_is(tmp_path: Path) -> None:
     assert list(shown["sizes"]) == [SIZE] * 3
     assert shown["marks"][0] == ("R", "L", "A", "P")
     assert shown["cropped"]
+
+
+def test_a_tiff_volume_has_the_spacing_beside_its_image(tmp_path: Path) -> None:
+    labels = np.ones((6, 4, 5), np.uint8)
+    for folder, name in (("predictions", "case"), ("references", "case"), ("images", "case_0000")):
+        (tmp_path / folder).mkdir()
+        tifffile.imwrite(tmp_path / folder / f"{name}.tif", labels)
+    (tmp_path / "images" / "case.json").write_text('{"spacing": [5, 0.5, 0.8]}')
+    write_dataset_json(tmp_path, ending=".tif")
+    results = gather_results([tmp_path / "predictions"], NNUNET, references=tmp_path / "references")
+    volumes = read_case(results, "case", [tmp_path / "images"], ["CT"])
+    assert volumes.channels.keys() == {"CT"}
+    assert volumes.geometry.spacing == (5, 0.5, 0.8)
