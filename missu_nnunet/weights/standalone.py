@@ -253,14 +253,26 @@ def write(labels: Array, original: sitk.Image, settings: dict[str, Any], file: P
     sitk.WriteImage(image, str(file), True)
 
 
-def find_cases(inputs: Sequence[Path], ending: str) -> dict[str, list[Path]]:
-    """List the files of every case, by channel."""
-    files = [file for path in inputs for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
-    cases: dict[str, list[Path]] = {}
-    for file in files:
-        if match := re.fullmatch(rf"(.+)_\d{{4}}{re.escape(ending)}", file.name):
-            cases.setdefault(match[1], []).append(file)
-    return cases
+def find_cases(inputs: Sequence[Path], settings: dict[str, Any]) -> dict[str, list[Path]]:
+    """List the files of every case, by channel; the program ends with one line where they are not those it needs."""
+    ending = settings["file_ending"]
+    cases: dict[str, list[tuple[int, Path]]] = {}
+    for path in inputs:
+        files = [file for file in (path.iterdir() if path.is_dir() else [path]) if file.is_file()]
+        matches = [(re.fullmatch(rf"([^.].*)_(\d{{4}}){re.escape(ending)}", file.name), file) for file in files]
+        images = [(match[1], int(match[2]), file) for match, file in matches if match]
+        if not images:
+            sys.exit(f"{path}: no image found, expected files such as CASE_0000{ending}")
+        for case, channel, file in images:
+            cases.setdefault(case, []).append((channel, file))
+    channels = settings["channels"]
+    for case, found in cases.items():
+        # A photograph's colours may be in one file; their number is known when it is read.
+        expected = len(found) if settings["photograph"] else len(channels)
+        if sorted(channel for channel, _ in found) != list(range(expected)):
+            names = ", ".join(str(file) for _, file in sorted(found))
+            sys.exit(f"{names}: expected {case}_0000{ending} and so on, one file each of {', '.join(channels)}")
+    return {case: [file for _, file in sorted(found)] for case, found in sorted(cases.items())}
 
 
 def main() -> None:
@@ -272,17 +284,14 @@ def main() -> None:
     parser.add_argument("--step", type=float, default=0.5, help="of the sliding window, as a share of the patch")
     options = parser.parse_args()
     model = Model(Path(__file__).parent, not options.no_mirroring, options.step)
-    ending = model.settings["file_ending"]
-    cases = find_cases(options.input, ending)
-    if not cases:
-        sys.exit(f"{options.input[0]}: no image found, expected files such as CASE_0000{ending}")
+    cases = find_cases(options.input, model.settings)
     options.output.mkdir(parents=True, exist_ok=True)
     for case, files in cases.items():
         image, spacing, original = read(files, model.settings)
         if len(image) != len(model.settings["channels"]):
             expected = ", ".join(model.settings["channels"])
             sys.exit(f"{files[0]}: found {len(image)} channels of {case}, expected {expected}")
-        target = options.output / f"{case}{ending}"
+        target = options.output / f"{case}{model.settings['file_ending']}"
         write(model.segment(image, spacing), original, model.settings, target)
         print(target)
 

@@ -141,6 +141,26 @@ def test_images_are_resampled_as_nnunet_does(
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_files_are_taken_by_their_channels(tmp_path: Path) -> None:
+    settings = {"file_ending": ".nii.gz", "channels": ["T1", "T2"], "photograph": False}
+    files = [tmp_path / name for name in ("b/a_0000.nii.gz", "a/a_0001.nii.gz")]
+    for file in (*files, tmp_path / "a" / "._a_0000.nii.gz"):
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    for given in (files, files[::-1], [file.parent for file in files]):
+        assert standalone.find_cases(given, settings) == {"a": files}
+    missing = tmp_path / "a_0001.nii.gz"
+    for given, message in (
+        (files[:1], f"{files[0]}: expected a_0000.nii.gz and so on, one file each of T1, T2"),
+        ([*files, files[1]], f"{files[0]}, {files[1]}, {files[1]}: expected a_0000.nii.gz"),
+        ([files[0], missing], f"{missing}: no image found, expected files such as CASE_0000.nii.gz"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            standalone.find_cases(given, settings)
+        assert str(ended.value).startswith(message)
+    assert standalone.find_cases(files[:1], settings | {"photograph": True}) == {"a": files[:1]}
+
+
 def test_regions_and_photographs(tmp_path: Path) -> None:
     """Features that the tiny model lacks."""
     logits = np.array([[1.0, 1.0, -1.0], [-1.0, 1.0, 1.0]], np.float32)[:, None, None]
