@@ -72,11 +72,15 @@ def count_channels(reader: BaseReaderWriter, file: Path) -> int:
     """Count the channels that the reader finds in a file.
 
     Raises:
-        InputError: if the reader refuses the file.
+        InputError: if the reader refuses the file, or reads it but could not write its segmentation.
     """
     if isinstance(reader, SimpleITKIO):  # the header tells
-        header = read_header(file)
-        return int(header.GetSize()[3]) if header.GetDimension() == 4 else 1
+        if read_header(file).GetDimension() == 4:  # whose geometry nnU-Net cannot give to a segmentation
+            raise InputError(
+                f"{file}: 4 dimensions, expected one channel per file: split it into files named CASE_0000, CASE_0001 "
+                "and so on"
+            )
+        return 1
     return len(read_channels(reader, [file])[0])
 
 

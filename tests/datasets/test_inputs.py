@@ -91,6 +91,14 @@ def test_what_does_not_fit_is_said_in_one_line(
     assert "\n" not in str(error.value)
 
 
+def test_all_channels_in_one_file_must_be_split(tmp_path: Path) -> None:
+    """nnU-Net reads them, but cannot write the segmentation."""
+    volumes = [sitk.GetImageFromArray(np.zeros((2, 3, 4), np.float32))] * 2
+    sitk.WriteImage(sitk.JoinSeries(volumes), str(tmp_path / "scan.nii.gz"))
+    with pytest.raises(InputError, match=r"scan\.nii\.gz: 4 dimensions, expected one channel per file: split it"):
+        find_cases([tmp_path / "scan.nii.gz"], dataset("T1", "T2"), SimpleITKIO())
+
+
 def test_channels_on_other_grids_and_broken_files(tmp_path: Path) -> None:
     write(tmp_path / "a_0000.nii.gz")
     write(tmp_path / "a_0001.nii.gz", (2, 3, 5))
