@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -94,14 +95,19 @@ def dice_of_cases(summary: Path, classes: Mapping[str, tuple[int, ...]]) -> dict
         InputError: if the file is missing, or does not hold nnU-Net's scores of these classes.
     """
     remedy = "score the segmentations again: nnUNetv2_train … --val for a fold's, nnUNetv2_evaluate_folder for others"
-    keys = {name: str(labels[0] if len(labels) == 1 else labels) for name, labels in classes.items()}
     cases = read_structure(summary, _Scores, remedy).metric_per_case
     try:
         return {
             Path(case.prediction_file).name.removesuffix(".nii.gz"): {
-                name: case.metrics[key].Dice for name, key in keys.items()
+                name: scores[tuple(map(str, labels))].Dice for name, labels in classes.items()
             }
             for case in cases
+            for scores in ({_labels(key): value for key, value in case.metrics.items()},)
         }
     except KeyError as error:
-        raise InputError(f"{summary}: a case has no scores of label {error}; {remedy}") from None
+        raise InputError(f"{summary}: a case has no scores of label {', '.join(error.args[0])}; {remedy}") from None
+
+
+def _labels(key: str) -> tuple[str, ...]:
+    """The labels that a key of nnU-Net's names: "2" of a class, "(2,)" of a region of one, "(1, 2)" of several."""
+    return tuple(re.findall(r"\d+", key))

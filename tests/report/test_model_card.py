@@ -59,6 +59,23 @@ def test_without_validation_and_of_another_folder(model: Path, tmp_path: Path) -
         model_card(tmp_path)
 
 
+def test_a_region_may_have_one_label(model: Path) -> None:
+    from missu_nnunet.nnunet.dataset import read_dataset
+
+    description = json.loads((model / "dataset.json").read_text())
+    description |= {"labels": {"background": 0, "whole": [1, 2], "core": [2]}, "regions_class_order": [1, 2]}
+    (model / "dataset.json").write_text(json.dumps(description))
+    metrics = {"(1, 2)": {"Dice": 0.8}, "(2,)": {"Dice": 0.6}}  # nnU-Net's keys
+    case = {"prediction_file": "case_0.nii.gz", "metrics": metrics}
+    summary = model / "fold_0" / "validation" / "summary.json"
+    summary.write_text(json.dumps({"metric_per_case": [case]}))
+    assert validation_dice(model, read_dataset(model)) == {"whole": [0.8], "core": [0.6]}
+    case["metrics"].pop("(2,)")
+    summary.write_text(json.dumps({"metric_per_case": [case]}))
+    with pytest.raises(InputError, match=r"a case has no scores of label 2; score the segmentations again"):
+        validation_dice(model, read_dataset(model))
+
+
 def test_a_damaged_summary_is_named(model: Path) -> None:
     from missu_nnunet.nnunet.dataset import read_dataset
 
