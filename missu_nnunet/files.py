@@ -85,6 +85,16 @@ def write_bytes(content: bytes | memoryview, path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def write_text(text: str, path: Path) -> None:
+    """Write text atomically; of a file name in it that is not UTF-8, the bytes become JSON's own escapes.
+
+    Raises:
+        InputError: see ``whole_file``.
+    """
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
 def write_json(content: Any, path: Path) -> None:
     """Write JSON atomically. NaN is not JSON, and must have been replaced by None.
 
@@ -92,9 +102,7 @@ def write_json(content: Any, path: Path) -> None:
         InputError: see ``whole_file``.
     """
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    with whole_file(path) as partial:
-        # A file name that is not UTF-8 is kept as JSON's own escape.
-        partial.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+    write_text(text + "\n", path)
 
 
 def csv_text(rows: Sequence[Mapping[str, object]]) -> str:

@@ -8,7 +8,7 @@ import pytest
 from full_disk import largest_file
 
 from missu_nnunet.errors import InputError
-from missu_nnunet.files import read_json, whole_file, write_bytes, write_csv, write_json
+from missu_nnunet.files import read_json, whole_file, write_bytes, write_csv, write_json, write_text
 
 
 def test_nothing_half_written_is_left(tmp_path: Path) -> None:
@@ -66,6 +66,8 @@ def test_names_that_are_not_utf_8_can_be_written(tmp_path: Path) -> None:
     assert read_json(tmp_path / "out.json", "") == {name: 1}
     write_csv([{"case": name, "dice": math.nan, "ml": None}], tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text().splitlines() == ["case,dice,ml", "case\\udcff,,"]
+    write_text(name, tmp_path / "out.txt")
+    assert (tmp_path / "out.txt").read_text() == "case\\udcff"
 
 
 def test_an_error_about_another_file_stays_what_it_is(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ def model_card(
 
     What no file says is marked for you to fill in: licence, authors, where the data come from.
     """
-    from missu_nnunet.files import write_bytes
+    from missu_nnunet.files import write_text
     from missu_nnunet.nnunet.checkpoint import check_is_new
     from missu_nnunet.report.model_card import model_card
 
     check_is_new(output)
-    write_bytes(model_card(model).encode(), output)
+    write_text(model_card(model), output)
     say(f"{output}: fill in what is marked [More Information Needed]")

@@ -145,7 +145,7 @@ def locked_log(path: Path) -> Iterator[IO[str]]:
     """
     require_posix()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as log:
+    with path.open("a", encoding="utf-8", errors="backslashreplace") as log:
         deadline = time.monotonic() + _PATIENCE
         while not _try_lock(log):
             if time.monotonic() > deadline:

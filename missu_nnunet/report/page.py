@@ -21,7 +21,7 @@ from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.comparison import OVERALL, Comparison, Comparisons, compare_arms, number, p_value
 from missu_nnunet.evaluation.metrics import METRICS
 from missu_nnunet.evaluation.results import Results
-from missu_nnunet.files import whole_file
+from missu_nnunet.files import write_text
 from missu_nnunet.nnunet.dataset import DATASET_FILE, read_dataset
 from missu_nnunet.nnunet.folders import model_folder
 from missu_nnunet.nnunet.model import find_description
@@ -109,8 +109,7 @@ def write_report(
     content = _gather(results, level, images, cases)
     page = _fill_template(content, command)
     try:
-        with whole_file(output) as partial:
-            partial.write_text(page, encoding="utf-8")
+        write_text(page, output)
     except OSError as error:
         raise InputError(f"{output}: cannot be written ({error.strerror or error}); choose another place") from error
     if paper:

@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from missu_nnunet.evaluation.comparison import Comparisons, number, p_value
 from missu_nnunet.evaluation.metrics import METRICS
 from missu_nnunet.evaluation.results import Results
-from missu_nnunet.files import make_folder, whole_file
+from missu_nnunet.files import make_folder, whole_file, write_text
 from missu_nnunet.report.charts import Chart
 
 _MARKERS = {"circle": "o", "diamond": "D", "square": "s", "cross": "P", "triangle-up": "^", "star": "*"}
@@ -73,8 +73,7 @@ def write_tables(results: Results, comparisons: Comparisons | None, folder: Path
     texts = {f"{name}.csv": table.to_csv(index=False) for name, table in tables.items()}
     texts |= {f"{name}.tex": _latex(table) for name, table in latex.items()}
     for name, text in texts.items():
-        with whole_file(folder / name) as partial:
-            partial.write_text(text, encoding="utf-8")
+        write_text(text, folder / name)
     return [folder / name for name in texts]
 
 

@@ -64,7 +64,7 @@ def export_bundle(source: Path, out: Path, card: str) -> str:
         shutil.copy(_RUNNER, partial / "predict.py")
         (partial / "requirements.txt").write_text(_REQUIREMENTS, encoding="utf-8")
         if card:
-            (partial / "README.md").write_text(card, encoding="utf-8")
+            (partial / "README.md").write_text(card, encoding="utf-8", errors="backslashreplace")
         partial.replace(out)
     except OSError as error:
         raise InputError(

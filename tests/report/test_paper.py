@@ -1,6 +1,7 @@
 """Tables and charts as files: the page's numbers, in formats that papers take."""
 
 import csv
+import os
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ def paper(results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write(results: Results, folder: Path) -> None:
-    options: dict[str, Any] = {"level": 0.05, "images": [], "cases": [], "command": ""}
+    command = os.fsdecode(b"missu report -o r\xff.html")
+    options: dict[str, Any] = {"level": 0.05, "images": [], "cases": [], "command": command}
     write_report(results, folder / "report.html", paper=folder / "paper", **options)
 
 

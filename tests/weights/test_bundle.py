@@ -94,7 +94,8 @@ def test_channels_may_be_named_as_the_decathlon_does(model: Path, tmp_path: Path
     dataset_json = checkpoint["init_args"]["dataset_json"]
     dataset_json["modality"] = dataset_json.pop("channel_names")
     torch.save(checkpoint, tmp_path / "checkpoint.pth")
-    export_bundle(tmp_path / "checkpoint.pth", tmp_path / "out", "")
+    export_bundle(tmp_path / "checkpoint.pth", tmp_path / "out", os.fsdecode(b"card of \xff"))
+    assert (tmp_path / "out" / "README.md").read_text() == "card of \\udcff"
     channels = json.loads((tmp_path / "out" / "model.json").read_text())["channels"]
     assert channels == list(dataset_json["modality"].values())
 
