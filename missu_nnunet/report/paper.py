@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from html import unescape
@@ -134,7 +135,7 @@ def _latex(table: pd.DataFrame) -> str:
 
 
 def write_charts(charts: Sequence[Chart], folder: Path) -> list[Path]:
-    """Write each chart as PDF and as SVG, named after its title.
+    """Write each chart as PDF and as SVG, named after its title, or its beginning, with a number where it is taken.
 
     Returns:
         The files written.
@@ -144,8 +145,7 @@ def write_charts(charts: Sequence[Chart], folder: Path) -> list[Path]:
     """
     make_folder(folder)
     written = []
-    for chart in charts:
-        name = re.sub(r"\W+", "_", chart.title.replace("−", "minus")).strip("_").lower()
+    for name, chart in _named(charts).items():
         with rc_context(_STYLE):
             figure = _drawn(chart)
             for kind, when in (("pdf", "CreationDate"), ("svg", "Date")):
@@ -153,6 +153,17 @@ def write_charts(charts: Sequence[Chart], folder: Path) -> list[Path]:
                 with whole_file(written[-1]) as partial:
                     figure.savefig(partial, format=kind, metadata={when: None})
     return written
+
+
+def _named(charts: Sequence[Chart]) -> dict[str, Chart]:
+    """The charts by names that every file system takes and tells apart, whatever arms are called."""
+    named: dict[str, Chart] = {}
+    for chart in charts:
+        plain = re.sub(r"\W+", "_", chart.title.replace("−", "minus")).strip("_").lower()
+        short = plain.encode()[:100].decode(errors="ignore")
+        names = itertools.chain([short], (f"{short}_{number}" for number in itertools.count(2)))
+        named[next(name for name in names if name not in named)] = chart
+    return named
 
 
 def _drawn(chart: Chart) -> Figure:

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from plotly.graph_objects import Figure
 from result_folders import CASES, write_model, write_raw
 
 from missu_nnunet.evaluation.protocols import NNUNET
 from missu_nnunet.evaluation.results import Results, gather_results
+from missu_nnunet.report.charts import Chart
 from missu_nnunet.report.page import write_report
+from missu_nnunet.report.paper import write_charts
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +74,14 @@ def test_every_chart_is_drawn_as_pdf_and_svg(paper: Path) -> None:
     assert all(file.read_bytes().startswith(b"%PDF") for file in paper.glob("*.pdf"))
     boxes = (paper / "dice.svg").read_text()
     assert all(f">{text}<" in boxes for text in ("dice", "head", "tail", "MISSUTrainer", "nnUNetTrainer"))
+
+
+def test_charts_of_long_and_similar_titles_have_names_of_their_own(tmp_path: Path) -> None:
+    titles = ["dice: a/p", "dice: a.p", "Dice: A_p", "é" * 150, "é" * 151]
+    charts = [Chart(title, "", Figure(layout={"height": 100}), ()) for title in titles]
+    names = [file.stem for file in write_charts(charts, tmp_path) if file.suffix == ".pdf"]
+    assert names == ["dice_a_p", "dice_a_p_2", "dice_a_p_3", "é" * 50, "é" * 50 + "_2"]
+    assert len(list(tmp_path.iterdir())) == 2 * len(titles)
 
 
 def test_the_same_results_write_the_same_files(results: Results, paper: Path, tmp_path: Path) -> None:
