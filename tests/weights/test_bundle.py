@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.preprocessing.normalization import default_normalization_schemes
 from nnunetv2.preprocessing.resampling.default_resampling import resample_data_or_seg_to_shape
@@ -170,11 +171,16 @@ def test_regions_and_photographs(tmp_path: Path) -> None:
     assert model.decide(logits).tolist() == [[[1, 2, 2]]]
     colours = np.random.default_rng(0).integers(0, 255, (7, 9, 3)).astype(np.uint8)
     sitk.WriteImage(sitk.GetImageFromArray(colours, isVector=True), str(tmp_path / "a_0000.png"))
-    image, spacing, original = standalone.read([tmp_path / "a_0000.png"], {"reorient": False, "photograph": True})
+    settings = {"reorient": False, "photograph": True, "channels": ["R", "G", "B"]}
+    image, spacing, original = standalone.read([tmp_path / "a_0000.png"], settings)
     assert np.array_equal(image[:, 0], colours.transpose(2, 0, 1))
     assert spacing == [999, 1, 1]
     standalone.write(image[0].astype(np.uint8), original, {"reorient": False}, tmp_path / "a.png")
     assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "a.png"))), colours[..., 0])
+
+    NaturalImage2DIO().write_seg(colours[None, ..., 0], str(tmp_path / "a_0000.bmp"), {})
+    image, _, _ = standalone.read([tmp_path / "a_0000.bmp"], settings | {"channels": ["grey"]})
+    assert np.array_equal(image, colours[None, None, ..., 0])
 
 
 def test_images_are_turned_and_segmentations_turned_back(tmp_path: Path) -> None:
@@ -182,7 +188,7 @@ def test_images_are_turned_and_segmentations_turned_back(tmp_path: Path) -> None
     image = sitk.GetImageFromArray(values)
     image.SetDirection((0, 1, 0, -1, 0, 0, 0, 0, 1))
     sitk.WriteImage(image, str(tmp_path / "a_0000.nii.gz"))
-    settings = {"reorient": True, "photograph": False}
+    settings = {"reorient": True, "photograph": False, "channels": ["MRI"]}
     read, _, original = standalone.read([tmp_path / "a_0000.nii.gz"], settings)
     assert read.shape != (1, 4, 5, 6)
     standalone.write(read[0], original, settings, tmp_path / "a.nii.gz")
