@@ -29,6 +29,7 @@ _REMEDY = "replace the file by an intact one"
 _DAMAGED = (OSError, EOFError, ValueError, struct.error, OverflowError, zlib.error, HeaderDataError, WrapStructError)
 DEFLATE = 1032
 """No gzip or zip file unpacks to more than this many times its size."""
+_CHUNK = 1 << 20  # bytes
 _SIGNATURES = {".png": b"\x89PNG\r\n\x1a\n", ".bmp": b"BM", ".jpg": b"\xff\xd8\xff", ".jpeg": b"\xff\xd8\xff"}
 _POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")  # text, and the binary header of EPS
 _GIPL_BYTES = {7: 1, 8: 1, 15: 2, 16: 2, 31: 4, 32: 4, 64: 4, 65: 8}  # of a voxel, by the header's code
@@ -74,15 +75,19 @@ def is_nifti(path: Path) -> bool:
 def nifti_voxels(path: Path) -> np.ndarray:
     """Read the voxels of a NIfTI file with nibabel, in SimpleITK's order ``(Z, Y, X)``.
 
-    SimpleITK hides two faults: it turns NaN into 0, and fills the missing part of a file that was cut short with 0.
+    SimpleITK hides three faults: it turns NaN into 0, fills the missing part of a file that was cut short with 0, and
+    does not compare a packed file with its checksum.
 
     Raises:
-        InputError: as for ``check_header``, or if the file was cut short.
+        InputError: as for ``check_header``, or if the file was damaged or cut short.
     """
     check_header(path)
     try:
         with _unpacked(path) as stream:
-            return np.asarray(_nifti_class(stream).from_stream(stream).dataobj).T
+            voxels = np.asarray(_nifti_class(stream).from_stream(stream).dataobj).T
+            while stream.read(_CHUNK):  # gzip's checksum is at the end
+                pass
+            return voxels
     except (*_DAMAGED, MemoryError) as error:
         raise InputError(f"{path}: damaged or cut short ({_first_line(error)}): {_REMEDY}") from error
 

@@ -177,6 +177,16 @@ def test_a_packed_file_cut_short(share: float, tmp_path: Path) -> None:
         read_image(file)
 
 
+def test_a_packed_file_with_a_flipped_bit(tmp_path: Path) -> None:
+    """It unpacks to other voxels, which only the checksum tells."""
+    file = good(tmp_path, ".nii.gz")
+    content = bytearray(gzip.compress(gzip.decompress(file.read_bytes()), compresslevel=0))
+    content[-40] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=r"scan.nii.gz: damaged or cut short \(CRC check failed"):
+        nifti_voxels(file)
+
+
 @pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".png"])
 def test_only_regular_files_are_opened(ending: str, tmp_path: Path) -> None:
     pipe, folder, link = (tmp_path / f"{name}{ending}" for name in ("pipe", "folder", "link"))

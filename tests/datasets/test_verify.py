@@ -1,5 +1,6 @@
 """A sound dataset, and the findings when a single thing is wrong with it."""
 
+import gzip
 import json
 import re
 from pathlib import Path
@@ -331,6 +332,16 @@ def test_what_nnunet_stops_at(folder, tmp_path, change, check, message):
 def test_the_first_image_is_damaged(folder):
     (folder / "imagesTr" / "p0_0000.nii.gz").write_bytes(b"")
     assert "0 bytes" in only(findings(folder), "error", "files", ("p0",))
+
+
+@pytest.mark.parametrize("name", ["imagesTr/p3_0000.nii.gz", "labelsTr/p3.nii.gz", "imagesTs/t0_0000.nii.gz"])
+def test_flipped_bits(folder, name):
+    """SimpleITK reads them as other voxels."""
+    content = bytearray(gzip.compress(gzip.decompress((folder / name).read_bytes()), compresslevel=0))
+    content[-40] ^= 1
+    (folder / name).write_bytes(content)
+    found = only(findings(folder), "error", "files", ("t0" if "Ts" in name else "p3",))
+    assert f"{name}: damaged or cut short (CRC check failed" in found
 
 
 def test_one_empty_label_map(folder):
