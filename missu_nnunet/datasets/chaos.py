@@ -380,11 +380,16 @@ def _label(grey: int, modality: str) -> int:
     return next((label for label, (low, high) in enumerate(ORGANS.values(), 1) if low <= grey <= high), UNKNOWN)
 
 
+_GREY_MODES = ("1", "L", "P", "LA", "RGB", "RGBA")  # PIL cuts off the values of the others at 255
+
+
 def _read_grey(file: Path, shape: tuple[int, int]) -> NDArray[np.uint8]:
     """A PNG's values, (rows, columns); 1-bit ones become 0 and 255."""
     rows, columns = shape
     try:
         with Image.open(file, formats=["PNG"]) as image:  # PIL has Ghostscript run PostScript
+            if image.mode not in _GREY_MODES:
+                raise ValueError(f"mode {image.mode}, expected 8 bits per value")
             if image.size == (columns, rows):
                 return np.asarray(image.convert("L"))
     except (OSError, SyntaxError, ValueError, struct.error, zlib.error, Image.DecompressionBombError) as error:

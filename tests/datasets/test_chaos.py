@@ -265,6 +265,13 @@ BREAK = {
         TASKS[5],
         r"IMG-0004-00004.png: 12×9 pixels, expected 12×10",
     ),
+    "16 bits": (
+        lambda source: Image.fromarray(np.full((10, 12), 315, np.uint16)).save(
+            t1(source) / "Ground" / "IMG-0004-00004.png"
+        ),
+        TASKS[5],
+        r"IMG-0004-00004.png: not a readable PNG \(mode I;16, expected 8 bits per value\)",
+    ),
     "not a png": (
         lambda source: (t1(source) / "Ground" / "IMG-0004-00004.png").write_bytes(b"x"),
         TASKS[5],
