@@ -14,7 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from missu_nnunet.datasets.conversion import Conversion, PlannedFolder, copy_nifti, files_below, leftovers
-from missu_nnunet.datasets.images import grid_difference, read_header, read_image
+from missu_nnunet.datasets.images import grid_difference, read_header, read_label_map
 from missu_nnunet.datasets.splits import stratified_splits
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import read_table
@@ -173,7 +173,7 @@ def _submit(source: Path, targets: Sequence[Path]) -> None:
 
 
 def _write_relabelled(source: Path, target: Path, mapping: dict[int, int]) -> None:
-    image = read_image(source)
+    image = read_label_map(source)
     labels = sitk.GetArrayFromImage(image)
     if unknown := sorted(set(np.unique(labels).tolist()) - set(mapping)):
         raise InputError(

@@ -5,6 +5,7 @@ import gzip
 import json
 import shutil
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -123,6 +124,23 @@ def test_round_trip_to_the_organisers_labels(download, tmp_path):
         image = sitk.ReadImage(str(out / f"{case}.nii.gz"))
         np.testing.assert_array_equal(sitk.GetArrayFromImage(image), labels)
         assert image.GetOrigin() == ORIGIN
+
+
+def test_values_that_are_no_labels(download, tmp_path):
+    """SimpleITK reads NaN as background."""
+    source, _ = download
+    bad = next(source.rglob("BraTS19_CBICA_A03_1_seg.nii"))
+    image = nibabel.load(bad)
+    labels = np.asarray(image.dataobj, np.float32)
+    labels[0, 0, 0] = np.nan
+    nibabel.save(nibabel.Nifti1Image(labels, image.affine), bad)
+    with pytest.raises(InputError, match=r"A03_1_seg.nii: NaN or infinite voxels"):
+        execute(plan_brats2019(source, 43), tmp_path / "raw", workers=1)
+    predictions = tmp_path / "predictions"
+    predictions.mkdir()
+    shutil.copy(bad, predictions / "A_1.nii")
+    with pytest.raises(InputError, match=r"A_1.nii: NaN or infinite voxels"):
+        execute(plan_submission(predictions, "submission"), tmp_path, workers=1)
 
 
 def test_links(download, tmp_path):
