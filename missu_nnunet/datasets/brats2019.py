@@ -26,6 +26,7 @@ DATASET_ID = 43
 
 CHANNELS = ("t1", "t1ce", "t2", "flair")
 GRADES = ("HGG", "LGG")
+_TABLES = ("name_mapping", "survival_")  # how the names of the organisers' tables begin
 TO_NNUNET = {0: 0, 2: 1, 1: 2, 4: 3}
 TO_BRATS = {ours: theirs for theirs, ours in TO_NNUNET.items()}
 
@@ -64,7 +65,7 @@ def plan_brats2019(source: Path, dataset_id: int, validation: Path | None = None
         for folder in cases:
             _plan_case(folder, "Ts", link, conversions, errors)
             rows[folder.name] = {"case": folder.name, "patient": folder.name, "set": "validation", "grade": ""}
-    tables = [file for file in files if file.suffix == ".csv" and not file.name.startswith("._")]
+    tables = [file for file in files if file.suffix == ".csv" and file.name.startswith(_TABLES)]
     documents: dict[str, object] = {
         DATASET_FILE: {
             "channel_names": {str(index): channel for index, channel in enumerate(CHANNELS)},

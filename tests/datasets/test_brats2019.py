@@ -49,6 +49,7 @@ def download(tmp_path):
         "Grade,BraTS_2017_subject_ID,BraTS_2018_subject_ID,TCGA_TCIA_subject_ID,BraTS_2019_subject_ID\n"
         "HGG,Brats17_X_1,Brats18_X_1,NA,BraTS19_CBICA_A00_1\n"
     )
+    (training / "notes.csv").write_bytes("Schädel,x\n1\n".encode("latin-1"))
     (training / "HGG" / "._BraTS19_CBICA_A00_1").write_bytes(b"\0")
     validation = tmp_path / "src" / "MICCAI_BraTS_2019_Data_Validation"
     for number in range(2):
@@ -102,7 +103,10 @@ def test_every_source_file_is_accounted_for(download, tmp_path):
     rows = list(csv.DictReader((folder / "conversion.csv").open()))
     assert [row["source"] for row in rows] == sorted(str(path) for path in source.rglob("*") if path.is_file())
     assert {row["status"] for row in rows} == {"converted", "skipped"}
-    assert next(row for row in rows if "._" in row["source"])["detail"] == "macOS metadata, no data"
+    details = {row["source"].rpartition("/")[2]: row["detail"] for row in rows}
+    assert details["._BraTS19_CBICA_A00_1"] == "macOS metadata, no data"
+    assert details["survival_data.csv"] == details["name_mapping.csv"] == "its rows are in cases.csv"
+    assert details["notes.csv"] == "not one of <ID>_{flair,t1,t1ce,t2,seg}.nii.gz, or there twice"
 
 
 def test_every_fold_has_its_share_of_each_grade(download, tmp_path):
