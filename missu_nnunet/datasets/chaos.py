@@ -272,7 +272,7 @@ def _set_folder(source: Path, name: str) -> Path | None:
 
 def _scans(folder: Path, sequences: tuple[str, ...]) -> Iterator[_Scan]:
     for modality in ("CT", "MR"):
-        patients = [path for path in (folder / modality).glob("*") if path.is_dir() and path.name.isdigit()]
+        patients = [path for path in (folder / modality).glob("*") if path.is_dir() and path.name.isdecimal()]
         for patient in sorted(patients, key=file_order):
             for sequence in sequences:
                 if (sequence == "CT") == (modality == "CT"):

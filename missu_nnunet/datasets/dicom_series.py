@@ -116,7 +116,7 @@ def read_volume(series: Series) -> sitk.Image:
 
 def file_order(file: Path) -> list[int | str]:
     """Return a key that sorts the numbers in file names by value, as the organisers' natural sort does."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", file.name)]
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", file.name)]
 
 
 def on_grid(array: np.ndarray, series: Series) -> sitk.Image:

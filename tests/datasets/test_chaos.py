@@ -138,6 +138,7 @@ def test_every_source_file_is_accounted_for(download, tmp_path):
     source, _ = download
     (source / "Train_Sets" / "CT" / "1" / "Ground" / "._liver_GT_000.png").write_bytes(b"\0")
     (source / "Train_Sets" / "readme.txt").write_text("x")
+    (source / "Train_Sets" / "CT" / "²").mkdir()  # a digit, and no patient's number
     folder = convert(source, TASKS[2], tmp_path)
     rows = list(csv.DictReader((folder / "conversion.csv").open()))
     assert [row["source"] for row in rows] == sorted(str(path) for path in source.rglob("*") if path.is_file())

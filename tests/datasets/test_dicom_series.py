@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydicom.uid import generate_uid
 from scipy.spatial.transform import Rotation
 
-from missu_nnunet.datasets.dicom_series import read_series, read_volume
+from missu_nnunet.datasets.dicom_series import file_order, read_series, read_volume
 from missu_nnunet.errors import InputError
 
 
@@ -43,6 +43,12 @@ def test_any_orientation_and_any_order_of_files(tmp_path, seed, upwards, step, s
         place = volume.TransformIndexToPhysicalPoint([int(at) for at in index[::-1]])
         np.testing.assert_allclose(place, positions[index], atol=0.002)
     shutil.rmtree(folder)
+
+
+def test_files_in_the_order_of_their_numbers(tmp_path):
+    """A "²" is a digit, and no number to Python."""
+    names = ["2.dcm", "²", "10.dcm", "10².dcm"]
+    assert sorted(names, key=lambda name: file_order(tmp_path / name)) == ["2.dcm", "10.dcm", "10².dcm", "²"]
 
 
 @pytest.mark.parametrize(
