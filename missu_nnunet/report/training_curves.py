@@ -76,7 +76,7 @@ def read_training(arm: Path) -> list[TrainingRun]:
 
 def _read_fold(fold: Fold) -> TrainingRun:
     notes = []
-    seed = seed_of(fold.folder.parents[2])
+    seed = seed_of(fold.folder.parent.parent.parent)  # a folder at the root has fewer parents
     for file in fold.checkpoints():
         try:
             checkpoint = _describe(file)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from result_folders import write_model
 
-from missu_nnunet.report.training_curves import read_training
+from missu_nnunet.nnunet.fold import Fold
+from missu_nnunet.report.training_curves import _read_fold, read_training
 from missu_nnunet.weights.inspection import inspect_file
 
 
@@ -82,6 +83,11 @@ def test_a_parameter_under_several_names_counts_once(model: Path) -> None:
     torch.save(checkpoint, file)
     (inspected,) = inspect_file(file)
     assert read_training(model)[0].checkpoint["parameters"] == inspected.parameters == 12
+
+
+def test_a_model_at_the_root_of_the_file_system() -> None:
+    run = _read_fold(Fold(Path("/MISSUTrainer__nnUNetPlans__3d_fullres/fold_0")))
+    assert (run.seed, run.notes) == (None, ["fold 0 has neither checkpoint nor training log."])
 
 
 def test_which_folds(model: Path, tmp_path: Path) -> None:
