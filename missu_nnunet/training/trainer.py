@@ -398,10 +398,11 @@ class MISSUTrainer(nnUNetTrainer):
 
     def _class_names(self) -> list[str]:
         """Names of the foreground classes or regions, in the order of nnU-Net's pseudo-Dice."""
-        # A label is a number, or a list of it.
-        labels = {name: int(np.ravel(label)[0]) for name, label in self.dataset_json["labels"].items()}
-        foreground = [name for name, label in labels.items() if name != "ignore" and label != 0]
-        return foreground if self.label_manager.has_regions else sorted(foreground, key=lambda name: labels[name])
+        labels = {name: label for name, label in self.dataset_json["labels"].items() if name != "ignore"}
+        if self.label_manager.has_regions:
+            return [name for name, label in labels.items() if self.label_manager.filter_background([label])]
+        names = {int(np.ravel(label)[0]): name for name, label in labels.items()}  # a number, or a list of it
+        return [names[label] for label in self.label_manager.foreground_labels]
 
     def _unwrapped_network(self) -> nn.Module:
         """The network under DDP and torch.compile."""

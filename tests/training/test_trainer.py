@@ -593,11 +593,19 @@ def test_a_missing_class_weight_is_refused(nnunet_folders: Path) -> None:
     del variants.MISSUTrainerWeighted
 
 
-def test_labels_in_lists_of_one_have_names(nnunet_folders: Path) -> None:
-    labels = {"background": [0], "core": [2], "shell": 1, "ignore": 3}
-    trainer = synthetic_trainer("MISSUTrainer", STRIDES_3D, [32, 16, 16], LABELS, nnunet_folders)
-    trainer.dataset_json = trainer.dataset_json | {"labels": labels}
-    assert trainer._class_names() == ["shell", "core"]
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        ({"background": 0, "core": [2], "shell": 1, "ignore": 3}, ["shell", "core"]),
+        ({"background": 0, "core": 2, "shell": 1, "ignore": None}, ["shell", "core"]),
+        ({"background": 0, "all": [0, 1], "core": 1}, ["all", "core"]),  # a region may hold the background
+    ],
+)
+def test_names_of_the_classes_that_nnunet_scores(
+    labels: dict[str, Any], names: list[str], nnunet_folders: Path
+) -> None:
+    trainer = synthetic_trainer("MISSUTrainer", STRIDES_3D, [32, 16, 16], labels, nnunet_folders)
+    assert trainer._class_names() == names
 
 
 @pytest.mark.parametrize("mode", ["labels", "regions", "ignore"])
