@@ -192,7 +192,8 @@ def class_outputs(labels: LabelManager) -> dict[str, int]:
     """Return the index of each class (the background included) or region among the outputs for segmentation."""
     named = [(name, labels_of) for name, labels_of in labels.label_dict.items() if name != "ignore"]
     if labels.has_regions:
-        return {name: output for output, (name, _) in enumerate(item for item in named if item[0] != "background")}
+        foreground = (name for name, labels_of in named if labels.filter_background([labels_of]))
+        return {name: output for output, name in enumerate(foreground)}
     # Labels alone may be written as lists of one.
     return {name: labels.all_labels.index(int(np.ravel(label)[0])) for name, label in named}
 
