@@ -22,6 +22,14 @@ MAX_TEXT_BYTES = 2**28
 """The largest text that is read, in bytes: it is held in memory, and logs and tables are far smaller."""
 
 
+def folder_name(path: Path) -> str:
+    """Return the name by which a folder was given, also where that is ".", and that of a link rather than its target's.
+
+    nnU-Net's folders are full of names, and a link's is the one that nnU-Net sees.
+    """
+    return Path(os.path.abspath(path)).name
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and its parents, unless they exist.
 

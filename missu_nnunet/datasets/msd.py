@@ -18,7 +18,7 @@ from missu_nnunet.archives import unpack_tar
 from missu_nnunet.datasets.conversion import Conversion, PlannedFolder, copy_nifti, files_below, leftovers
 from missu_nnunet.datasets.images import read_header
 from missu_nnunet.errors import InputError
-from missu_nnunet.files import PARTIAL, read_json
+from missu_nnunet.files import PARTIAL, folder_name, read_json
 from missu_nnunet.nnunet.dataset import DATASET_FILE
 from missu_nnunet.nnunet.names import check_names
 from missu_nnunet.structures import FilePath, Structure, as_structure
@@ -155,7 +155,7 @@ def task_number(source: Path) -> int:
     Raises:
         InputError: if the name is not one that nnU-Net's converter takes.
     """
-    match = re.fullmatch(r"Task(\d+)_[^_]+", source.resolve().name)
+    match = re.fullmatch(r"Task(\d+)_[^_]+", folder_name(source))
     if not match:
         raise InputError(f"{source}: found no task number in the name, expected TaskNN_Name such as Task04_Hippocampus")
     return int(match[1])
@@ -204,7 +204,7 @@ def plan_msd(source: Path, dataset_id: int, link: bool = False, base: Path = Pat
     skipped = leftovers(files, conversions, lambda _: "not an image or segmentation of the task", errors)
     skipped[source / "dataset.json"] = "rewritten for nnU-Net"
     return PlannedFolder(
-        name=f"Dataset{dataset_id:03d}_{source.resolve().name.partition('_')[2]}",
+        name=f"Dataset{dataset_id:03d}_{folder_name(source).partition('_')[2]}",
         conversions=tuple(conversions),
         skipped=skipped,
         errors=errors,

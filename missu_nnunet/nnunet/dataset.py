@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import AliasChoices, BeforeValidator, Field, StrictStr, StringConstraints
 
 from missu_nnunet.errors import InputError
-from missu_nnunet.files import read_json
+from missu_nnunet.files import folder_name, read_json
 from missu_nnunet.nnunet.folders import dataset_folders, is_dataset_name, nnunet_folder
 from missu_nnunet.structures import FilePath, Name, Structure, as_structure, read_structure
 
@@ -140,7 +140,7 @@ class RawDataset:
     @property
     def name(self) -> str:
         """Name of the dataset's folder, such as "Dataset043_BraTS2019"."""
-        return self.folder.resolve().name
+        return folder_name(self.folder)
 
     @property
     def file(self) -> Path:

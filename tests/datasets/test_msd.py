@@ -247,8 +247,11 @@ def test_damage_is_named_and_leaves_no_dataset(tmp_path, damage, message):
 
 
 def test_a_folder_of_another_name(tmp_path):
+    folder = write_task(tmp_path, name="Hippocampus")
     with pytest.raises(InputError, match="found no task number in the name"):
-        plan_msd(write_task(tmp_path, name="Hippocampus"), 5)
+        plan_msd(folder, 5)
+    (tmp_path / "Task04_Link").symlink_to(folder)
+    assert plan_msd(tmp_path / "Task04_Link", 4).name == "Dataset004_Link"
 
 
 class Trickle(http.server.BaseHTTPRequestHandler):

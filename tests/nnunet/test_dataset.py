@@ -41,6 +41,13 @@ def test_a_dataset_by_any_of_its_names(raw):
         find_dataset("7")
 
 
+def test_a_linked_dataset_has_the_name_of_the_link(raw):
+    """It is the one that nnU-Net finds, and has in its other folders."""
+    (raw / "Dataset007_Liver").rename(raw / "elsewhere")
+    (raw / "Dataset007_Liver").symlink_to(raw / "elsewhere")
+    assert read_dataset(find_dataset("7")).name == "Dataset007_Liver"
+
+
 def test_without_nnunet_raw(monkeypatch):
     monkeypatch.delenv("nnUNet_raw", raising=False)
     with pytest.raises(InputError, match="export nnUNet_raw="):
