@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
@@ -15,7 +17,11 @@ from PIL import Image
 SIDE = 400
 """Pixels of a picture's longer side."""
 
+PLAIN_TEXT: Any = {"text.parse_math": False, "axes.formatter.use_mathtext": False}
+"""Matplotlib's settings for names from outside, whose dollars are no formulas."""
 
+
+@rc_context(PLAIN_TEXT)
 def save_figure(
     rows: Sequence[tuple[str, Sequence[Image.Image]]],
     columns: Sequence[str],

@@ -22,12 +22,13 @@ from missu_nnunet.evaluation.comparison import Comparisons, number, p_value
 from missu_nnunet.evaluation.metrics import METRICS
 from missu_nnunet.evaluation.results import Results
 from missu_nnunet.files import make_folder, whole_file, write_text
+from missu_nnunet.pictures.figures import PLAIN_TEXT
 from missu_nnunet.report.charts import Chart
 
 _MARKERS = {"circle": "o", "diamond": "D", "square": "s", "cross": "P", "triangle-up": "^", "star": "*"}
 _DASHES: dict[str, Any] = {"solid": "-", "dot": ":", "dash": "--"}
 # Text stays text, so that it can be searched and edited; the same input writes the same bytes.
-_STYLE: Any = {
+_STYLE: Any = PLAIN_TEXT | {
     "svg.fonttype": "none",
     "pdf.fonttype": 42,
     "svg.hashsalt": "missu",
@@ -263,5 +264,5 @@ def _set_axes(axes: Axes, layout: Any) -> None:
 
 
 def _plain(text: str) -> str:
-    """Text for Matplotlib, which knows no markup of the web and takes dollars for formulas."""
-    return unescape(text.replace("<br>", "\n")).replace("$", r"\$")
+    """Text for Matplotlib, which knows no markup of the web."""
+    return unescape(text.replace("<br>", "\n"))

@@ -53,6 +53,15 @@ def test_errors_add_colour_to_the_difference_column_only(image: sitk.Image, tmp_
     assert wrong[3] > 500
 
 
+def test_names_with_dollars_are_no_formulas(image: sitk.Image, tmp_path: Path) -> None:
+    labels = {"$core": (1,), "a$_{": (2,)}
+    segmentation = image_of(labels_of())
+    for name in ("case", "$case$^"):
+        channels, file = {name: image, f"{name}2": image}, tmp_path / "c.png"
+        save_comparison(name, channels, segmentation, segmentation, labels, {"$core": "$x$$y"}, file)
+        assert coloured_pixels(file, 4)[1] > 0
+
+
 def test_empty_segmentations_are_drawn(image: sitk.Image, tmp_path: Path) -> None:
     empty = image_of(np.zeros(SHAPE, np.uint8))
     save_comparison("case", {"MRI": image}, empty, empty, LABELS, {}, tmp_path / "empty.png")

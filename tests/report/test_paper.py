@@ -5,13 +5,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+import plotly.graph_objects as go
 import pytest
-from plotly.graph_objects import Figure
 from result_folders import CASES, write_model, write_raw
 
 from missu_nnunet.evaluation.protocols import NNUNET
 from missu_nnunet.evaluation.results import Results, gather_results
-from missu_nnunet.report.charts import Chart
+from missu_nnunet.report.charts import Chart, Key
 from missu_nnunet.report.page import write_report
 from missu_nnunet.report.paper import write_charts
 
@@ -78,10 +78,19 @@ def test_every_chart_is_drawn_as_pdf_and_svg(paper: Path) -> None:
 
 def test_charts_of_long_and_similar_titles_have_names_of_their_own(tmp_path: Path) -> None:
     titles = ["dice: a/p", "dice: a.p", "Dice: A_p", "é" * 150, "é" * 151]
-    charts = [Chart(title, "", Figure(layout={"height": 100}), ()) for title in titles]
+    charts = [Chart(title, "", go.Figure(layout={"height": 100}), ()) for title in titles]
     names = [file.stem for file in write_charts(charts, tmp_path) if file.suffix == ".pdf"]
     assert names == ["dice_a_p", "dice_a_p_2", "dice_a_p_3", "é" * 50, "é" * 50 + "_2"]
     assert len(list(tmp_path.iterdir())) == 2 * len(titles)
+
+
+def test_names_with_dollars_are_no_formulas(tmp_path: Path) -> None:
+    key = Key("$arm$^", "#3B7DD8", "solid")
+    figure = go.Figure(go.Box(x=["$core", "a$_{"], y=[0.1, 0.2], line={"color": key.colour}))
+    figure.update_layout(height=300, xaxis_title="$x$_", yaxis_title="$y$^")
+    (_, svg) = write_charts([Chart("$of$^", "", figure, [key])], tmp_path)
+    text = svg.read_text()
+    assert all(f">{name}<" in text for name in ("$of$^", "$arm$^", "$core", "a$_{", "$x$_", "$y$^"))
 
 
 def test_the_same_results_write_the_same_files(results: Results, paper: Path, tmp_path: Path) -> None:
