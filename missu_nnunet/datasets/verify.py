@@ -98,6 +98,7 @@ def verify(dataset: RawDataset, patient_pattern: str | None = None, workers: int
     return [
         *_merge(finding for one in facts.values() for finding in one.findings),
         *_uncounted(dataset),
+        *_hidden(dataset),
         *_declared(dataset, len(training)),
         *_label_values(dataset, facts, list(training)),
         *_empty(facts, [case for case in training if facts[case].labels and case not in unlabelled], dataset.ignore),
@@ -314,6 +315,17 @@ def _uncounted(dataset: RawDataset) -> list[Finding]:
             if not counted and file.name[0] != "." and file.name.lower().endswith(IMAGE_ENDINGS):
                 message = f"{name}/{file.name} is not counted: nnU-Net wants names that end in {expected}; rename it"
                 findings.append(Finding("error", "files", (file.name,), message))
+    return findings
+
+
+def _hidden(dataset: RawDataset) -> list[Finding]:
+    """Hidden files such as macOS writes beside others, and such as are left of a write that was killed."""
+    findings = []
+    for folder in ("imagesTr", "imagesTs") if dataset.listed is None else ():
+        names = sorted(file.name for file in (dataset.folder / folder).glob(".*"))
+        if hidden := tuple(name for name in names if name.endswith(dataset.file_ending)):
+            message = f"a hidden file in {folder}, which nnU-Net takes for a case: delete it"
+            findings.append(Finding("error", "files", hidden, message))
     return findings
 
 

@@ -301,6 +301,16 @@ def test_names_that_nnunet_passes_over(folder, old, new):
     assert f"{new} is not counted: nnU-Net wants names that end in" in only(found, "error", "files", (name,))
 
 
+@pytest.mark.parametrize("part", ["imagesTr", "imagesTs"])
+def test_hidden_files_that_nnunet_takes_for_cases(folder, part):
+    """As macOS leaves them; in labelsTr nobody looks at them."""
+    for name in (f"{part}/._p3_0000.nii.gz", f"{part}/._p4_0000.nii.gz", f"{part}/.DS_Store", "labelsTr/._p3.nii.gz"):
+        (folder / name).write_bytes(b"\0\5\26\7")
+    hidden = ("._p3_0000.nii.gz", "._p4_0000.nii.gz")
+    message = only(findings(folder), "error", "files", hidden)
+    assert message == f"a hidden file in {part}, which nnU-Net takes for a case: delete it"
+
+
 def leading_axis(folder):
     image = nibabel.load(folder / "imagesTr" / "p3_0000.nii.gz")
     nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj)[None], image.affine), image.get_filename())
