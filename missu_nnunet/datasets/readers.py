@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
@@ -92,7 +93,9 @@ def read_channels(reader: BaseReaderWriter, files: Sequence[Path]) -> tuple[NDAr
     """
     for file in files:
         _check(reader, file)
-    return _quietly(files[0], _name(reader), lambda: reader.read_images([str(file) for file in files]))
+    voxels, properties = _quietly(files[0], _name(reader), lambda: reader.read_images([str(file) for file in files]))
+    _refuse_odd_spacing(files[0], properties)
+    return voxels, properties
 
 
 def read_labels(reader: BaseReaderWriter, file: Path) -> tuple[NDArray[np.float32], Properties]:
@@ -106,6 +109,7 @@ def read_labels(reader: BaseReaderWriter, file: Path) -> tuple[NDArray[np.float3
     if len(labels) != 1:
         raise InputError(f"{file}: {len(labels)} channels, expected a label map, which has one number per voxel")
     refuse_non_finite(file, labels)
+    _refuse_odd_spacing(file, properties)
     return labels[0], properties
 
 
@@ -143,6 +147,13 @@ def _check(reader: BaseReaderWriter, file: Path) -> None:
     check_whole(file)
     if isinstance(reader, SimpleITKIO):
         read_header(file)
+
+
+def _refuse_odd_spacing(file: Path, properties: Properties) -> None:
+    """Refuse what may stand in the JSON file that Tiff3DIO reads beside an image."""
+    spacing = list(properties["spacing"])
+    if not all(isinstance(step, int | float | np.number) and 0 < step < math.inf for step in spacing):
+        raise InputError(f"{file}: a spacing of {spacing}, expected lengths in mm: correct the JSON file beside it")
 
 
 def _name(reader: BaseReaderWriter) -> str:

@@ -182,7 +182,7 @@ def _read_case(job: _Job) -> _Facts:
     for path in filter(is_nifti, (*job.images, *([job.label] if job.label else []))):
         if difference := nifti_disagreement(path):
             find("warning", "header", f"{difference}: programs differ on where its voxels lie; correct the header")
-    image, _ = read_channels(job.reader, job.images)
+    image, properties = read_channels(job.reader, job.images)
     names = job.dataset.channels
     if len(image) != len(names):
         find(
@@ -201,7 +201,7 @@ def _read_case(job: _Job) -> _Facts:
     if job.label is None:
         return _Facts(tuple(findings), dimensions, orientation, tuple(hashes))
 
-    segmentation, _ = read_labels(job.reader, job.label)
+    segmentation, label_properties = read_labels(job.reader, job.label)
     sides: dict[int, float] = {}
     found = np.unique(segmentation)
     if unknown := [value for value in found.tolist() if value not in job.dataset.labels]:
@@ -218,7 +218,12 @@ def _read_case(job: _Job) -> _Facts:
         difference = grid_difference(grids[0], label_image)
     else:
         shapes = image.shape[1:], segmentation.shape
-        difference = None if shapes[0] == shapes[1] else f"shape {shapes[0]} and {shapes[1]}"
+        spacings = tuple(properties["spacing"]), tuple(label_properties["spacing"])  # of TIFF files: of a JSON beside
+        difference = None
+        if shapes[0] != shapes[1]:
+            difference = f"shape {shapes[0]} and {shapes[1]}"
+        elif not np.allclose(*spacings, rtol=1e-4, atol=0):
+            difference = f"spacing {spacings[0]} and {spacings[1]} mm"
     if difference and len(image) == len(names):
         find(
             "error",

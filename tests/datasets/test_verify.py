@@ -9,6 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import tifffile
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from missu_nnunet.datasets.verify import Finding, _Job, _read_case, save_pictures, verify
@@ -378,6 +379,35 @@ def test_photographs(tmp_path, colours):
     found = findings(folder)
     if colours:
         assert "p3.png: 3 channels, expected a label map" in only(found, "error", "files", ("p3",))
+    else:
+        assert found == []
+
+
+@pytest.mark.parametrize(
+    ("part", "spacing", "check", "message"),
+    [
+        ("labelsTr", [3, 1, 0.5], "", ""),
+        ("labelsTr", [3, 1, 1], "grid", "image and label differ in spacing (3, 1, 0.5) and (3, 1, 1) mm"),
+        ("labelsTr", None, "grid", "image and label differ in spacing (3, 1, 0.5) and (1, 1, 1) mm"),
+        ("imagesTr", [3, 1, "x"], "files", "p3_0000.tif: a spacing of [3, 1, 'x'], expected lengths in mm: correct"),
+        ("imagesTr", [3, 1, 0], "files", "p3_0000.tif: a spacing of [3, 1, 0], expected lengths in mm: correct"),
+    ],
+)
+def test_spacing_beside_tiff_files(tmp_path, part, spacing, check, message):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "Dataset009_Tiff"
+    for kind, ending, values in (("imagesTr", "_0000.tif", 99), ("labelsTr", ".tif", 2)):
+        (folder / kind).mkdir(parents=True)
+        for case in range(6):
+            tifffile.imwrite(folder / kind / f"p{case}{ending}", rng.integers(0, values, SHAPE).astype(np.uint8))
+            (folder / kind / f"p{case}.json").write_text(json.dumps({"spacing": [3, 1, 0.5]}))
+    describe(folder, labels={"background": 0, "x": 1}, numTraining=6, file_ending=".tif")
+    (folder / part / "p3.json").write_text(json.dumps({"spacing": spacing}))
+    if spacing is None:
+        (folder / part / "p3.json").unlink()
+    found = findings(folder)
+    if check:
+        assert message in only(found, "error", check, ("p3",))
     else:
         assert found == []
 
