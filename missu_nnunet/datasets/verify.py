@@ -23,7 +23,7 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from scipy.ndimage import center_of_mass
 
 from missu_nnunet.datasets.headers import is_nifti, nifti_disagreement, nifti_voxels
-from missu_nnunet.datasets.images import FILE_ENDINGS, grid_difference, read_header, read_image, read_voxels
+from missu_nnunet.datasets.images import FILE_ENDINGS, Grid, grid_difference, read_header, read_image, read_voxels
 from missu_nnunet.datasets.readers import IMAGE_ENDINGS, find_reader, read_channels, read_labels
 from missu_nnunet.datasets.splits import read_patients, splits_of
 from missu_nnunet.errors import InputError
@@ -33,6 +33,8 @@ from missu_nnunet.nnunet.splits import Splits
 from missu_nnunet.parallel import map_cases
 from missu_nnunet.pictures.dataset_cases import DatasetCase, save_dataset_cases
 from missu_nnunet.pictures.orientation import orientation_code
+
+_REORIENTING = ("SimpleITKIOWithReorient", "NibabelIOWithReorient")  # readers that only dataset.json can ask for
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def save_pictures(dataset: RawDataset, findings: Sequence[Finding], folder: Path
             images, label = training.get(name, (test.get(name, []), None))
             # A picture shows slices or volumes, not channels in a fourth dimension.
             if images and images[0].is_file() and read_header(images[0]).GetDimension() < 4:
-                drawn.append(_case_to_draw(name, images[0], label if label and label.is_file() else None))
+                drawn.append(_case_to_draw(dataset, name, images[0], label if label and label.is_file() else None))
         if drawn and drawn[0].name == case:
             pictures.append(folder / f"{case}.png")
             with whole_file(pictures[-1]) as partial:
@@ -193,7 +195,7 @@ def _read_case(job: _Job) -> _Facts:
             visible=False,
         )
     in_space = job.dataset.file_ending in FILE_ENDINGS
-    grids = [read_header(path) for path in job.images] if in_space else []
+    grids = [_grid(job.dataset, path) for path in job.images] if in_space else []
     for grid in grids:
         if difference := grid_difference(grids[0], grid):
             find("error", "grid", f"channels differ in {difference}: resample them to one grid")
@@ -215,7 +217,7 @@ def _read_case(job: _Job) -> _Facts:
     if grids:
         label_image = read_image(job.label)
         sides = _sides(label_image, labels & job.dataset.labels - {0, job.dataset.ignore})
-        difference = grid_difference(grids[0], label_image)
+        difference = grid_difference(grids[0], _grid(job.dataset, job.label))
     else:
         shapes = image.shape[1:], segmentation.shape
         spacings = tuple(properties["spacing"]), tuple(label_properties["spacing"])  # of TIFF files: of a JSON beside
@@ -236,6 +238,15 @@ def _read_case(job: _Job) -> _Facts:
 def _voxels(reader: BaseReaderWriter, path: Path) -> np.ndarray:
     """A file's voxels; of NIfTI files as they lie there, since SimpleITK reads NaN as 0."""
     return nifti_voxels(path) if is_nifti(path) else read_channels(reader, [path])[0]
+
+
+def _grid(dataset: RawDataset, path: Path) -> Grid:
+    return _as_taken(dataset, read_image(path)) if dataset.reader in _REORIENTING else read_header(path)
+
+
+def _as_taken(dataset: RawDataset, image: sitk.Image) -> sitk.Image:
+    """The image as nnU-Net takes it: some of its readers turn every volume to one orientation."""
+    return sitk.DICOMOrient(image, "RAS") if dataset.reader in _REORIENTING and image.GetDimension() == 3 else image
 
 
 def _sides(image: sitk.Image, labels: Iterable[int]) -> dict[int, float]:
@@ -484,21 +495,22 @@ def _join(values: Iterable[object]) -> str:
     return ", ".join(map(str, values))
 
 
-def _case_to_draw(name: str, image_file: Path, label_file: Path | None) -> DatasetCase:
+def _case_to_draw(dataset: RawDataset, name: str, image_file: Path, label_file: Path | None) -> DatasetCase:
     """The case with the values that NaN were before SimpleITK read them."""
     header = read_image(image_file)
     values = read_voxels(image_file).astype(np.float32)
     image = sitk.GetImageFromArray(values, isVector=header.GetNumberOfComponentsPerPixel() > 1)
     image.CopyInformation(header)
-    return DatasetCase(name, image, _labels_as_paired(label_file, header) if label_file else None)
+    image = _as_taken(dataset, image)
+    label = _as_taken(dataset, read_image(label_file)) if label_file else None
+    return DatasetCase(name, image, _labels_as_paired(label, image) if label else None)
 
 
-def _labels_as_paired(label_file: Path, image: sitk.Image) -> sitk.Image | None:
+def _labels_as_paired(label: sitk.Image, image: sitk.Image) -> sitk.Image | None:
     """The label's voxels by index, as nnU-Net pairs them, or by position where there are more or fewer of them.
 
     Between a slice and a volume there is no pairing.
     """
-    label = read_image(label_file)
     if label.GetDimension() != image.GetDimension():
         return None
     if label.GetSize() != image.GetSize():

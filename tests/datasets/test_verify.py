@@ -146,6 +146,22 @@ def test_orientation_in_the_header(folder):
     assert "axes point to RPS, in 10 other cases to LPS" in message
 
 
+@pytest.mark.parametrize("reader", ["SimpleITKIOWithReorient", "NibabelIOWithReorient"])
+def test_readers_that_turn_images(folder, tmp_path, reader):
+    """Nothing is to be said of what nnU-Net turns by itself, and a picture shows it turned."""
+    describe(folder, overwrite_image_reader_writer=reader)
+    path = folder / "imagesTr" / "p3_0000.nii.gz"
+    sitk.WriteImage(sitk.DICOMOrient(sitk.ReadImage(str(path)), "SAR"), str(path))
+    assert findings(folder) == []
+    pictures = []
+    for code in ("SAR", "LPS"):
+        sitk.WriteImage(sitk.DICOMOrient(sitk.ReadImage(str(path)), code), str(path))
+        found = [Finding("error", "any", ("p3",), "a finding that can be seen", visible=True)]
+        (picture,) = save_pictures(read_dataset(folder), found, tmp_path / "pictures")
+        pictures.append(picture.read_bytes())
+    assert pictures[0] == pictures[1]
+
+
 def test_flipped_voxels_under_an_unchanged_header(folder):
     for part, name in (("imagesTr", "p3_0000.nii.gz"), ("labelsTr", "p3.nii.gz")):
         path = folder / part / name
