@@ -8,6 +8,7 @@ adding or removing a case does not change the others.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -103,6 +104,7 @@ def plan_sparse(dataset: RawDataset, parent: Path, name: str, sparsity: Sparsity
         raise InputError(f"{dataset.folder}: found no training case, expected imagesTr/CASE_0000{dataset.file_ending}")
     if number is not None and number > len(cases):
         raise InputError(f"--cases {number}: {dataset.name} has {len(cases)} cases; give fewer")
+    _refuse_missing(cases)
     reader = find_reader(dataset, next(iter(cases.values()))[0][0])
     labelled = set(list(cases)[:number])
     conversions = []
@@ -123,6 +125,14 @@ def plan_sparse(dataset: RawDataset, parent: Path, name: str, sparsity: Sparsity
     if patients.is_file():
         tables[patients.name] = read_table(patients, "correct it")
     return PlannedFolder(name, tuple(conversions), skipped={}, documents=documents, tables=tables)
+
+
+def _refuse_missing(cases: Mapping[str, tuple[list[Path], Path]]) -> None:
+    for images, label in cases.values():
+        if missing := next((file for file in (*images, label) if not file.is_file()), None):
+            raise InputError(
+                f"{missing}: no such file, expected images and a label map of every case: add it, or remove the case"
+            )
 
 
 def _thinned(

@@ -27,7 +27,7 @@ from missu_nnunet.datasets.readers import find_reader, read_channels, read_label
 from missu_nnunet.datasets.splits import labelled_splits, read_patients, splits_files
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL, write_json
-from missu_nnunet.nnunet.dataset import DATASET_FILE, RawDataset, read_description, training_cases
+from missu_nnunet.nnunet.dataset import DATASET_FILE, RawDataset, read_description, stray_labels, training_cases
 from missu_nnunet.nnunet.splits import SPLITS_FILE, Splits, read_splits, with_unlabelled
 from missu_nnunet.parallel import map_cases
 from missu_nnunet.structures import FilePath, Name, Structure, read_structure
@@ -62,6 +62,11 @@ def plan_unlabelled(dataset: RawDataset, inputs: Sequence[Path], link: bool, wor
     training = training_cases(dataset)
     if not training:
         raise InputError(f"{dataset.folder}: found no training case, expected imagesTr/CASE_0000{dataset.file_ending}")
+    if stray := stray_labels(dataset):
+        raise InputError(
+            f"{training[min(stray)][1]}: a label without an image, expected imagesTr/{min(stray)}_0000"
+            f"{dataset.file_ending}: add the image, or delete the label"
+        )
     reader = find_reader(dataset, next(iter(training.values()))[0][0])
     cases = find_cases(inputs, dataset, reader)
     account = _read_account(dataset)
@@ -175,7 +180,8 @@ def plan_removal(dataset: RawDataset, workers: int) -> Removal:
         # Label maps first: after an interruption, none is left whose image is gone and cannot tell the reader.
         files += [file for file in (label, *images, *beside) if file.is_file() or file.is_symlink()]
     description = read_description(dataset)
-    description["numTraining"] = len(training.keys() - set(gone))
+    remaining = training.keys() - set(gone) - stray_labels(dataset)
+    description["numTraining"] = len(remaining)
     if dataset.listed is not None:
         description["dataset"] = {case: entry for case, entry in description["dataset"].items() if case not in gone}
     if account.declared_ignore and not any(dataset.ignore in labels[case] for case in labels.keys() - set(gone)):
@@ -186,11 +192,13 @@ def plan_removal(dataset: RawDataset, workers: int) -> Removal:
 
     splits = _changed_splits(dataset, without)
     made = dataset.folder / SPLITS_FILE
-    if account.made_splits and made in splits:
-        remaining = training.keys() - set(gone)
-        if splits[made] == labelled_splits(remaining, read_patients(dataset, remaining)):
-            del splits[made]
-            files.append(made)
+    if (
+        account.made_splits
+        and made in splits
+        and splits[made] == labelled_splits(remaining, read_patients(dataset, remaining))
+    ):
+        del splits[made]
+        files.append(made)
     return Removal(tuple(gone), tuple(labelled), tuple(files), description, splits)
 
 

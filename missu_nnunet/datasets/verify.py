@@ -28,7 +28,7 @@ from missu_nnunet.datasets.readers import IMAGE_ENDINGS, find_reader, read_chann
 from missu_nnunet.datasets.splits import read_patients, splits_of
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import whole_file
-from missu_nnunet.nnunet.dataset import RawDataset, read_description, test_set, training_cases
+from missu_nnunet.nnunet.dataset import RawDataset, read_description, stray_labels, test_set, training_cases
 from missu_nnunet.nnunet.splits import Splits
 from missu_nnunet.parallel import map_cases
 from missu_nnunet.pictures.dataset_cases import DatasetCase, save_dataset_cases
@@ -81,7 +81,8 @@ def verify(dataset: RawDataset, patient_pattern: str | None = None, workers: int
     Raises:
         InputError: if the dataset has no cases, or its splits or patients cannot be read.
     """
-    training = training_cases(dataset)
+    stray = stray_labels(dataset)
+    training = {case: files for case, files in training_cases(dataset).items() if case not in stray}
     # A name may stand in both.
     test = {f"imagesTs/{case}" if case in training else case: files for case, files in test_set(dataset).items()}
     if not training:
@@ -101,6 +102,7 @@ def verify(dataset: RawDataset, patient_pattern: str | None = None, workers: int
         *_merge(finding for one in facts.values() for finding in one.findings),
         *_uncounted(dataset),
         *_hidden(dataset),
+        *_stray(stray),
         *_declared(dataset, len(training)),
         *_label_values(dataset, facts, list(training)),
         *_empty(facts, [case for case in training if facts[case].labels and case not in unlabelled], dataset.ignore),
@@ -343,6 +345,11 @@ def _hidden(dataset: RawDataset) -> list[Finding]:
             message = f"a hidden file in {folder}, which nnU-Net takes for a case: delete it"
             findings.append(Finding("error", "files", hidden, message))
     return findings
+
+
+def _stray(cases: Set[str]) -> list[Finding]:
+    message = "a label without an image, which nnU-Net passes over: add the image, or delete the label"
+    return [Finding("error", "files", tuple(sorted(cases)), message)] if cases else []
 
 
 def _empty(facts: Mapping[str, _Facts], labelled: Sequence[str], ignore: int | None) -> list[Finding]:

@@ -213,6 +213,13 @@ def training_cases(dataset: RawDataset) -> dict[str, tuple[list[Path], Path]]:
     }
 
 
+def stray_labels(dataset: RawDataset) -> set[str]:
+    """Find the cases with a segmentation and no image, which are none to nnU-Net."""
+    if dataset.listed is not None:
+        return set()
+    return {case for case, (images, _) in training_cases(dataset).items() if not images[0].is_file()}
+
+
 def test_set(dataset: RawDataset) -> dict[str, list[Path]]:
     """List the images in ``imagesTs``, by case."""
     return _by_case(dataset.folder / "imagesTs", dataset.file_ending)

@@ -115,6 +115,15 @@ def test_slices_lie_across_the_widest_step(tmp_path: Path) -> None:
     assert kept.mean() == pytest.approx(0.2)
 
 
+@pytest.mark.parametrize("missing", ["imagesTr/case_001_0000.nii.gz", "labelsTr/case_001.nii.gz"])
+def test_a_case_that_lacks_a_file(missing: str, tmp_path: Path) -> None:
+    source = write_raw_dataset(tmp_path, 7)
+    (tmp_path / source / missing).unlink()
+    with pytest.raises(InputError, match=rf"{missing}: no such file, expected images and a label map of every case"):
+        sparse_copy(tmp_path, source, Sparsity(labelled=3))
+    assert [path.name for path in tmp_path.iterdir()] == [source]
+
+
 def test_what_cannot_be_made_is_reported(tmp_path: Path) -> None:
     source = write_raw_dataset(tmp_path, 7)
     with pytest.raises(InputError, match="--cases 7: Dataset007_Tiny has 6 cases"):

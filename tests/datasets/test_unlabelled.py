@@ -168,6 +168,18 @@ def test_what_somebody_has_labelled_since_stays(folder: Path) -> None:
     assert list(json.loads((folder / ACCOUNT).read_text())["cases"]) == ["a"]
 
 
+def test_a_label_without_an_image_is_no_case(folder: Path) -> None:
+    stray = folder / "labelsTr" / "extra.nii.gz"
+    shutil.copy(folder / "labelsTr" / "case_001.nii.gz", stray)
+    with pytest.raises(InputError, match=r"extra.nii.gz: a label without an image, expected imagesTr/extra_0000"):
+        put_in(folder)
+    stray.rename(folder / "extra.nii.gz")
+    put_in(folder)
+    (folder / "extra.nii.gz").rename(stray)
+    take_out(folder)
+    assert json.loads((folder / "dataset.json").read_text())["numTraining"] == 6
+
+
 def test_the_only_copy_of_an_image_is_not_deleted(folder: Path, tmp_path: Path) -> None:
     put_in(folder)
     shutil.rmtree(tmp_path / "new")

@@ -328,6 +328,13 @@ def test_hidden_files_that_nnunet_takes_for_cases(folder, part):
     assert message == f"a hidden file in {part}, which nnU-Net takes for a case: delete it"
 
 
+def test_a_label_without_an_image(folder):
+    """It is no case to nnU-Net."""
+    write(folder / "labelsTr" / "extra.nii.gz", read(folder / "labelsTr" / "p3.nii.gz"))
+    message = only(findings(folder), "error", "files", ("extra",))
+    assert message == "a label without an image, which nnU-Net passes over: add the image, or delete the label"
+
+
 def leading_axis(folder):
     image = nibabel.load(folder / "imagesTr" / "p3_0000.nii.gz")
     nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj)[None], image.affine), image.get_filename())
