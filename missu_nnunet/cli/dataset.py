@@ -261,7 +261,10 @@ def verify(
         ),
     ] = None,
     pictures: Annotated[
-        Path | None, typer.Option(help="Folder for pictures of suspicious cases. Otherwise ./verify_DATASET.")
+        Path | None,
+        typer.Option(
+            help="Folder for pictures of suspicious cases, which replace earlier ones. Otherwise ./verify_DATASET."
+        ),
     ] = None,
     as_json: AsJson = False,
     workers: Workers = None,
@@ -274,6 +277,8 @@ def verify(
     from missu_nnunet.parallel import default_workers
 
     raw = read_dataset(find_dataset(dataset))
+    if pictures and pictures.resolve().is_relative_to(raw.folder.resolve()):
+        raise InputError(f"--pictures {pictures}: in the dataset, whose files they could replace; choose another place")
     findings = checks.verify(raw, patient, workers or default_workers())
     if findings and not as_json:
         _show_findings(raw.name, findings)

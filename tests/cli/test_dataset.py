@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from chaos_tree import write_download
+from tiny_dataset import write_raw_dataset
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -95,6 +96,13 @@ def test_verify_shows_findings_where_pictures_cannot_be_written(missu, tmp_path,
     run = missu("dataset", "verify", 52, "--pictures", "file/pictures", "-np", 1, *options)
     assert_one_line(run, "file/pictures: no such folder, and it cannot be made")
     assert "the same image in several cases" in run.stdout
+
+
+def test_verify_puts_no_picture_into_the_dataset(missu, tmp_path):
+    """Where images are PNG, it would replace them."""
+    dataset = write_raw_dataset(tmp_path / "nnUNet_raw", 7)
+    run = missu("dataset", "verify", 7, "--pictures", f"nnUNet_raw/{dataset}/imagesTr", "-np", 1)
+    assert_one_line(run, f"--pictures nnUNet_raw/{dataset}/imagesTr: in the dataset, whose files they could replace")
 
 
 @pytest.mark.parametrize(
