@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Volume = NDArray[np.uint8]
+"""Grey values, or kinds of errors."""
+
+Labels = NDArray[np.unsignedinteger[Any]]
+"""Labels, of which nnU-Net has up to 32767."""
 
 # After Okabe and Ito: distinct for colour-blind readers, visible on grey, and none of them a difference colour.
 _CLASSES = ("#56B4E9", "#E69F00", "#009E73", "#0072B2", "#A6761D", "#AA4499")
@@ -40,7 +45,7 @@ def label_colours(labels: Mapping[str, Sequence[int]], ignore: int | None = None
     return found
 
 
-def difference_map(reference: Volume, prediction: Volume, ignore: int | None = None) -> Volume:
+def difference_map(reference: Labels, prediction: Labels, ignore: int | None = None) -> Volume:
     """Map the errors of a prediction: 1 missed, 2 extra, 3 one class taken for another, 4 ignored in the reference."""
     wrong = reference != prediction
     difference = np.zeros(reference.shape, np.uint8)

@@ -112,10 +112,10 @@ def oriented(image: sitk.Image, taken_as: str | None = None) -> tuple[NDArray[An
     return array, Geometry(array.shape, turned.GetSpacing()[::-1], tuple(ends), tuple(reverse))
 
 
-def oriented_labels(image: sitk.Image, taken_as: str | None = None) -> tuple[NDArray[np.uint8], Geometry]:
+def oriented_labels(image: sitk.Image, taken_as: str | None = None) -> tuple[NDArray[np.uint16], Geometry]:
     """Turn a segmentation as ``oriented`` turns images, and return its labels and geometry."""
     array, geometry = oriented(image, taken_as)
-    return np.nan_to_num(array).astype(np.uint8), geometry
+    return np.nan_to_num(array).astype(np.uint16), geometry
 
 
 def _grey_values(image: sitk.Image) -> NDArray[Any]:

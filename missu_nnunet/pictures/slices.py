@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from missu_nnunet.pictures.colours import Volume
+from missu_nnunet.pictures.colours import Labels, Volume
 from missu_nnunet.pictures.orientation import Marks
 
 
@@ -30,7 +30,7 @@ def grey(values: NDArray[Any]) -> Volume:
     return np.clip(np.nan_to_num(scaled), 0, 255).round().astype(np.uint8)
 
 
-def fullest_slice(labels: Volume, axis: int, wanted: Sequence[int]) -> int:
+def fullest_slice(labels: Labels, axis: int, wanted: Sequence[int]) -> int:
     """Find the slice with the largest shares of the wanted labels; the middle one where there are none.
 
     Args:
@@ -65,7 +65,7 @@ def size_in_pixels(plane: NDArray[Any], spacing: Sequence[float], side: int) -> 
 
 
 def coloured(
-    grey: Volume, labels: Volume | None, palette: Mapping[int, str], size: tuple[int, int], marks: Marks | None = None
+    grey: Volume, labels: Labels | None, palette: Mapping[int, str], size: tuple[int, int], marks: Marks | None = None
 ) -> Image.Image:
     """Draw a slice with its labels, which are outlined and filled transparently.
 
@@ -78,7 +78,8 @@ def coloured(
     """
     picture = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC).convert("RGB"), float)
     if labels is not None:
-        enlarged = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
+        # PIL resizes whole numbers of 8 and of 32 bits.
+        enlarged = np.asarray(Image.fromarray(labels.astype(np.int32)).resize(size, Image.Resampling.NEAREST))
         outline = _outline(enlarged)
         for label, colour in palette.items():
             mask = enlarged == label
@@ -105,7 +106,7 @@ def draw_marks(picture: Image.Image, marks: Marks) -> None:
         draw.text(position, letter, "white", font, anchor, stroke_width=max(1, size / 12), stroke_fill="black")
 
 
-def _outline(labels: Volume) -> NDArray[np.bool_]:
+def _outline(labels: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
     """Pixels beside another label."""
     outline = np.zeros(labels.shape, bool)
     for axis in (0, 1):

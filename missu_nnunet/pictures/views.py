@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_dilation, find_objects
 
-from missu_nnunet.pictures.colours import Volume, difference_colours, difference_map
+from missu_nnunet.pictures.colours import Labels, Volume, difference_colours, difference_map
 from missu_nnunet.pictures.orientation import Geometry, Marks
 from missu_nnunet.pictures.slices import coloured, cut, fullest_slice, size_in_pixels
 
@@ -55,12 +55,12 @@ class View:
         """Draw the channel alone."""
         return coloured(self.background, None, {}, self.size, self.marks)
 
-    def segmentation(self, volume: Volume, palette: Mapping[int, str]) -> Image.Image:
+    def segmentation(self, volume: Labels, palette: Mapping[int, str]) -> Image.Image:
         """Draw the channel with the view's labels of a segmentation ``(Z, Y, X)``; ``palette`` is label → colour."""
         shown = {label: colour for label, colour in palette.items() if label in self.labels}
         return coloured(self.background, self.cut(volume), shown, self.size, self.marks)
 
-    def difference(self, reference: Volume, prediction: Volume, ignore: int | None) -> Image.Image:
+    def difference(self, reference: Labels, prediction: Labels, ignore: int | None) -> Image.Image:
         """Draw the channel with the errors of a prediction that concern the view's labels."""
         truth, guess = self.cut(reference), self.cut(prediction)
         found = difference_map(truth, guess, ignore)
@@ -74,7 +74,7 @@ class View:
 
 def views(
     channels: Mapping[str, Volume],
-    segmentation: Volume,
+    segmentation: Labels,
     geometry: Geometry,
     labels: Iterable[int],
     side: int,
@@ -115,7 +115,7 @@ def views(
 
 
 def labels_by_channel(
-    channels: Mapping[str, Volume], segmentation: Volume, labels: Sequence[int]
+    channels: Mapping[str, Volume], segmentation: Labels, labels: Sequence[int]
 ) -> dict[str, tuple[int, ...]]:
     """Choose the channel for each label: the one with the best contrast for all, unless another is clearly better.
 

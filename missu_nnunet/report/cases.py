@@ -19,7 +19,7 @@ from missu_nnunet.evaluation.folders import some
 from missu_nnunet.evaluation.metrics import METRICS
 from missu_nnunet.evaluation.results import Results, case_means
 from missu_nnunet.nnunet.folders import folder_if_set, model_folder
-from missu_nnunet.pictures.colours import Volume
+from missu_nnunet.pictures.colours import Labels, Volume
 from missu_nnunet.pictures.orientation import Geometry, oriented, oriented_labels
 from missu_nnunet.pictures.slices import grey, window
 
@@ -49,8 +49,8 @@ class CaseVolumes:
 
     channels: dict[str, Volume]
     windows: dict[str, tuple[float, float]]
-    reference: Volume
-    predictions: dict[str, Volume]
+    reference: Labels
+    predictions: dict[str, Labels]
     geometry: Geometry
 
 

@@ -46,10 +46,10 @@ const planes = [...document.querySelectorAll(".plane[data-axis]")].map((figure) 
 const MISSED = 1, EXTRA = 2, CONFUSED = 3, IGNORED = 4;
 let shown = null;
 
-async function unpacked(text) {
+async function unpacked(text, Numbers) {
   const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
+  return new Numbers(await new Response(stream).arrayBuffer());
 }
 
 function rgb(hex) {
@@ -77,8 +77,8 @@ async function showCase() {
   const content = viewer.cases[Number(viewerElements.case.value)];
   viewerElements.status.textContent = "Unpacking…";
   const [channels, segmentations] = await Promise.all([
-    Promise.all(content.channels.map(({ data }) => unpacked(data))),
-    Promise.all(content.segmentations.map(({ data }) => unpacked(data))),
+    Promise.all(content.channels.map(({ data }) => unpacked(data, Uint8Array))),
+    Promise.all(content.segmentations.map(({ data }) => unpacked(data, Uint16Array))),
   ]);
   if (content !== viewer.cases[Number(viewerElements.case.value)]) return; // another was chosen meanwhile
   const flat = content.shape[0] === 1;

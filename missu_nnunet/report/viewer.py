@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from skimage.measure import marching_cubes
 
-from missu_nnunet.pictures.colours import Volume, class_colours
+from missu_nnunet.pictures.colours import Labels, class_colours
 from missu_nnunet.report.cases import CaseVolumes
 
 _VOXELS = 4_000_000  # of all channels of a case; more are thinned out
@@ -46,13 +47,13 @@ def viewer_case(title: str, volumes: CaseVolumes, labels: Mapping[str, Sequence[
         "sizes": geometry.shape,
         "marks": [geometry.marks(axis) for axis in range(3)],
         "channels": [
-            {"name": name, "window": volumes.windows[name], "data": _packed(volume, step)}
+            {"name": name, "window": volumes.windows[name], "data": _packed(volume, step, "u1")}
             for name, volume in volumes.channels.items()
         ],
         "segmentations": [
             {
                 "name": name,
-                "data": _packed(volume, step),
+                "data": _packed(volume, step, "<u2"),
                 "surfaces": [] if flat else _surfaces(volume, geometry.spacing, labels),
             }
             for name, volume in segmentations.items()
@@ -67,13 +68,13 @@ def _step(volumes: CaseVolumes) -> int:
     return int(np.ceil((voxels / _VOXELS) ** (1 / axes)))
 
 
-def _packed(volume: Volume, step: int) -> str:
-    voxels = np.ascontiguousarray(volume[::step, ::step, ::step], np.uint8)
+def _packed(volume: NDArray[Any], step: int, numbers: str) -> str:
+    voxels = np.ascontiguousarray(volume[::step, ::step, ::step], numbers)
     return base64.b64encode(gzip.compress(voxels.tobytes(), mtime=0)).decode()
 
 
 def _surfaces(
-    segmentation: Volume, spacing: Sequence[float], labels: Mapping[str, Sequence[int]]
+    segmentation: Labels, spacing: Sequence[float], labels: Mapping[str, Sequence[int]]
 ) -> list[dict[str, Any]]:
     """Make a mesh of each class that is present, in mm, smoothed by half a voxel."""
     colours = class_colours(labels)

@@ -74,6 +74,16 @@ def test_a_prediction_with_its_uncertainty(image: sitk.Image, tmp_path: Path) ->
         assert coloured_pixels(tmp_path / "p.png", columns)[-1] > 1000
 
 
+def test_labels_above_255_are_drawn(image: sitk.Image, tmp_path: Path) -> None:
+    pictures = []
+    for core, rim in ((1, 2), (256, 300)):
+        labels = np.array([0, core, rim], np.uint16)[labels_of()]
+        segmentation, file = image_of(labels), tmp_path / f"{core}.png"
+        save_comparison("case", {"": image}, segmentation, segmentation, {"core": (core,), "rim": (rim,)}, {}, file)
+        pictures.append(file.read_bytes())
+    assert pictures[0] == pictures[1]
+
+
 def test_a_2d_prediction(tmp_path: Path) -> None:
     image, labels = image_of(np.arange(224, dtype=np.float32).reshape(16, 14)), image_of(labels_of()[5])
     save_prediction("case", {"photo": image}, labels, None, LABELS, tmp_path / "p.png")

@@ -352,7 +352,7 @@ def test_the_viewers_data_are_the_files_voxels(file: Path) -> None:
     assert content
     case = json.loads(content[1])["cases"][0]
     data = gzip.decompress(base64.b64decode(case["segmentations"][0]["data"]))
-    volume = np.frombuffer(data, np.uint8).reshape(case["shape"])
+    volume = np.frombuffer(data, "<u2").reshape(case["shape"])
     assert case["spacing"] == [1, 1, 1]
     assert [int((volume == label).sum()) for label in (1, 2)] == [4 * 6 * 10, 4 * 6 * 20]
 

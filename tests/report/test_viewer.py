@@ -1,5 +1,7 @@
-"""Slice numbers of a volume of which a part is shown."""
+"""The viewer's data: slice numbers of a volume of which a part is shown, and labels of any size."""
 
+import base64
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -52,3 +54,16 @@ def test_a_tiff_volume_has_the_spacing_beside_its_image(tmp_path: Path) -> None:
     volumes = read_case(results, "case", [tmp_path / "images"], ["CT"])
     assert volumes.channels.keys() == {"CT"}
     assert volumes.geometry.spacing == (5, 0.5, 0.8)
+
+
+def test_labels_above_255(tmp_path: Path) -> None:
+    labels = np.zeros((20, 20, 20), np.uint16)
+    labels[2:9, 2:9, 2:9], labels[11:18, 11:18, 11:18] = 256, 300
+    for folder in ("predictions", "references"):
+        write(labels, tmp_path / folder / "case.nii.gz", "LPS")
+    results = gather_results([tmp_path / "predictions"], NNUNET, references=tmp_path / "references")
+    shown = viewer_case("case", read_case(results, "case", [], []), results.labels)
+    for segmentation in shown["segmentations"]:
+        voxels = np.frombuffer(gzip.decompress(base64.b64decode(segmentation["data"])), "<u2")
+        assert np.array_equal(voxels, labels.ravel())
+        assert len(segmentation["surfaces"]) == 2
