@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 
 from missu_nnunet.datasets.images import FILE_ENDINGS, grid_difference, read_header
 from missu_nnunet.datasets.readers import count_channels
@@ -31,7 +32,7 @@ def find_cases(inputs: Sequence[Path], dataset: RawDataset, reader: BaseReaderWr
 
     Raises:
         InputError: if there is no image, a file has another ending or names no case, or channels are missing,
-            unreadable or on different grids.
+            unreadable, on different grids, or without the spacing that lies beside.
     """
     cases: Cases = {}
     for path in inputs:
@@ -88,6 +89,12 @@ def _check(case: str, files: list[Path], dataset: RawDataset, reader: BaseReader
             f"{files[0].parent}: found {names} of {case}, together {found} channel{'s' if found > 1 else ''}, expected "
             f"{expected} ({', '.join(dataset.channels)}), named as {case}_0000{dataset.file_ending} and so on; add, "
             "convert or rename files"
+        )
+    beside = files[0].with_name(f"{case}.json")
+    if isinstance(reader, Tiff3DIO) and _channel(files[0], dataset) is None and beside.is_file():
+        raise InputError(
+            f"{files[0]}: its spacing is in {beside.name}, where nnU-Net looks only for images named as "
+            f"{case}_0000{dataset.file_ending}; rename the image"
         )
     if dataset.file_ending not in FILE_ENDINGS:
         return

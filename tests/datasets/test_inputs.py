@@ -57,6 +57,15 @@ def test_channels_as_files_of_any_format(shape: tuple[int, ...], ending: str, re
     assert find_cases([tmp_path], dataset("DAPI", "GFP", ending=ending), reader) == {"a": files}
 
 
+def test_a_tiff_file_whose_spacing_nnunet_would_not_find(tmp_path: Path) -> None:
+    """It drops ``_0000.tif`` from the name, whatever stands there."""
+    file = write(tmp_path / "scan12.tif", kind=np.uint8)
+    assert find_cases([file], dataset("CT", ending=".tif"), Tiff3DIO()) == {"scan12": [file]}
+    (tmp_path / "scan12.json").write_text('{"spacing": [3, 1, 1]}')
+    with pytest.raises(InputError, match=r"scan12.tif: its spacing is in scan12.json, .* as scan12_0000.tif; rename"):
+        find_cases([file], dataset("CT", ending=".tif"), Tiff3DIO())
+
+
 def test_a_photograph_has_its_colours_in_one_file(tmp_path: Path) -> None:
     rgb = dataset("R", "G", "B", ending=".png")
     colours = sitk.GetImageFromArray(np.zeros((4, 5, 3), np.uint8), isVector=True)
