@@ -61,9 +61,11 @@ def find_cases(inputs: Sequence[Path], dataset: RawDataset, reader: BaseReaderWr
             if any(file.name == other.name for other in cases.get(case, [])):
                 raise InputError(f"{file}: {case} is given twice; give one of them by itself")
             cases.setdefault(case, []).append(file)
+    # By name: the channels of a case may come from several folders.
+    cases = {case: sorted(files, key=lambda file: file.name) for case, files in sorted(cases.items())}
     for case, files in cases.items():
-        _check(case, sorted(files), dataset, reader)
-    return {case: sorted(files) for case, files in sorted(cases.items())}
+        _check(case, files, dataset, reader)
+    return cases
 
 
 def _is_image(file: Path, dataset: RawDataset) -> bool:

@@ -20,6 +20,7 @@ def dataset(*channels: str, ending: str = ".nii.gz") -> RawDataset:
 
 
 def write(file: Path, shape: tuple[int, ...] = (2, 3, 4), kind: type = np.float32) -> Path:
+    file.parent.mkdir(exist_ok=True)
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros(shape, kind)), str(file))
     return file
 
@@ -41,6 +42,14 @@ def test_single_files_of_any_name(tmp_path: Path) -> None:
 def test_channels_as_single_files(tmp_path: Path) -> None:
     files = [write(tmp_path / f"a_000{channel}.nii.gz") for channel in (0, 1)]
     assert find_cases(files[::-1], dataset("T1", "T2"), SimpleITKIO()) == {"a": files}
+
+
+def test_channels_from_several_folders(tmp_path: Path) -> None:
+    files = [write(tmp_path / "b" / "x_0000.nii.gz"), write(tmp_path / "a" / "x_0001.nii.gz")]
+    assert find_cases(files, dataset("T1", "T2"), SimpleITKIO()) == {"x": files}
+    twin = write(tmp_path / "a" / "x_0000.nii.gz")
+    with pytest.raises(InputError, match=r"a/x_0000\.nii\.gz: x is given twice"):
+        find_cases([*files, twin], dataset("T1", "T2"), SimpleITKIO())
 
 
 @pytest.mark.parametrize(
