@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from missu_nnunet.errors import InputError
+from missu_nnunet.errors import DISK_FULL, InputError
 from missu_nnunet.files import check_is_file
 from missu_nnunet.text import printable
 
@@ -88,7 +88,8 @@ def unpack_tar(archive: Path, folder: Path) -> None:
     """Unpack a tar of files and folders, compressed or not.
 
     Raises:
-        InputError: if it is missing, no file, damaged, or has a member that leads out of it or is a link or device.
+        InputError: if it is missing, no file, damaged, or has a member that leads out of it or is a link or device; or
+            if the disk is full.
     """
     check_is_file(archive, "give a tar archive")
     unpacked, position = 0, -1
@@ -103,7 +104,18 @@ def unpack_tar(archive: Path, folder: Path) -> None:
                 raise InputError(f"{name}: refused, because it is neither a file nor a folder; do not unpack it")
             unpacked += member.size
             _check_size(unpacked, archive.stat().st_size, MAX_COMPRESSION, str(archive))
-            tar.extract(member, folder, filter="data")
+            _extract(tar, member, folder)
+
+
+def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    try:
+        tar.extract(member, folder, filter="data")
+    except OSError as error:
+        if error.errno in DISK_FULL:  # no fault of the archive's
+            raise InputError(
+                f"{folder}: cannot be written ({error.strerror}); make room there, or choose another place"
+            ) from None
+        raise
 
 
 def _check_name(member: str, name: str) -> None:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from full_disk import largest_file
 from hostile import TARS, ZIPS, no_file, zip_of
 
 from missu_nnunet.archives import open_zip, unpack_tar
@@ -60,6 +61,17 @@ def test_a_tar_is_unpacked(mode: str, tmp_path: Path) -> None:
         archive.add(tmp_path / "Task", "Task")
     unpack_tar(tmp_path / "it.tar", tmp_path / "folder")
     assert (tmp_path / "folder" / "Task" / "file").read_text() == "content"
+
+
+def test_a_full_disk_is_no_damage_of_the_tar(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 5000)
+    with tarfile.open(tmp_path / "it.tar", "w") as archive:
+        archive.add(tmp_path / "file", "file")
+    with (
+        largest_file(1000),
+        pytest.raises(InputError, match=r"folder: cannot be written .*; make room"),
+    ):
+        unpack_tar(tmp_path / "it.tar", tmp_path / "folder")
 
 
 def test_a_pipe_is_no_archive(tmp_path: Path) -> None:
