@@ -190,6 +190,25 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
     return parse_json(read_text(path, remedy), str(path), remedy)
 
 
+def read_finite_json(path: Path, remedy: str) -> dict[str, Any]:
+    """Read a file that holds a JSON object whose content will be written again.
+
+    Args:
+        path: the file.
+        remedy: advice of the message where the file cannot be read.
+
+    Raises:
+        InputError: as for ``read_json``, or if it holds NaN or an infinite number, which Python writes although they
+            are not JSON.
+    """
+    content = read_json(path, remedy)
+    try:
+        json.dumps(content, allow_nan=False)
+    except ValueError:
+        raise InputError(f"{path}: holds NaN or an infinite number, which is no JSON: write null instead") from None
+    return content
+
+
 def load_json(text: str | bytes, name: str, remedy: str) -> Any:
     """Parse a JSON text.
 

@@ -8,7 +8,7 @@ import pytest
 from full_disk import largest_file
 
 from missu_nnunet.errors import InputError
-from missu_nnunet.files import read_json, whole_file, write_bytes, write_csv, write_json, write_text
+from missu_nnunet.files import read_finite_json, read_json, whole_file, write_bytes, write_csv, write_json, write_text
 
 
 def test_nothing_half_written_is_left(tmp_path: Path) -> None:
@@ -90,3 +90,10 @@ def test_json_that_cannot_be_used(content: bytes | None, reason: str, tmp_path: 
         file.write_bytes(content)
     with pytest.raises(InputError, match=rf"in\.json: {reason}"):
         read_json(file, "do that")
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_numbers_that_could_not_be_written_again(number: str, tmp_path: Path) -> None:
+    (tmp_path / "in.json").write_text(f'{{"a": [{number}]}}')
+    with pytest.raises(InputError, match=r"in\.json: holds NaN or an infinite number"):
+        read_finite_json(tmp_path / "in.json", "do that")

@@ -20,7 +20,7 @@ from typing import Any
 
 from missu_nnunet.datasets.headers import check_whole
 from missu_nnunet.errors import InputError
-from missu_nnunet.files import PARTIAL, csv_text, read_json, whole_file, write_csv, write_json
+from missu_nnunet.files import PARTIAL, csv_text, read_finite_json, whole_file, write_csv, write_json
 from missu_nnunet.parallel import map_cases
 
 ACCOUNT = "conversion.csv"
@@ -156,7 +156,7 @@ def execute(plan: PlannedFolder, parent: Path, workers: int, check: Callable[[Pa
         if name not in kept:
             write_json(content, folder / name)
         elif "numTraining" in content:  # the one entry that follows from the files
-            mine = read_json(folder / name, "remove it to have it written anew")
+            mine = read_finite_json(folder / name, "remove it to have it written anew")
             write_json(mine | {"numTraining": content["numTraining"]}, folder / name)
     todo = [conversion for conversion in plan.conversions if not _is_done(conversion, folder)]
     results = map_cases(partial(_convert_case, folder=folder), todo, workers, f"converting to {plan.name}")

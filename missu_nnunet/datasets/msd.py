@@ -18,7 +18,7 @@ from missu_nnunet.archives import unpack_tar
 from missu_nnunet.datasets.conversion import Conversion, PlannedFolder, copy_nifti, files_below, leftovers
 from missu_nnunet.datasets.images import read_header
 from missu_nnunet.errors import InputError
-from missu_nnunet.files import PARTIAL, folder_name, read_json
+from missu_nnunet.files import PARTIAL, folder_name, read_finite_json
 from missu_nnunet.nnunet.dataset import DATASET_FILE
 from missu_nnunet.nnunet.names import check_names
 from missu_nnunet.structures import FilePath, Structure, as_structure
@@ -232,7 +232,7 @@ def check_integrity(folder: Path, workers: int) -> None:
 
 def _read_description(path: Path) -> dict[str, Any]:
     remedy = "it is not the dataset.json of a Decathlon task: unpack the task again"
-    description = read_json(path, remedy)
+    description = read_finite_json(path, remedy)
     as_structure(description, _Description, str(path), remedy)
     check_names(description, str(path))  # nnU-Net reads the keys that are kept
     return description

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import AliasChoices, BeforeValidator, Field, StrictStr, StringConstraints
 
 from missu_nnunet.errors import InputError
-from missu_nnunet.files import folder_name, read_json
+from missu_nnunet.files import folder_name, read_finite_json
 from missu_nnunet.nnunet.folders import dataset_folders, is_dataset_name, nnunet_folder
 from missu_nnunet.structures import FilePath, Name, Structure, as_structure, read_structure
 
@@ -174,7 +174,7 @@ def read_description(dataset: RawDataset) -> dict[str, Any]:
     Raises:
         InputError: if it cannot be read any more.
     """
-    return read_json(dataset.file, _REMEDY)
+    return read_finite_json(dataset.file, _REMEDY)
 
 
 def check_dataset_json(content: object, name: str) -> None:
