@@ -126,6 +126,18 @@ def read_voxels(path: Path) -> np.ndarray:
     return nifti_voxels(path) if is_nifti(path) else sitk.GetArrayFromImage(read_image(path))
 
 
+def finite_voxels(path: Path) -> np.ndarray:
+    """Read an image's voxels as ``read_voxels`` does.
+
+    Raises:
+        InputError: if it cannot be read, or holds values that are no numbers.
+    """
+    voxels = read_voxels(path)
+    if not np.isfinite(voxels).all():
+        raise InputError(f"{path}: holds NaN or infinite values, which nnU-Net refuses: replace them")
+    return voxels
+
+
 Grid = sitk.Image | sitk.ImageFileReader
 """What has a size, a spacing (mm), an origin (mm) and a direction: an image, or a reader that has read its header."""
 

@@ -16,7 +16,7 @@ from pydantic import Field, StrictStr, StringConstraints
 
 from missu_nnunet.archives import unpack_tar
 from missu_nnunet.datasets.conversion import Conversion, PlannedFolder, copy_nifti, files_below, leftovers
-from missu_nnunet.datasets.images import read_header
+from missu_nnunet.datasets.images import finite_voxels, read_header
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL, folder_name, read_finite_json
 from missu_nnunet.nnunet.dataset import DATASET_FILE
@@ -171,9 +171,11 @@ def plan_msd(source: Path, dataset_id: int, link: bool = False, base: Path = Pat
         base: folder to which the account's paths are relative.
 
     Raises:
-        InputError: if the folder is not a task.
+        InputError: if the folder is not a task, or nnU-Net takes no such ID.
     """
     task_number(source)
+    if not 1 <= dataset_id <= 999:
+        raise InputError(f"{source}: ID {dataset_id}, expected 1 to 999, as nnU-Net reads three digits; choose an --id")
     description = _read_description(source / "dataset.json")
     files = files_below(source)
     channels = len(description["modality"])
@@ -239,8 +241,9 @@ def _read_description(path: Path) -> dict[str, Any]:
 
 
 def _for_nnunet(description: dict[str, Any], num_training: int) -> dict[str, Any]:
-    """The description as nnU-Net's converter writes it."""
-    kept = {key: value for key, value in description.items() if key not in ("modality", "training", "test")}
+    """The description as nnU-Net's converter writes it, without "dataset", which would list files elsewhere."""
+    gone = ("modality", "training", "test", "dataset")
+    kept = {key: value for key, value in description.items() if key not in gone}
     return kept | {
         "labels": {name: int(label) for label, name in description["labels"].items()},
         "numTraining": num_training,
@@ -275,6 +278,7 @@ def _split(image: Path, targets: Sequence[Path], link: bool) -> None:
     if header.GetDimension() == 3:
         copy_nifti(image, targets[0], link)
         return
+    finite_voxels(image)  # SimpleITK, which splits it, writes 0 for NaN and for what a file cut short lacks
     scratch = targets[0].with_name(f"{PARTIAL}{image.name}-channels")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()

@@ -20,7 +20,7 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from pydantic import Field, StrictBool
 
 from missu_nnunet.datasets.conversion import PlannedFolder, execute
-from missu_nnunet.datasets.images import read_voxels
+from missu_nnunet.datasets.images import finite_voxels
 from missu_nnunet.datasets.inputs import find_cases
 from missu_nnunet.datasets.label_maps import LabelMap, case_conversion, description_with_ignore, ignore_label
 from missu_nnunet.datasets.readers import find_reader, read_channels, read_labels
@@ -236,9 +236,7 @@ def _read_account(dataset: RawDataset) -> _Account:
 def _nothing(reader: BaseReaderWriter, images: Sequence[Path], ignore: int) -> LabelMap:
     """Check the images, and make a label map of the ignore label on their grid."""
     for image in images:
-        voxels = read_voxels(image)
-        if not np.isfinite(voxels).all():
-            raise InputError(f"{image}: holds NaN or infinite values, which nnU-Net refuses: replace them")
+        voxels = finite_voxels(image)
         if voxels.min() == voxels.max():
             raise InputError(f"{image}: is constant: nothing to learn from; export it again")
     channels, properties = read_channels(reader, images)

@@ -1,6 +1,7 @@
 """Decathlon tasks: against nnU-Net's own converter, from folders, archives and a local web server."""
 
 import functools
+import gzip
 import hashlib
 import http.server
 import json
@@ -12,13 +13,14 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from nnunetv2.dataset_conversion.convert_MSD_dataset import convert_msd_dataset
 
 from missu_nnunet.datasets.conversion import edited, execute
-from missu_nnunet.datasets.msd import MD5, check_integrity, download, find_task, plan_msd, unpack
+from missu_nnunet.datasets.msd import MD5, check_integrity, download, find_task, plan_msd, task_number, unpack
 from missu_nnunet.errors import InputError
 
 
@@ -211,6 +213,18 @@ def add_reader(task, reader):
     (task / "dataset.json").write_text(json.dumps(content | {"overwrite_image_reader_writer": reader}))
 
 
+def spoil(file):
+    image = nibabel.load(file)
+    voxels = image.get_fdata()
+    voxels[0] = np.nan
+    nibabel.save(nibabel.Nifti1Image(voxels, image.affine, image.header), file)
+
+
+def cut(file):
+    content = gzip.decompress(file.read_bytes())
+    file.write_bytes(gzip.compress(content[: len(content) // 2]))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -229,6 +243,8 @@ def add_reader(task, reader):
             ),
             r"tiny_01.nii.gz: 1 channels, expected 2",
         ),
+        (lambda task: spoil(task / "imagesTr" / "tiny_01.nii.gz"), r"tiny_01.nii.gz: holds NaN or infinite values"),
+        (lambda task: cut(task / "imagesTr" / "tiny_01.nii.gz"), r"tiny_01.nii.gz: damaged or cut short"),
         (
             lambda task: sitk.WriteImage(
                 sitk.Image(5, 6, 3, sitk.sitkUInt8), str(task / "labelsTr" / "tiny_01.nii.gz")
@@ -252,6 +268,22 @@ def test_a_folder_of_another_name(tmp_path):
         plan_msd(folder, 5)
     (tmp_path / "Task04_Link").symlink_to(folder)
     assert plan_msd(tmp_path / "Task04_Link", 4).name == "Dataset004_Link"
+
+
+@pytest.mark.parametrize("number", [0, 1234])
+def test_a_number_that_is_no_id(tmp_path, number):
+    task = write_task(tmp_path, name=f"Task{number}_Tiny")
+    with pytest.raises(InputError, match=rf"Task{number}_Tiny: ID {number}, expected 1 to 999, .*--id"):
+        plan_msd(task, task_number(task))
+    assert plan_msd(task, 12).name == "Dataset012_Tiny"
+
+
+def test_files_listed_elsewhere_are_not_the_datasets(tmp_path):
+    task = write_task(tmp_path)
+    description = json.loads((task / "dataset.json").read_text())
+    (task / "dataset.json").write_text(json.dumps(description | {"dataset": None}))
+    folder = execute(plan_msd(task, 5), tmp_path / "raw", workers=1, check=lambda folder: check_integrity(folder, 1))
+    assert "dataset" not in json.loads((folder / "dataset.json").read_text())
 
 
 class Trickle(http.server.BaseHTTPRequestHandler):
