@@ -7,9 +7,13 @@ import io
 import json
 import math
 import os
+import platform
+import re
 import stat
+import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,9 @@ from missu_nnunet.errors import DISK_FULL, InputError
 
 PARTIAL = ".partial-"
 """The start of the name of a file that is being written."""
+
+ABANDONED_AFTER = 3600
+"""The seconds after which a file that another machine was writing is taken for one that was left."""
 
 MAX_TEXT_BYTES = 2**28
 """The largest text that is read, in bytes: it is held in memory, and logs and tables are far smaller."""
@@ -54,9 +61,11 @@ def whole_file(path: Path) -> Iterator[Path]:
     """
     if path.is_dir():  # such as "." and "/", which have no name
         raise InputError(f"{path}: cannot be written (Is a directory); give the name of a file")
-    partial = path.with_name(PARTIAL + path.name)
+    # Of this process alone: trainings that start together write the same file of splits.
+    partial = path.with_name(f"{PARTIAL}{_machine()}-{os.getpid()}-{path.name}")
     make_folder(path.parent)
-    partial.unlink(missing_ok=True)  # of a run that was killed
+    _remove_abandoned(path)
+    partial.unlink(missing_ok=True)
     try:
         mode = _usual_mode(partial)
         yield partial
@@ -71,6 +80,38 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _machine() -> str:
+    """A short name of this machine: process ids of others tell nothing here, where a disk is shared."""
+    return f"{zlib.crc32(platform.node().encode()):08x}"
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what processes that were killed have left of a file."""
+    pattern = re.compile(f"{re.escape(PARTIAL)}([0-9a-f]{{8}})-([0-9]{{1,9}})-{re.escape(path.name)}")
+    for name in os.listdir(path.parent):
+        if match := pattern.fullmatch(name):
+            partial = path.with_name(name)
+            with suppress(FileNotFoundError):  # its process has finished it
+                gone = not _is_alive(int(match[2])) if match[1] == _machine() else _is_old(partial)
+                if gone:
+                    partial.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
+def _is_old(path: Path) -> bool:
+    """Whether nobody has written to a file for so long that its process, on another machine, must be gone."""
+    return time.time() - path.lstat().st_mtime > ABANDONED_AFTER
 
 
 def _usual_mode(path: Path) -> int:

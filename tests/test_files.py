@@ -1,6 +1,8 @@
 import math
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +10,16 @@ import pytest
 from full_disk import largest_file
 
 from missu_nnunet.errors import InputError
-from missu_nnunet.files import read_finite_json, read_json, whole_file, write_bytes, write_csv, write_json, write_text
+from missu_nnunet.files import (
+    PARTIAL,
+    read_finite_json,
+    read_json,
+    whole_file,
+    write_bytes,
+    write_csv,
+    write_json,
+    write_text,
+)
 
 
 def test_nothing_half_written_is_left(tmp_path: Path) -> None:
@@ -20,6 +31,44 @@ def test_nothing_half_written_is_left(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         fail_while_writing()
     assert list(tmp_path.iterdir()) == []
+
+
+WRITE = """
+import os, sys
+from pathlib import Path
+from missu_nnunet.files import whole_file
+with whole_file(Path(sys.argv[1])) as partial:
+    partial.write_text("theirs")
+    {}
+"""
+
+
+def test_two_processes_that_write_the_same_file_do_not_meet(tmp_path: Path) -> None:
+    with whole_file(tmp_path / "out") as partial:
+        partial.write_text("mine")
+        subprocess.run([sys.executable, "-c", WRITE.format(""), tmp_path / "out"], check=True)
+        assert (tmp_path / "out").read_text() == "theirs"
+    assert (tmp_path / "out").read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    killed = WRITE.format("os.kill(os.getpid(), 9)")
+    assert subprocess.run([sys.executable, "-c", killed, tmp_path / "out"], check=False).returncode == -9
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(PARTIAL)
+    write_json(1, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
+def test_what_another_machine_is_writing_is_removed_once_it_must_have_been_left(tmp_path: Path) -> None:
+    theirs = tmp_path / f"{PARTIAL}00000000-1-out"
+    theirs.touch()
+    write_json(1, tmp_path / "out")
+    assert theirs.exists()
+    os.utime(theirs, (0, 0))
+    write_json(1, tmp_path / "out")
+    assert not theirs.exists()
 
 
 WRITERS = [lambda path: write_bytes(b"x" * 5000, path), lambda path: write_json(["x"] * 1000, path)]

@@ -172,6 +172,8 @@ def execute(plan: PlannedFolder, parent: Path, workers: int, check: Callable[[Pa
             f"{len(failed)} of {len(plan.conversions)} cases not converted, first {case}: {reason}; see {account}, "
             "then run again: finished cases are kept"
         )
+    for left in [path for path in folder.rglob(f"{PARTIAL}*") if not path.is_dir()]:
+        left.unlink()  # of a process that was killed, on whatever machine
     if check:
         check(folder)
     if folder != final:

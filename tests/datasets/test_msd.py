@@ -132,6 +132,14 @@ def test_a_conversion_begun_with_other_settings_is_not_continued(tmp_path):
     assert not (folder / "labelsTr" / "old.nii.gz").exists()
 
 
+def test_nothing_half_written_comes_into_the_dataset(tmp_path):
+    left = tmp_path / "raw" / ".partial-Dataset005_Tiny" / "imagesTr" / ".partial-00000000-1-tiny_00_0000.nii.gz"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    folder = execute(plan_msd(write_task(tmp_path), 5), tmp_path / "raw", workers=1)
+    assert not list(folder.rglob(".*"))
+
+
 def pack(task, archive):
     with tarfile.open(archive, "w") as tar:
         tar.add(task, task.name)

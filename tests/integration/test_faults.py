@@ -33,7 +33,7 @@ def wait_for_write(fold: Path, process: BaseProcess, since: float) -> None:
 def has_torn_file(fold: Path, since: float) -> bool:
     """Whether a file is there that somebody began to write after that time, and has not finished."""
     with contextlib.suppress(FileNotFoundError):  # finished and renamed between listing and looking
-        return any(file.stat().st_mtime > since for file in fold.glob(f"{PARTIAL}checkpoint_*"))
+        return any(file.stat().st_mtime > since for file in fold.glob(f"{PARTIAL}*-checkpoint_*"))
     return False
 
 
