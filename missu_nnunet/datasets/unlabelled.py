@@ -57,7 +57,8 @@ def plan_unlabelled(dataset: RawDataset, inputs: Sequence[Path], link: bool, wor
         workers: number of processes.
 
     Raises:
-        InputError: if an image does not suit the dataset, or a training case has the same name.
+        InputError: if an image does not suit the dataset, or a training case or another image that was added has the
+            same name.
     """
     training = training_cases(dataset)
     if not training:
@@ -73,6 +74,11 @@ def plan_unlabelled(dataset: RawDataset, inputs: Sequence[Path], link: bool, wor
     for case, files in cases.items():
         if case in training and case not in account.cases:
             raise InputError(f"{files[0]}: {dataset.name} has a training case {case}; rename the file")
+        if account.cases.get(case, _originals(files)) != _originals(files):
+            raise InputError(
+                f"{files[0]}: {case} was added from {account.cases[case][0]}, expected other names for other images: "
+                "rename the file, or take that one out with --remove first"
+            )
     conversions = [
         case_conversion(
             reader,
@@ -90,7 +96,7 @@ def plan_unlabelled(dataset: RawDataset, inputs: Sequence[Path], link: bool, wor
             images = [f"imagesTr/{case}_{channel:04d}{dataset.file_ending}" for channel in range(len(files))]
             description["dataset"][case] = {"images": images, "label": f"labelsTr/{case}{dataset.file_ending}"}
     documents: dict[str, Any] = {DATASET_FILE: description}
-    added = {case: [str(file.resolve()) for file in files] for case, files in cases.items()}
+    added = {case: _originals(files) for case, files in cases.items()}
     if not splits_files(dataset):
         unlabelled = {*account.cases, *find_unlabelled(dataset, training, workers)}
         patients = read_patients(dataset, training)
@@ -231,6 +237,11 @@ def _read_account(dataset: RawDataset) -> _Account:
     if not path.is_file():
         return _Account(cases={}, declared_ignore=False, made_splits=False)
     return read_structure(path, _Account, "missu dataset unlabelled writes it: restore it")
+
+
+def _originals(files: Iterable[Path]) -> list[str]:
+    """The files of a case as the account names them."""
+    return [str(file.resolve()) for file in files]
 
 
 def _nothing(reader: BaseReaderWriter, images: Sequence[Path], ignore: int) -> LabelMap:

@@ -154,6 +154,15 @@ def test_more_images_later(folder: Path, tmp_path: Path) -> None:
     assert contents(folder) == before
 
 
+def test_another_image_of_the_same_name_is_refused(folder: Path, tmp_path: Path) -> None:
+    """The account would name it as the original of an image that is another's copy, which --remove deletes."""
+    put_in(folder)
+    before = contents(folder)
+    with pytest.raises(InputError, match=r"more/a_0000\.nii\.gz: a was added from .*new/a_0000\.nii\.gz, expected"):
+        put_in(folder, write(tmp_path / "more" / "a_0000.nii.gz", 7))
+    assert contents(folder) == before
+
+
 def test_what_somebody_has_labelled_since_stays(folder: Path) -> None:
     put_in(folder)
     label = folder / "labelsTr" / "a.nii.gz"
