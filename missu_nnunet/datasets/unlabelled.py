@@ -98,7 +98,8 @@ def plan_unlabelled(dataset: RawDataset, inputs: Sequence[Path], link: bool, wor
     documents: dict[str, Any] = {DATASET_FILE: description}
     added = {case: _originals(files) for case, files in cases.items()}
     if not splits_files(dataset):
-        unlabelled = {*account.cases, *find_unlabelled(dataset, training, workers)}
+        others = training.keys() - account.cases
+        unlabelled = {*_still_unlabelled(dataset, account.cases, workers), *find_unlabelled(dataset, others, workers)}
         patients = read_patients(dataset, training)
         if folds := labelled_splits(training.keys() - unlabelled, patients):
             documents[SPLITS_FILE] = with_unlabelled(folds, unlabelled | added.keys(), patients)
@@ -118,8 +119,9 @@ def add(plan: PlannedFolder, dataset: RawDataset, workers: int) -> None:
         InputError: if an image or the dataset's splits cannot be used; the dataset then stays as it was.
     """
     added = plan.documents[ACCOUNT]["cases"]
+    unlabelled = _still_unlabelled(dataset, added, workers)
     patients = read_patients(dataset, training_cases(dataset).keys() | added)
-    splits = _changed_splits(dataset, lambda folds: with_unlabelled(folds, added, patients))
+    splits = _changed_splits(dataset, lambda folds: with_unlabelled(folds, unlabelled, patients))
     staging = dataset.folder / f"{PARTIAL}unlabelled"
     staged = execute(plan, staging, workers)
     # The account first: whatever happens then, the way back is known.
@@ -237,6 +239,13 @@ def _read_account(dataset: RawDataset) -> _Account:
     if not path.is_file():
         return _Account(cases={}, declared_ignore=False, made_splits=False)
     return read_structure(path, _Account, "missu dataset unlabelled writes it: restore it")
+
+
+def _still_unlabelled(dataset: RawDataset, added: Iterable[str], workers: int) -> set[str]:
+    """The cases, of those that were or will be added, that nobody has labelled since."""
+    training = training_cases(dataset)
+    there = [case for case in added if case in training and training[case][1].is_file()]
+    return {*added} - {*there} | {*find_unlabelled(dataset, there, workers)}
 
 
 def _originals(files: Iterable[Path]) -> list[str]:

@@ -124,6 +124,27 @@ def test_a_dataset_that_lists_its_files(folder: Path) -> None:
     assert json.loads((folder / "dataset.json").read_text()) == description
 
 
+def test_what_somebody_has_labelled_since_still_validates(folder: Path, tmp_path: Path) -> None:
+    put_in(folder)
+    label(folder / "labelsTr" / "a.nii.gz")
+    file = folder / "splits_final.json"
+    file.write_text(json.dumps([{"train": [*SPLITS[0]["train"], "b"], "val": [*SPLITS[0]["val"], "a"]}]))
+    put_in(folder, write(tmp_path / "c.nii.gz", 7))
+    (fold,) = json.loads(file.read_text())
+    assert fold == {"train": ["b", "c", *SPLITS[0]["train"]], "val": [*SPLITS[0]["val"], "a"]}
+    file.unlink()
+    put_in(folder, write(tmp_path / "d.nii.gz", 8))
+    validated = {case for fold in json.loads(file.read_text()) for case in fold["val"]}
+    assert validated == {"a", *(f"case_{number:03d}" for number in range(6))}
+
+
+def label(file: Path) -> None:
+    """Label a voxel, as somebody would."""
+    image = sitk.ReadImage(str(file))
+    image[3, 3, 3] = 1
+    sitk.WriteImage(image, str(file))
+
+
 @pytest.mark.parametrize("kept", ["before", "between"])
 def test_an_interrupted_addition_continues(folder: Path, kept: str) -> None:
     """Killed while images are copied, or while they are moved in."""
@@ -138,6 +159,8 @@ def test_an_interrupted_addition_continues(folder: Path, kept: str) -> None:
         for name in after.keys() - before.keys() - {"labelsTr/b.nii.gz"}:
             (folder / name).unlink()
         (folder / "dataset.json").write_text(json.dumps(before["dataset.json"]))
+    else:
+        (folder / "splits_final.json").rename(staged / "splits_final.json")  # it would be moved last
     put_in(folder)
     assert contents(folder) == after
     put_in(folder)  # nothing is left to do
@@ -165,14 +188,11 @@ def test_another_image_of_the_same_name_is_refused(folder: Path, tmp_path: Path)
 
 def test_what_somebody_has_labelled_since_stays(folder: Path) -> None:
     put_in(folder)
-    label = folder / "labelsTr" / "a.nii.gz"
-    image = sitk.ReadImage(str(label))
-    image[3, 3, 3] = 1
-    sitk.WriteImage(image, str(label))
+    label(folder / "labelsTr" / "a.nii.gz")
     take_out(folder)
     description = json.loads((folder / "dataset.json").read_text())
     assert (description["labels"]["ignore"], description["numTraining"]) == (3, 7)
-    assert label.is_file()
+    assert (folder / "labelsTr" / "a.nii.gz").is_file()
     assert not (folder / "labelsTr" / "b.nii.gz").exists()
     assert list(json.loads((folder / ACCOUNT).read_text())["cases"]) == ["a"]
 
