@@ -7,6 +7,7 @@ and what has to be undone.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
@@ -26,7 +27,7 @@ from missu_nnunet.datasets.label_maps import LabelMap, case_conversion, descript
 from missu_nnunet.datasets.readers import find_reader, read_channels, read_labels
 from missu_nnunet.datasets.splits import labelled_splits, read_patients, splits_files
 from missu_nnunet.errors import InputError
-from missu_nnunet.files import PARTIAL, write_json
+from missu_nnunet.files import PARTIAL, whole_file, write_json
 from missu_nnunet.nnunet.dataset import DATASET_FILE, RawDataset, read_description, stray_labels, training_cases
 from missu_nnunet.nnunet.splits import SPLITS_FILE, Splits, read_splits, with_unlabelled
 from missu_nnunet.parallel import map_cases
@@ -128,10 +129,23 @@ def add(plan: PlannedFolder, dataset: RawDataset, workers: int) -> None:
     names = [ACCOUNT, DATASET_FILE, *(target for one in plan.conversions for target in one.targets)]
     for name in [*names, *(name for name in plan.documents if name not in names)]:
         (dataset.folder / name).parent.mkdir(exist_ok=True)
-        os.replace(staged / name, dataset.folder / name)
+        _move(staged / name, dataset.folder / name)
     for file, folds in splits.items():
         write_json(folds, file)
     shutil.rmtree(staging)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move a file or link; ``target`` is never half-written, although its folder may lie on another disk."""
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with whole_file(target) as partial:
+            shutil.copyfile(source, partial, follow_symlinks=False)
+            # Before the copy gets its name: a file in both places would be foreign to a run that goes on.
+            source.unlink()
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Images without labels, added and taken out again."""
 
+import errno
 import json
 import os
 import shutil
@@ -71,6 +72,28 @@ def test_images_come_in_and_go_out_again(folder: Path, link: bool) -> None:
         assert label.GetSpacing() == (0.5, 0.5, 0.5)
         assert (sitk.GetArrayFromImage(label) == 3).all()
     assert [(one.level, one.cases) for one in verify(read_dataset(folder))] == [("note", ("a", "b"))]
+    take_out(folder)
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_images_on_another_disk(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: bool) -> None:
+    """A disk that holds imagesTr, which is a link to it: nothing can be renamed from elsewhere to there."""
+    (folder / "imagesTr").rename(tmp_path / "disk")
+    (folder / "imagesTr").symlink_to(tmp_path / "disk")
+    replace = os.replace
+
+    def within_a_disk(source: Path, target: Path) -> None:
+        if target.parent.resolve() == tmp_path / "disk" != source.parent.resolve():
+            raise OSError(errno.EXDEV, "Invalid cross-device link", source, None, target)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", within_a_disk)
+    before = contents(folder)
+    put_in(folder, link=link)
+    for name in ("a_0000.nii.gz", "b_0000.nii.gz"):
+        assert (tmp_path / "disk" / name).is_symlink() == link
+        assert (tmp_path / "disk" / name).read_bytes() == (tmp_path / "new" / name).read_bytes()
     take_out(folder)
     assert contents(folder) == before
 
