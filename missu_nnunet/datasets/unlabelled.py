@@ -21,7 +21,7 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from pydantic import Field, StrictBool
 
 from missu_nnunet.datasets.conversion import PlannedFolder, execute
-from missu_nnunet.datasets.images import finite_voxels
+from missu_nnunet.datasets.images import FILE_ENDINGS, finite_voxels, read_header
 from missu_nnunet.datasets.inputs import find_cases
 from missu_nnunet.datasets.label_maps import LabelMap, case_conversion, description_with_ignore, ignore_label
 from missu_nnunet.datasets.readers import find_reader, read_channels, read_labels
@@ -69,8 +69,11 @@ def plan_unlabelled(dataset: RawDataset, inputs: Sequence[Path], link: bool, wor
             f"{training[min(stray)][1]}: a label without an image, expected imagesTr/{min(stray)}_0000"
             f"{dataset.file_ending}: add the image, or delete the label"
         )
-    reader = find_reader(dataset, next(iter(training.values()))[0][0])
+    example = next(iter(training.values()))[0][0]
+    reader = find_reader(dataset, example)
     cases = find_cases(inputs, dataset, reader)
+    if dataset.file_ending in FILE_ENDINGS:
+        _refuse_other_dimensions((file for files in cases.values() for file in files), example)
     account = _read_account(dataset)
     for case, files in cases.items():
         if case in training and case not in account.cases:
@@ -265,6 +268,17 @@ def _still_unlabelled(dataset: RawDataset, added: Iterable[str], workers: int) -
 def _originals(files: Iterable[Path]) -> list[str]:
     """The files of a case as the account names them."""
     return [str(file.resolve()) for file in files]
+
+
+def _refuse_other_dimensions(images: Iterable[Path], example: Path) -> None:
+    """Refuse slices where the training images are volumes, and volumes where they are slices."""
+    expected = read_header(example).GetDimension()
+    for image in images:
+        if (found := read_header(image).GetDimension()) != expected:
+            raise InputError(
+                f"{image}: found {found}D, expected {expected}D like {example}: nnU-Net takes a 2D file for a slice "
+                "999 mm thick; export all alike"
+            )
 
 
 def _nothing(reader: BaseReaderWriter, images: Sequence[Path], ignore: int) -> LabelMap:

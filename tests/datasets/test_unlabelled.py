@@ -250,6 +250,10 @@ def test_the_only_copy_of_an_image_is_not_deleted(folder: Path, tmp_path: Path) 
             lambda new: sitk.WriteImage(sitk.Image(4, 4, 4, sitk.sitkUInt8), str(new / "c_0000.nii.gz")),
             "first c: .*c_0000.nii.gz: is constant",
         ),
+        (
+            lambda new: write(new / "c_0000.nii.gz", shape=(12, 14)),
+            "c_0000.nii.gz: found 2D, expected 3D like",
+        ),
         (shutil.rmtree, "new: no such file or folder"),
     ],
 )
