@@ -233,6 +233,7 @@ def unlabelled(
         return
     add(plan, raw, workers)
     say(f"{raw.folder}: {counted(len(plan.conversions), 'case')} added without labels")
+    _say_skipped(plan)
     say(_PLAN_AGAIN)
 
 
@@ -337,6 +338,10 @@ def _write(
     say(f"{folder}: {counted(len(plan.conversions), 'case')} from {counted(_count_sources(plan), 'file')}")
     for name in kept:
         say(f"kept {name}, which was edited; remove it to have it written anew")
+    _say_skipped(plan)
+
+
+def _say_skipped(plan: PlannedFolder) -> None:
     for reason, count in Counter(plan.skipped.values()).most_common():
         say(f"skipped {count}: {reason}")
 

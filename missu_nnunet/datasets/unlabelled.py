@@ -20,7 +20,7 @@ import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from pydantic import Field, StrictBool
 
-from missu_nnunet.datasets.conversion import PlannedFolder, execute
+from missu_nnunet.datasets.conversion import PlannedFolder, execute, leftovers
 from missu_nnunet.datasets.images import FILE_ENDINGS, finite_voxels, read_header
 from missu_nnunet.datasets.inputs import find_cases
 from missu_nnunet.datasets.label_maps import LabelMap, case_conversion, description_with_ignore, ignore_label
@@ -113,7 +113,9 @@ def plan_unlabelled(dataset: RawDataset, inputs: Sequence[Path], link: bool, wor
         "made_splits": account.made_splits or SPLITS_FILE in documents,
     }
     missing = [one for one in conversions if not all((dataset.folder / target).exists() for target in one.targets)]
-    return PlannedFolder(dataset.name, tuple(missing), skipped={}, documents=documents)
+    given = [file for folder in inputs if folder.is_dir() for file in sorted(folder.iterdir()) if not file.is_dir()]
+    skipped = leftovers(given, conversions, partial(_why_skipped, dataset))
+    return PlannedFolder(dataset.name, tuple(missing), skipped, documents=documents)
 
 
 def add(plan: PlannedFolder, dataset: RawDataset, workers: int) -> None:
@@ -268,6 +270,10 @@ def _still_unlabelled(dataset: RawDataset, added: Iterable[str], workers: int) -
 def _originals(files: Iterable[Path]) -> list[str]:
     """The files of a case as the account names them."""
     return [str(file.resolve()) for file in files]
+
+
+def _why_skipped(dataset: RawDataset, file: Path) -> str:
+    return f"not named CASE_0000{dataset.file_ending}" if file.exists() else "a link to a file that is not there"
 
 
 def _refuse_other_dimensions(images: Iterable[Path], example: Path) -> None:

@@ -190,6 +190,18 @@ def test_an_interrupted_addition_continues(folder: Path, kept: str) -> None:
     assert contents(folder) == after
 
 
+def test_what_is_left_out_is_listed(folder: Path) -> None:
+    new = folder.parent / "new"
+    write(new / "scan.nii.gz")
+    (new / "c_0000.nii.gz").symlink_to("nowhere")
+    (new / "more").mkdir()
+    plan = plan_unlabelled(read_dataset(folder), [new], link=False, workers=1)
+    assert plan.skipped == {
+        new / "c_0000.nii.gz": "a link to a file that is not there",
+        new / "scan.nii.gz": "not named CASE_0000.nii.gz",
+    }
+
+
 def test_more_images_later(folder: Path, tmp_path: Path) -> None:
     before = contents(folder)
     put_in(folder)
