@@ -162,8 +162,9 @@ def msd(
         convert(path, base=Path())
         return
     raw = nnunet_folder("nnUNet_raw")
-    make_folder(raw)
-    with TemporaryDirectory(prefix=PARTIAL, dir=raw) as scratch:
+    if not dry_run:
+        make_folder(raw)
+    with TemporaryDirectory(prefix=PARTIAL, dir=raw if raw.is_dir() else None) as scratch:
         convert(unpack(path, Path(scratch)), base=Path(scratch))
 
 

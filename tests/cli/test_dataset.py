@@ -127,6 +127,23 @@ def test_nnunet_raw_must_be_set(missu, download):
     assert_one_line(missu("dataset", "chaos", "CHAOS", "--task", 2, nnUNet_raw=""), "nnUNet_raw is not set")
 
 
+def test_a_dry_run_of_an_archive_writes_nothing(missu, tmp_path):
+    task = tmp_path / "Task05_Tiny"
+    (task / "imagesTr").mkdir(parents=True)
+    (task / "labelsTr").mkdir()
+    for part in ("imagesTr", "labelsTr"):
+        (task / part / "tiny_00.nii.gz").touch()
+    listed = {"image": "imagesTr/tiny_00.nii.gz", "label": "labelsTr/tiny_00.nii.gz"}
+    description = {"modality": {"0": "MR"}, "labels": {"0": "background", "1": "PZ"}, "training": [listed], "test": []}
+    (task / "dataset.json").write_text(json.dumps(description))
+    with tarfile.open(tmp_path / "it.tar", "w") as tar:
+        tar.add(task, task.name)
+    run = missu("dataset", "msd", "it.tar", "--dry-run")
+    assert run.returncode == 0, run.stderr
+    assert "write nnUNet_raw/Dataset005_Tiny/labelsTr/tiny_00.nii.gz\n" in run.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["Task05_Tiny", "it.tar"]
+
+
 def test_archives_cannot_be_linked(missu, tmp_path):
     with tarfile.open(tmp_path / "Task04_Hippocampus.tar", "w"):
         pass
