@@ -123,7 +123,13 @@ def leftovers(
     return skipped
 
 
-def execute(plan: PlannedFolder, parent: Path, workers: int, check: Callable[[Path], None] | None = None) -> Path:
+def execute(
+    plan: PlannedFolder,
+    parent: Path,
+    workers: int,
+    check: Callable[[Path], None] | None = None,
+    keep: bool = True,
+) -> Path:
     """Write what the plan says, and return the folder that was made.
 
     A second run writes only what is missing or older than its sources, and keeps the files that ``edited`` names.
@@ -133,6 +139,7 @@ def execute(plan: PlannedFolder, parent: Path, workers: int, check: Callable[[Pa
         parent: the folder that will hold the planned folder.
         workers: number of processes.
         check: looks at the finished folder before it gets its final name, and raises ``InputError`` to refuse it.
+        keep: whether the caller keeps finished cases where others cannot be converted, as the message then says.
 
     Raises:
         InputError: if the plan has errors, in which case nothing is written; if the folder is not apart from the
@@ -168,10 +175,8 @@ def execute(plan: PlannedFolder, parent: Path, workers: int, check: Callable[[Pa
     write_csv(_account(plan, failed), account)
     if failed:
         case, reason = next(iter(failed.items()))
-        raise InputError(
-            f"{len(failed)} of {len(plan.conversions)} cases not converted, first {case}: {reason}; see {account}, "
-            "then run again: finished cases are kept"
-        )
+        message = f"{len(failed)} of {len(plan.conversions)} cases not converted, first {case}: {reason}"
+        raise InputError(message + (f"; see {account}, then run again: finished cases are kept" if keep else ""))
     for left in [path for path in folder.rglob(f"{PARTIAL}*") if not path.is_dir()]:
         left.unlink()  # of a process that was killed, on whatever machine
     if check:

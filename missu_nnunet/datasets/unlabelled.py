@@ -129,7 +129,11 @@ def add(plan: PlannedFolder, dataset: RawDataset, workers: int) -> None:
     patients = read_patients(dataset, training_cases(dataset).keys() | added)
     splits = _changed_splits(dataset, lambda folds: with_unlabelled(folds, unlabelled, patients))
     staging = dataset.folder / f"{PARTIAL}unlabelled"
-    staged = execute(plan, staging, workers)
+    try:
+        staged = execute(plan, staging, workers, keep=False)
+    except InputError:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
     # The account first: whatever happens then, the way back is known.
     names = [ACCOUNT, DATASET_FILE, *(target for one in plan.conversions for target in one.targets)]
     for name in [*names, *(name for name in plan.documents if name not in names)]:
