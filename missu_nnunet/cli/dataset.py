@@ -154,18 +154,18 @@ def msd(
     if path.is_file() and symlink:
         raise InputError(f"{path}: an archive cannot be linked to; unpack it, or leave out --symlink")
 
-    def convert(folder: Path, base: Path) -> None:
-        plan = plan_msd(folder, dataset_id or task_number(folder), symlink, base)
+    def convert(folder: Path, archive: Path | None = None) -> None:
+        plan = plan_msd(folder, dataset_id or task_number(folder), symlink, archive)
         _write_dataset(plan, dry_run, workers, lambda finished: check_integrity(finished, workers))
 
     if path.is_dir():
-        convert(path, base=Path())
+        convert(path)
         return
     raw = nnunet_folder("nnUNet_raw")
     if not dry_run:
         make_folder(raw)
     with TemporaryDirectory(prefix=PARTIAL, dir=raw if raw.is_dir() else None) as scratch:
-        convert(unpack(path, Path(scratch)), base=Path(scratch))
+        convert(unpack(path, Path(scratch)), path)
 
 
 @app.command(

@@ -152,7 +152,7 @@ def _plan_case(folder: Path, where: str, link: bool, conversions: list[Conversio
     targets = [f"images{where}/{case}_{channel:04d}.nii.gz" for channel in range(len(CHANNELS))]
     if where == "Tr":
         targets.append(f"labelsTr/{case}.nii.gz")
-    conversions.append(Conversion(case, sources, tuple(targets), partial(_convert, sources, link=link)))
+    conversions.append(Conversion(case, sources, tuple(targets), partial(_convert, sources, link=link), link))
 
 
 def _convert(sources: tuple[Path, ...], targets: Sequence[Path], link: bool) -> None:

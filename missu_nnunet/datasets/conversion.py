@@ -20,7 +20,7 @@ from typing import Any
 
 from missu_nnunet.datasets.headers import check_whole
 from missu_nnunet.errors import InputError
-from missu_nnunet.files import PARTIAL, csv_text, read_finite_json, whole_file, write_csv, write_json
+from missu_nnunet.files import PARTIAL, csv_text, read_finite_json, read_table, whole_file, write_csv, write_json
 from missu_nnunet.parallel import map_cases
 
 ACCOUNT = "conversion.csv"
@@ -37,12 +37,14 @@ class Conversion:
         targets: the files that the case becomes, relative to the dataset's folder.
         convert: a picklable function that takes a path for each target and writes it; it raises ``InputError`` on bad
             input.
+        link: whether ``convert`` may link to the sources.
     """
 
     case: str
     sources: tuple[Path, ...]
     targets: tuple[str, ...]
     convert: Callable[[Sequence[Path]], None]
+    link: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class PlannedFolder:
         documents: content of the dataset's JSON files, by name.
         tables: rows of the dataset's CSV files, by name; all rows have the same keys.
         is_submission: whether the folder goes to a challenge as it is, so that the account lies beside it.
-        base: folder to which the account's paths of source files are relative, where they lie below it.
+        origin: an archive, and the folder that it is unpacked to for now; the account names the source files as if they
+            lay below the archive.
 
     Raises:
         InputError: if two cases would become the same file.
@@ -70,7 +73,7 @@ class PlannedFolder:
     documents: Mapping[str, Any] = field(default_factory=dict)
     tables: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
     is_submission: bool = False
-    base: Path = Path()
+    origin: tuple[Path, Path] | None = None
 
     def __post_init__(self) -> None:
         owners: dict[str, Conversion] = {}
@@ -143,7 +146,8 @@ def execute(
 
     Raises:
         InputError: if the plan has errors, in which case nothing is written; if the folder is not apart from the
-            sources, or holds foreign files; or if cases could not be converted, for reasons that the account lists.
+            sources, holds foreign files, or was made from other sources; or if cases could not be converted, for
+            reasons that the account lists.
     """
     if plan.errors:
         first = next(iter(plan.errors.values()))
@@ -151,10 +155,16 @@ def execute(
     final = parent / plan.name
     _refuse_overlap(plan, final)
     folder = final if final.exists() else parent / (PARTIAL + plan.name)
-    if folder != final and any(_differs(folder / name, content) for name, content in plan.documents.items()):
-        shutil.rmtree(folder)  # an interrupted conversion of something else, or with other settings
-    _refuse_foreign_files(plan, folder)
     account = parent / f"{plan.name}.{ACCOUNT}" if plan.is_submission else folder / ACCOUNT
+    other = _made_from_others(plan, folder, account)
+    if folder != final and (other or any(_differs(folder / name, content) for name, content in plan.documents.items())):
+        shutil.rmtree(folder)  # an interrupted conversion of something else, or with other settings
+    elif other:
+        raise InputError(
+            f"{other}: was made from other files, which {account} names: choose another name or --id, or remove "
+            f"{folder} if you need nothing in it"
+        )
+    _refuse_foreign_files(plan, folder)
     kept = edited(plan, parent)
     for name, rows in plan.tables.items():
         if name not in kept:
@@ -166,6 +176,8 @@ def execute(
             mine = read_finite_json(folder / name, "remove it to have it written anew")
             write_json(mine | {"numTraining": content["numTraining"]}, folder / name)
     todo = [conversion for conversion in plan.conversions if not _is_done(conversion, folder)]
+    # First of all the account, which tells a run that goes on after an interruption what the files were made from.
+    write_csv(_account(plan, {conversion.case: "interrupted before its conversion" for conversion in todo}), account)
     results = map_cases(partial(_convert_case, folder=folder), todo, workers, f"converting to {plan.name}")
     failed = {
         conversion.case: str(result)
@@ -244,7 +256,37 @@ def _is_other_text(path: Path, text: str) -> bool:
 def _is_done(conversion: Conversion, folder: Path) -> bool:
     newest = max(source.stat().st_mtime for source in conversion.sources)
     targets = [folder / target for target in conversion.targets]
-    return all(target.exists() and target.lstat().st_mtime >= newest for target in targets)
+    if not all(target.exists() and target.lstat().st_mtime >= newest for target in targets):
+        return False
+    sources = {source.resolve() for source in conversion.sources}
+    return conversion.link or not any(target.resolve() in sources for target in targets)
+
+
+def _made_from_others(plan: PlannedFolder, folder: Path, account: Path) -> Path | None:
+    """The first target that is there and was made, by the account, from other files than the plan's."""
+    if not folder.is_dir() or not account.is_file():
+        return None
+    rows = read_table(account, "remove it")
+    named = {_place(row.get("source", "")) for row in rows if row.get("status") != "skipped"}
+    for conversion in plan.conversions:
+        there = [folder / target for target in conversion.targets if (folder / target).exists()]
+        if there and not named.issuperset(_origin(plan, source) for source in conversion.sources):
+            return there[0]
+    return None
+
+
+def _origin(plan: PlannedFolder, source: Path) -> str:
+    """What the account calls a source file: its place, which is below the archive, if there is one."""
+    if plan.origin:
+        archive, unpacked = plan.origin
+        source = archive / source.relative_to(unpacked)
+    return _place(source)
+
+
+def _place(path: Path | str) -> str:
+    """The full path of a file, whatever the working directory and the way to its folder, as ``write_csv`` writes it."""
+    place = Path(path).parent.resolve() / Path(path).name
+    return str(place).encode(errors="backslashreplace").decode()
 
 
 def _convert_case(conversion: Conversion, folder: Path) -> None:
@@ -289,14 +331,12 @@ def _refuse_foreign_files(plan: PlannedFolder, folder: Path) -> None:
 
 def _account(plan: PlannedFolder, failed: Mapping[str, str]) -> list[dict[str, str]]:
     """One row per source file."""
-
-    def name(source: Path) -> str:
-        return str(source.relative_to(plan.base) if source.is_relative_to(plan.base) else source)
-
     rows = []
     for conversion in plan.conversions:
         status = "error" if conversion.case in failed else "converted"
         detail = failed.get(conversion.case, " ".join(conversion.targets))
-        rows += [{"source": name(source), "status": status, "detail": detail} for source in conversion.sources]
-    rows += [{"source": name(path), "status": "skipped", "detail": reason} for path, reason in plan.skipped.items()]
+        rows += [{"source": _origin(plan, source), "status": status, "detail": detail} for source in conversion.sources]
+    rows += [
+        {"source": _origin(plan, path), "status": "skipped", "detail": reason} for path, reason in plan.skipped.items()
+    ]
     return sorted(rows, key=lambda row: row["source"])

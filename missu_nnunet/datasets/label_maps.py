@@ -76,7 +76,7 @@ def case_conversion(
         written += [name.removesuffix(ending) + ".json" for name in written]
     sources = (*copied, label_source) if label_source else tuple(copied)
     return Conversion(
-        case, sources, (*copied.values(), *written), partial(_convert, tuple(copied), label_map, reader, link)
+        case, sources, (*copied.values(), *written), partial(_convert, tuple(copied), label_map, reader, link), link
     )
 
 

@@ -161,14 +161,14 @@ def task_number(source: Path) -> int:
     return int(match[1])
 
 
-def plan_msd(source: Path, dataset_id: int, link: bool = False, base: Path = Path()) -> PlannedFolder:
+def plan_msd(source: Path, dataset_id: int, link: bool = False, archive: Path | None = None) -> PlannedFolder:
     """Plan what ``nnUNetv2_convert_MSD_dataset`` writes: 4D images are split into channels, all else is copied.
 
     Args:
         source: the task's folder, ``TaskNN_Name``.
         dataset_id: the dataset's ID in nnU-Net, 1 to 999.
         link: whether 3D images and labels are linked instead of copied.
-        base: folder to which the account's paths are relative.
+        archive: the archive that was unpacked to the folder that holds ``source``, if there is one.
 
     Raises:
         InputError: if the folder is not a task, or nnU-Net takes no such ID.
@@ -194,7 +194,7 @@ def plan_msd(source: Path, dataset_id: int, link: bool = False, base: Path = Pat
                     continue
                 sources = (image, labels[case])
                 targets.append(f"labelsTr/{case}.nii.gz")
-            conversions.append(Conversion(case, sources, tuple(targets), partial(_convert, sources, link)))
+            conversions.append(Conversion(case, sources, tuple(targets), partial(_convert, sources, link), link))
     listed = [path for entry in description["training"] for path in (entry["image"], entry["label"])] + list(
         description["test"]
     )
@@ -211,7 +211,7 @@ def plan_msd(source: Path, dataset_id: int, link: bool = False, base: Path = Pat
         skipped=skipped,
         errors=errors,
         documents={DATASET_FILE: _for_nnunet(description, len(images["Tr"]))},
-        base=base,
+        origin=(archive, source.parent) if archive else None,
     )
 
 

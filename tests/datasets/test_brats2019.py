@@ -185,6 +185,21 @@ def test_a_dataset_of_something_else_is_left_alone(download, tmp_path):
     assert [path.name for path in foreign.parent.iterdir()] == [foreign.name]
 
 
+def test_a_submission_of_other_predictions_is_refused(tmp_path):
+    for number, folder in enumerate(("old", "new")):
+        (tmp_path / folder).mkdir()
+        image = sitk.GetImageFromArray(np.full(SHAPE, number, np.uint8))
+        sitk.WriteImage(image, str(tmp_path / folder / "A_1.nii.gz"))
+    submission = execute(plan_submission(tmp_path / "new", "submission"), tmp_path, workers=1)
+    before = (submission / "A_1.nii.gz").read_bytes()
+    with pytest.raises(InputError, match=r"A_1.nii.gz: was made from other files, which .*submission.conversion.csv"):
+        execute(plan_submission(tmp_path / "old", "submission"), tmp_path, workers=1)
+    assert (submission / "A_1.nii.gz").read_bytes() == before
+    shutil.rmtree(submission)
+    execute(plan_submission(tmp_path / "old", "submission"), tmp_path, workers=1)
+    assert (submission / "A_1.nii.gz").read_bytes() != before
+
+
 @pytest.mark.parametrize("out", ["predictions", "predictions/.", "", "predictions/out", "link"])
 def test_a_submission_is_apart_from_its_predictions(out, tmp_path):
     predictions = tmp_path / "predictions"

@@ -22,6 +22,7 @@ from nnunetv2.dataset_conversion.convert_MSD_dataset import convert_msd_dataset
 from missu_nnunet.datasets.conversion import edited, execute
 from missu_nnunet.datasets.msd import MD5, check_integrity, download, find_task, plan_msd, task_number, unpack
 from missu_nnunet.errors import InputError
+from missu_nnunet.parallel import map_cases
 
 
 def write_task(root, name="Task05_Tiny", channels=2, cases=3):
@@ -94,6 +95,53 @@ def test_links(tmp_path):
     assert all(path.is_symlink() and path.exists() for path in folder.glob("*/*.nii.gz"))
 
 
+def test_copies_take_the_place_of_links(tmp_path):
+    task = write_task(tmp_path, channels=1)
+    execute(plan_msd(task, 5, link=True), tmp_path / "raw", workers=1)
+    folder = execute(plan_msd(task, 5), tmp_path / "raw", workers=1)
+    shutil.rmtree(task)
+    assert all(path.is_file() and not path.is_symlink() for path in folder.glob("*/*.nii.gz"))
+
+
+@pytest.mark.parametrize("kind", ["folder", "archive"])
+def test_another_task_of_the_same_name_is_refused(tmp_path, monkeypatch, kind):
+    """Its files may be older than what was made of the first one's, and were taken for done."""
+    raw = tmp_path / "raw"
+
+    def convert(place):
+        monkeypatch.chdir(tmp_path / place)
+        if kind == "folder":
+            return execute(plan_msd(Path("Task05_Tiny"), 5), raw, workers=1)
+        task = unpack(pack(Path("Task05_Tiny"), Path("it.tar")), tmp_path / place / "scratch")
+        return execute(plan_msd(task, 5, archive=Path("it.tar")), raw, workers=1)
+
+    for place in ("one", "two"):
+        write_task(tmp_path / place)
+    folder = convert("two")
+    before = contents(folder)
+    with pytest.raises(InputError, match=r"tiny_00_0000.nii.gz: was made from other files, which .*conversion.csv"):
+        convert("one")
+    assert contents(folder) == before
+    assert convert("two") == folder
+
+
+def test_an_interrupted_conversion_of_another_task_is_not_continued(tmp_path, monkeypatch):
+    one, two = (write_task(tmp_path / place) for place in ("one", "two"))
+
+    def killed(*arguments):
+        map_cases(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("missu_nnunet.datasets.conversion.map_cases", killed)
+        with pytest.raises(KeyboardInterrupt):
+            execute(plan_msd(two, 5), tmp_path / "raw", workers=1)
+    begun = tmp_path / "raw" / ".partial-Dataset005_Tiny" / "labelsTr" / "tiny_00.nii.gz"
+    written = begun.stat().st_mtime_ns
+    folder = execute(plan_msd(one, 5), tmp_path / "raw", workers=1)
+    assert (folder / "labelsTr" / begun.name).stat().st_mtime_ns > written
+
+
 def test_an_edited_description_is_kept(tmp_path):
     task = write_task(tmp_path)
     folder = execute(plan_msd(task, 5), tmp_path / "raw", workers=1)
@@ -150,9 +198,9 @@ def test_archives(tmp_path):
     archive = pack(write_task(tmp_path), tmp_path / "Task05_Tiny.tar")
     task = unpack(archive, tmp_path / "scratch")
     assert task == tmp_path / "scratch" / "Task05_Tiny"
-    plan = plan_msd(task, 5, base=tmp_path / "scratch")
+    plan = plan_msd(task, 5, archive=archive)
     folder = execute(plan, tmp_path / "raw", workers=1)
-    assert "\nTask05_Tiny/imagesTr/tiny_00.nii.gz,converted," in (folder / "conversion.csv").read_text()
+    assert f"\n{archive}/Task05_Tiny/imagesTr/tiny_00.nii.gz,converted," in (folder / "conversion.csv").read_text()
     archive.write_bytes(archive.read_bytes()[:3000])
     with pytest.raises(InputError, match=r"Task05_Tiny.tar: cannot be read as a tar"):
         unpack(archive, tmp_path / "again")
