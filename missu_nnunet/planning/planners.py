@@ -85,5 +85,5 @@ class MISSUPlannerCPU(MISSUPlanner):
     PLANS = "nnUNetMISSUPlansCPU"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{"gpu_memory_target_in_gb": 0.08} | kwargs)
+        super().__init__(*args, **{"gpu_memory_target_in_gb": 0.1} | kwargs)
         self.UNet_base_num_features = 16
