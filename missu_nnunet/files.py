@@ -94,8 +94,9 @@ def _remove_abandoned(path: Path) -> None:
         if match := pattern.fullmatch(name):
             partial = path.with_name(name)
             with suppress(FileNotFoundError):  # its process has finished it
-                gone = not _is_alive(int(match[2])) if match[1] == _machine() else _is_old(partial)
-                if gone:
+                # On Windows signal 0 is no question, but Ctrl+C.
+                can_ask = os.name == "posix" and match[1] == _machine()
+                if not _is_alive(int(match[2])) if can_ask else _is_old(partial):
                     partial.unlink()
 
 
