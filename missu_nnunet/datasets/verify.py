@@ -219,7 +219,7 @@ def _read_case(job: _Job) -> _Facts:
     if grids:
         label_image = read_image(job.label)
         sides = _sides(label_image, labels & job.dataset.labels - {0, job.dataset.ignore})
-        difference = grid_difference(grids[0], _grid(job.dataset, job.label))
+        difference = grid_difference(grids[0], _as_taken(job.dataset, label_image))
     else:
         shapes = image.shape[1:], segmentation.shape
         spacings = tuple(properties["spacing"]), tuple(label_properties["spacing"])  # of TIFF files: of a JSON beside

@@ -102,6 +102,7 @@ def choose_folds(folder: Path, folds: Sequence[str], checkpoint: str) -> list[st
     found = [fold.name for fold in folds_of(folder) if (fold.folder / checkpoint).is_file()]
     chosen = list(dict.fromkeys(map(_fold, folds or found)))
     if not chosen:
+        read_model(folder)  # which names what is missing where this is no model at all
         raise InputError(f"{folder}: no fold has a {checkpoint}; finish a training or name another with --checkpoint")
     return chosen
 
@@ -163,11 +164,10 @@ def check_ensemble(predictors: Sequence[ObservedPredictor], models: Sequence[Pat
 
     def described(predictor: ObservedPredictor) -> dict[str, object]:
         dataset_json = predictor.dataset_json
-        described = {
-            key: dataset_json.get(key) for key in ("labels", "channel_names", "file_ending", "regions_class_order")
-        }
+        keys = ("labels", "channel_names", "file_ending", "regions_class_order")
         # Readers turn the voxels in different ways, so that the probabilities of two would not lie on each other.
-        return described | {"image_reader_writer": predictor.plans_manager.image_reader_writer_class.__name__}
+        reader = predictor.plans_manager.image_reader_writer_class.__name__
+        return {key: dataset_json.get(key) for key in keys} | {"image_reader_writer": reader}
 
     first = described(predictors[0])
     for predictor, model in zip(predictors[1:], models[1:], strict=True):

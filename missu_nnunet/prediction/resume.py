@@ -68,7 +68,9 @@ def finished_cases(output: Path, settings: dict[str, Any], file_ending: str) -> 
     before = read_json(output / FILE, remedy)
     finished = as_structure(before, _Earlier, str(output / FILE), remedy).finished
     found = {case for case in finished if (output / f"{case}{file_ending}").is_file()}
-    for key, value in settings.items() if found else ():
+    if not found:
+        return found
+    for key, value in settings.items():
         if before.get(key) != value:
             raise InputError(f"{output}: was predicted with {key} {before.get(key)}, not {value}; {remedy}")
     return found

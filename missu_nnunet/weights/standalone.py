@@ -228,10 +228,12 @@ def read(files: Sequence[Path], settings: dict[str, Any]) -> tuple[Array, list[f
     channels = []
     for image in images:
         values = sitk.GetArrayFromImage(sitk.DICOMOrient(image, "RAS") if settings["reorient"] else image)
-        # A photograph's colours are channels of one file.
-        values = np.moveaxis(values, -1, 0) if image.GetNumberOfComponentsPerPixel() > 1 else values[None]
-        if len(files) == len(settings["channels"]) and (values == values[:1]).all():
-            values = values[:1]  # SimpleITK gives the grey of a BMP's palette as three equal colours
+        if image.GetNumberOfComponentsPerPixel() > 1:
+            values = np.moveaxis(values, -1, 0)  # a photograph's colours are channels of one file
+            if len(files) == len(settings["channels"]) and (values == values[:1]).all():
+                values = values[:1]  # SimpleITK gives the grey of a BMP's palette as three equal colours
+        else:
+            values = values[None]
         channels.append(values if values.ndim == 4 else values[:, None])
     first = images[0]
     oriented = sitk.DICOMOrient(first, "RAS") if settings["reorient"] else first
