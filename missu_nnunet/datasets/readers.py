@@ -69,6 +69,11 @@ def model_reader(model: Path) -> BaseReaderWriter:
     return readers[name]()
 
 
+def reorients(reader: str) -> bool:
+    """Say whether nnU-Net's reader of this name turns every volume to RAS."""
+    return reader.endswith("WithReorient")
+
+
 def count_channels(reader: BaseReaderWriter, file: Path) -> int:
     """Count the channels that the reader finds in a file.
 

@@ -24,7 +24,7 @@ from scipy.ndimage import center_of_mass
 
 from missu_nnunet.datasets.headers import is_nifti, nifti_disagreement, nifti_voxels
 from missu_nnunet.datasets.images import FILE_ENDINGS, Grid, grid_difference, read_header, read_image, read_voxels
-from missu_nnunet.datasets.readers import IMAGE_ENDINGS, find_reader, read_channels, read_labels
+from missu_nnunet.datasets.readers import IMAGE_ENDINGS, find_reader, read_channels, read_labels, reorients
 from missu_nnunet.datasets.splits import read_patients, splits_of
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import whole_file
@@ -33,8 +33,6 @@ from missu_nnunet.nnunet.splits import Splits
 from missu_nnunet.parallel import map_cases
 from missu_nnunet.pictures.dataset_cases import DatasetCase, save_dataset_cases
 from missu_nnunet.pictures.orientation import orientation_code
-
-_REORIENTING = ("SimpleITKIOWithReorient", "NibabelIOWithReorient")  # readers that only dataset.json can ask for
 
 
 @dataclass(frozen=True)
@@ -243,12 +241,12 @@ def _voxels(reader: BaseReaderWriter, path: Path) -> np.ndarray:
 
 
 def _grid(dataset: RawDataset, path: Path) -> Grid:
-    return _as_taken(dataset, read_image(path)) if dataset.reader in _REORIENTING else read_header(path)
+    return _as_taken(dataset, read_image(path)) if reorients(dataset.reader or "") else read_header(path)
 
 
 def _as_taken(dataset: RawDataset, image: sitk.Image) -> sitk.Image:
     """The image as nnU-Net takes it: some of its readers turn every volume to one orientation."""
-    return sitk.DICOMOrient(image, "RAS") if dataset.reader in _REORIENTING and image.GetDimension() == 3 else image
+    return sitk.DICOMOrient(image, "RAS") if reorients(dataset.reader or "") and image.GetDimension() == 3 else image
 
 
 def _sides(image: sitk.Image, labels: Iterable[int]) -> dict[int, float]:

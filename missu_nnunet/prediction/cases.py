@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from missu_nnunet.datasets.headers import check_whole, is_nifti, nifti_voxels
 from missu_nnunet.datasets.images import FILE_ENDINGS
 from missu_nnunet.datasets.inputs import Cases
-from missu_nnunet.datasets.readers import read_volume
+from missu_nnunet.datasets.readers import read_volume, reorients
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL, write_bytes, write_csv
 from missu_nnunet.nnunet.dataset import DATASET_FILE, RawDataset
@@ -270,7 +270,7 @@ def _placed(values: NDArray[np.float32], segmentation: sitk.Image, predictor: Ob
     """The values in the image's geometry, which the segmentation has already."""
     values = values if segmentation.GetDimension() == 3 else values[0]
     image = sitk.GetImageFromArray(values)
-    if not predictor.plans_manager.image_reader_writer_class.__name__.endswith("WithReorient"):
+    if not reorients(predictor.plans_manager.image_reader_writer_class.__name__):
         image.CopyInformation(segmentation)
         return image
     # These readers turn images to RAS, and segmentations back when they write them.

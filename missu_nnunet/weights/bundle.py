@@ -7,6 +7,7 @@ from typing import Any
 from nnunetv2.configuration import ANISO_THRESHOLD
 
 from missu_nnunet import __version__
+from missu_nnunet.datasets.readers import reorients
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL, make_folder, write_json
 from missu_nnunet.nnunet.checkpoint import check_is_new
@@ -123,7 +124,7 @@ def _settings(trained: TrainedNetwork, file: Path) -> dict[str, Any]:
         "outputs": sorted(outputs, key=outputs.__getitem__),
         "regions": labels.has_regions,
         "labels": [int(label) for label in (labels.regions_class_order if labels.has_regions else labels.all_labels)],
-        "reorient": reader.endswith("WithReorient"),
+        "reorient": reorients(reader),
         "photograph": reader == "NaturalImage2DIO",
         "transpose_forward": list(plans.transpose_forward),
         "transpose_backward": list(plans.transpose_backward),
