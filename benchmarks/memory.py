@@ -175,9 +175,13 @@ def as_missu(image: Tensor, properties: dict[str, Any]) -> NDArray[Any]:
     """The segmentation as ``missu predict`` finds it."""
     settings = {"use_mirroring": False, "device": torch.device("cpu"), "allow_tqdm": False}
     predictor = loaded(ObservedPredictor(uncertainty=False, temperature=1.0, on_window=lambda share: None, **settings))
-    logits = predictor.predict_logits_from_preprocessed_data(image).numpy()
     return segment(
-        logits, properties, predictor.plans_manager, predictor.configuration_manager, predictor.label_manager
+        (slab.numpy() for slab in predictor.predict_slabs(image, properties)),
+        image.shape[1:],
+        properties,
+        predictor.plans_manager,
+        predictor.configuration_manager,
+        predictor.label_manager,
     )
 
 

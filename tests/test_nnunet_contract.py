@@ -109,6 +109,7 @@ SIGNATURES = [
         "prediction/predictor.py",
     ),
     (nnUNetPredictor._internal_maybe_mirror_and_predict, "self x", "prediction/predictor.py"),
+    (nnUNetPredictor._internal_get_sliding_window_slicers, "self image_size", "prediction/predictor.py"),
     (compute_gaussian, "tile_size sigma_scale value_scaling_factor dtype device", "prediction/predictor.py"),
     (compute_steps_for_sliding_window, "image_size tile_size tile_step_size", "experiments/timing.py"),
     (

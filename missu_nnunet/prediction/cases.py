@@ -172,17 +172,11 @@ def _predict_case(
 ) -> dict[str, ClassVolume]:
     """Write the case's files into a folder beside, then move each to its place, the segmentation last."""
     first = predictors[0]
-    # As arrays: nnU-Net's resampling rounds tensors differently, and its command gives it an array.
-    logits = [
-        predictor.predict_logits_from_preprocessed_data(data).numpy()
-        for predictor, (data, _) in zip(predictors, preprocessed, strict=True)
-    ]
-    all_properties = [properties for _, properties in preprocessed]
     beside = output / f"{PARTIAL}{case}"
     shutil.rmtree(beside, ignore_errors=True)  # of a run that was killed
     beside.mkdir()
     try:
-        _export(predictors, logits, all_properties, beside / case, wanted.probabilities)
+        _export(predictors, preprocessed, beside / case, wanted.probabilities)
         name = f"{case}{dataset.file_ending}"
         reader = first.plans_manager.image_reader_writer_class()
         if wanted.postprocessing:
@@ -191,7 +185,8 @@ def _predict_case(
         moves = []
         uncertainty = None
         if first.uncertainty:
-            posteriors = zip(*map(ObservedPredictor.posterior, predictors, all_properties), strict=True)
+            every = [properties for _, properties in preprocessed]
+            posteriors = zip(*map(ObservedPredictor.posterior, predictors, every), strict=True)
             mean = (sum(of_class) / len(predictors) for of_class in posteriors)
             values = entropy(mean, first.label_manager.has_regions)
             uncertainty = _placed(values, segmentation, first)
@@ -214,29 +209,29 @@ def _predict_case(
 
 
 def _export(
-    predictors: Sequence[ObservedPredictor],
-    logits: list[NDArray[np.float16]],
-    properties: list[dict[str, Any]],
-    target: Path,
-    probabilities: bool,
+    predictors: Sequence[ObservedPredictor], preprocessed: list[Preprocessed], target: Path, probabilities: bool
 ) -> None:
-    """Write the segmentation as nnU-Net does, of several models as its ``nnUNetv2_ensemble`` does."""
+    """Predict, and write the segmentation as nnU-Net does, of several models as its ``nnUNetv2_ensemble`` does."""
     first = predictors[0]
     writer = first.plans_manager.image_reader_writer_class()
     if len(predictors) == 1 and not probabilities:
+        data, properties = preprocessed[0]
+        slabs = (slab.numpy() for slab in first.predict_slabs(data, properties))
         labels = segment(
-            logits[0], properties[0], first.plans_manager, first.configuration_manager, first.label_manager
+            *(slabs, data.shape[1:], properties),
+            *(first.plans_manager, first.configuration_manager, first.label_manager),
         )
-        writer.write_seg(labels, f"{target}{first.dataset_json['file_ending']}", properties[0])
+        writer.write_seg(labels, f"{target}{first.dataset_json['file_ending']}", properties)
         return
     several = len(predictors) > 1
     files = []
-    for number, (predictor, found, case) in enumerate(zip(predictors, logits, properties, strict=True)):
+    for number, (predictor, (data, properties)) in enumerate(zip(predictors, preprocessed, strict=True)):
         files.append(target.parent / f"model_{number}" / target.name if several else target)
         files[-1].parent.mkdir(exist_ok=True)
         export_prediction_from_logits(
-            found,
-            case,
+            # As an array: nnU-Net's resampling rounds tensors differently, and its command gives it an array.
+            predictor.predict_logits_from_preprocessed_data(data).numpy(),
+            properties,
             predictor.configuration_manager,
             predictor.plans_manager,
             predictor.dataset_json,

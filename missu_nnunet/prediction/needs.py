@@ -21,6 +21,7 @@ from missu_nnunet.errors import InputError
 from missu_nnunet.machine import available_memory, total_memory
 from missu_nnunet.prediction.cases import Wanted
 from missu_nnunet.prediction.predictor import ObservedPredictor
+from missu_nnunet.prediction.windows import SLICES
 from missu_nnunet.text import size
 
 _FLAT = 999.0
@@ -141,13 +142,14 @@ def _grid(file: Path) -> _Grid:
 
 def _memory(predictors: Sequence[ObservedPredictor], grid: _Grid, cropped: tuple[int, ...], wanted: Wanted) -> int:
     """Bytes of all models' images and logits, and of the classes' probabilities where they are written or averaged."""
-    needed = sum(_memory_of_model(predictor, grid, cropped) for predictor in predictors)
-    if wanted.probabilities or len(predictors) > 1:
+    averaged = wanted.probabilities or len(predictors) > 1
+    needed = sum(_memory_of_model(predictor, grid, cropped, averaged) for predictor in predictors)
+    if averaged:
         needed += 4 * _heads(predictors[0]) * math.prod(grid.shape)
     return needed
 
 
-def _memory_of_model(predictor: ObservedPredictor, grid: _Grid, cropped: tuple[int, ...]) -> int:
+def _memory_of_model(predictor: ObservedPredictor, grid: _Grid, cropped: tuple[int, ...], averaged: bool) -> int:
     """Bytes of the image, resampled and padded to a patch, its logits in half precision, and its posterior if any."""
     order = predictor.plans_manager.transpose_forward
     spacing = [grid.spacing[axis] for axis in order]
@@ -160,7 +162,12 @@ def _memory_of_model(predictor: ObservedPredictor, grid: _Grid, cropped: tuple[i
         predictor.plans_manager, predictor.configuration_manager, predictor.dataset_json
     )
     per_head = 2 + (4 if predictor.uncertainty else 0)
-    return voxels * (4 * channels + per_head * _heads(predictor))
+    predicted = float(voxels)
+    if not averaged and predictor.divides(shape, [cropped[axis] for axis in order]):
+        # Each fold keeps one row of windows.
+        depth = patch[0] if len(patch) == len(shape) else SLICES
+        predicted *= min(1, len(predictor.list_of_parameters) * depth / shape[0])
+    return int(4 * channels * voxels + per_head * _heads(predictor) * predicted)
 
 
 def _heads(predictor: ObservedPredictor) -> int:

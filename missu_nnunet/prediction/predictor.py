@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, combinations
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import reduce
+from itertools import chain, combinations, starmap
+from typing import Any, cast
 
 import numpy as np
 import torch
 from acvl_utils.cropping_and_padding.bounding_boxes import insert_crop_into_image
 from acvl_utils.cropping_and_padding.padding import pad_nd_image
+from nnunetv2.configuration import default_num_processes
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 from numpy.typing import NDArray
 from scipy.special import entr
-from torch import Tensor
+from torch import Tensor, nn
 
 from missu_nnunet.prediction.segmentation import resample
+from missu_nnunet.prediction.windows import Row, Window, rows_of
 
 
 class ObservedPredictor(nnUNetPredictor):
@@ -38,7 +41,7 @@ class ObservedPredictor(nnUNetPredictor):
         self.uncertainty = uncertainty
         self.temperature = temperature
         self.on_window = on_window
-        self._windows: Iterator[tuple[slice, ...]] = iter(())
+        self._windows: Iterator[Window] = iter(())
         self._windows_done = 0
         self._windows_of_fold = 1
         self._posterior = self._weights = torch.empty(0)
@@ -49,6 +52,50 @@ class ObservedPredictor(nnUNetPredictor):
         self._windows_done = 0
         self._posterior_of_folds = torch.zeros(())
         return super().predict_logits_from_preprocessed_data(data)
+
+    def divides(self, grid: Sequence[int], shape: Sequence[int]) -> bool:
+        """Whether ``predict_slabs`` divides a case: on a CPU, where nothing is resampled and no posterior is kept.
+
+        Args:
+            grid: of the preprocessed image, ``(D, H, W)``.
+            shape: of the image as nnU-Net has cropped it.
+        """
+        return self.device.type == "cpu" and not self.uncertainty and tuple(grid) == tuple(shape)
+
+    @torch.inference_mode()
+    def predict_slabs(self, data: Tensor, properties: dict[str, Any]) -> Iterator[Tensor]:
+        """Predict the same logits slab after slab along the first axis; each may be used until the next is asked for.
+
+        So only those lie in memory that further windows reach. A case that is not divided is one slab.
+
+        Args:
+            data: the preprocessed image ``(C, D, H, W)``.
+            properties: properties of this case from nnU-Net's preprocessing.
+        """
+        if not self.divides(data.shape[1:], properties["shape_after_cropping_and_before_resampling"]):
+            yield self.predict_logits_from_preprocessed_data(data)
+            return
+        self.network.eval()
+        padded, inside = pad_nd_image(data, self.configuration_manager.patch_size, "constant", {"value": 0}, True, None)
+        inside = (slice(None), *inside[1:])  # also in each slab: where the first axis is padded, there is but one
+        windows = self._internal_get_sliding_window_slicers(padded.shape[1:])
+        self._windows_done, self._windows_of_fold = 0, len(windows)
+        rows = rows_of(windows, padded.shape[1])
+        folds = [(parameters, self._sum_windows(padded, rows)) for parameters in self.list_of_parameters]
+        network = cast(nn.Module, getattr(self.network, "_orig_mod", self.network))  # which torch.compile has wrapped
+
+        def next_slab(parameters: Mapping[str, Any], slabs: Iterator[Tensor]) -> Tensor:
+            network.load_state_dict(parameters)
+            return next(slabs)
+
+        threads = torch.get_num_threads()
+        torch.set_num_threads(min(threads, default_num_processes))  # as nnU-Net: the last bits may depend on it
+        try:
+            for _ in rows:
+                total = reduce(Tensor.add_, starmap(next_slab, folds))
+                yield total.div_(len(folds))[inside]
+        finally:
+            torch.set_num_threads(threads)
 
     def predict_sliding_window_return_logits(self, input_image: Tensor) -> Tensor:
         """Predict with one fold, as nnU-Net does."""
@@ -63,7 +110,7 @@ class ObservedPredictor(nnUNetPredictor):
         return logits
 
     def _internal_predict_sliding_window_return_logits(
-        self, data: Tensor, slicers: list[tuple[slice, ...]], do_on_device: bool = True
+        self, data: Tensor, slicers: list[Window], do_on_device: bool = True
     ) -> Tensor:
         self._windows = iter(slicers)
         # nnU-Net begins a fold anew where the device's memory did not suffice.
@@ -73,11 +120,15 @@ class ObservedPredictor(nnUNetPredictor):
             self._posterior = torch.zeros((self.label_manager.num_segmentation_heads, *data.shape[1:]))
             self._weights = torch.zeros(data.shape[1:])
         if self.device.type == "cpu":
-            return self._sum_windows(data, slicers)
+            rows = rows_of(slicers, data.shape[1])
+            logits = torch.empty((self.label_manager.num_segmentation_heads, *data.shape[1:]), dtype=torch.half)
+            for row, slab in zip(rows, self._sum_windows(data, rows), strict=True):
+                logits[:, row.start : row.stop] = slab
+            return logits
         return super()._internal_predict_sliding_window_return_logits(data, slicers, do_on_device)
 
-    def _sum_windows(self, data: Tensor, slicers: list[tuple[slice, ...]]) -> Tensor:
-        """nnU-Net's weighted mean of the windows, bit for bit, without its copies of all logits.
+    def _sum_windows(self, data: Tensor, rows: list[Row]) -> Iterator[Tensor]:
+        """nnU-Net's weighted mean of the windows, bit for bit: that of each row, up to where the next one starts.
 
         Raises:
             RuntimeError: if logits exceed half precision, as nnU-Net raises it.
@@ -85,17 +136,25 @@ class ObservedPredictor(nnUNetPredictor):
         gaussian = compute_gaussian(
             tuple(self.configuration_manager.patch_size), sigma_scale=1 / 8, value_scaling_factor=10, device=data.device
         )
-        logits = torch.zeros((self.label_manager.num_segmentation_heads, *data.shape[1:]), dtype=torch.half)
-        weights = torch.zeros(data.shape[1:], dtype=torch.half)
-        for window in slicers:
-            patch = torch.clone(data[window][None], memory_format=torch.contiguous_format)
-            logits[window] += self._internal_maybe_mirror_and_predict(patch)[0] * gaussian
-            weights[window[1:]] += gaussian
-        for of_class in logits:
-            of_class /= weights
-            if torch.isinf(of_class).any():
-                raise RuntimeError("a logit exceeds what half precision holds")
-        return logits
+        shape = (rows[0].depth, *data.shape[2:])
+        logits = torch.zeros((self.label_manager.num_segmentation_heads, *shape), dtype=torch.half)
+        weights = torch.zeros(shape, dtype=torch.half)
+        for row in rows:
+            for window in row.windows:
+                patch = torch.clone(data[window][None], memory_format=torch.contiguous_format)
+                inside = row.place(window)
+                logits[inside] += self._internal_maybe_mirror_and_predict(patch)[0] * gaussian
+                weights[inside[1:]] += gaussian
+            done = row.stop - row.start
+            for of_class in logits:
+                of_class[:done] /= weights[:done]
+                if torch.isinf(of_class[:done]).any():
+                    raise RuntimeError("a logit exceeds what half precision holds")
+            yield logits[:, :done]
+            for sums in (weights, *logits):  # what reaches into the next row comes to its start
+                kept = sums[done:].clone()
+                sums[: len(kept)] = kept
+                sums[len(kept) :] = 0
 
     def _internal_maybe_mirror_and_predict(self, x: Tensor) -> Tensor:
         if self.uncertainty:
@@ -110,7 +169,7 @@ class ObservedPredictor(nnUNetPredictor):
         self.on_window(self._windows_done / (self._windows_of_fold * len(self.list_of_parameters)))
         return prediction
 
-    def _add_posterior(self, outputs: list[Tensor], window: tuple[slice, ...]) -> None:
+    def _add_posterior(self, outputs: list[Tensor], window: Window) -> None:
         """Add the mirrorings' mean posterior, in the place and with the weights of the window."""
         posterior = sum(
             self.label_manager.apply_inference_nonlin(torch.flip(output, axes)[0] / self.temperature)

@@ -2,12 +2,13 @@
 
 nnU-Net resamples the logits of all classes to the image's grid, in float64 on the way, and then takes the most likely
 class. Classes are independent until then, so here each is resampled by itself, and only the best so far is kept. Plans
-that resample with torch, whose last bits depend on the number of classes, are resampled as nnU-Net does it.
+that resample with torch, whose last bits depend on the number of classes, are resampled as nnU-Net does it. Where
+nothing is to be resampled, the logits need never be there all at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from numpy.typing import NDArray
 
 
 def segment(
-    logits: NDArray[np.float16],
+    slabs: Iterable[NDArray[np.float16]],
+    grid: Sequence[int],
     properties: dict[str, Any],
     plans: PlansManager,
     configuration: ConfigurationManager,
@@ -28,7 +30,9 @@ def segment(
     """Segment a case on the grid of its image, with the axes as nnU-Net's writers take them.
 
     Args:
-        logits: ``(classes, D, H, W)`` or ``(regions, D, H, W)`` at the plan's spacing.
+        slabs: logits ``(classes, D, H, W)`` or ``(regions, D, H, W)`` at the plan's spacing, divided along the first
+            axis; in one piece where they are resampled.
+        grid: the shape of all slabs together, without that of classes or regions.
         properties: the case's properties from nnU-Net's preprocessing.
         plans: plans of the model.
         configuration: configuration of the model.
@@ -36,8 +40,24 @@ def segment(
     """
     dtype = np.uint8 if len(labels.foreground_labels) < 255 else np.uint16
     found = np.zeros(properties["shape_after_cropping_and_before_resampling"], dtype)
+    if tuple(grid) != found.shape:
+        (logits,) = slabs
+        _decide(_resampled_classes(logits, properties, plans, configuration), labels, found)
+    else:
+        start = 0
+        for slab in slabs:
+            _decide(slab, labels, found[start : start + slab.shape[1]])
+            start += slab.shape[1]
+    whole = insert_crop_into_image(
+        np.zeros(properties["shape_before_cropping"], dtype), found, properties["bbox_used_for_cropping"]
+    )
+    return whole.transpose(plans.transpose_backward)
+
+
+def _decide(classes: Iterable[NDArray[Any]], labels: LabelManager, found: NDArray[np.unsignedinteger[Any]]) -> None:
+    """Write the most likely label of each voxel of ``found``, which is 0, from the logits of each class or region."""
     best = None
-    for index, values in enumerate(_resampled_classes(logits, properties, plans, configuration)):
+    for index, values in enumerate(classes):
         if labels.has_regions:
             found[np.asarray(labels.apply_inference_nonlin(values[None])[0] > 0.5)] = labels.regions_class_order[index]
         elif best is None:
@@ -46,10 +66,6 @@ def segment(
             better = np.asarray(values) > best
             found[better] = index
             np.maximum(best, values, out=best)
-    whole = insert_crop_into_image(
-        np.zeros(properties["shape_before_cropping"], dtype), found, properties["bbox_used_for_cropping"]
-    )
-    return whole.transpose(plans.transpose_backward)
 
 
 def _resampled_classes(

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from trained_model import PATCH
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.machine import total_memory
@@ -55,6 +56,17 @@ def test_needs_are_those_of_the_arrays(predictor: ObservedPredictor, tmp_path: P
     assert Needs("large", 2**60, 0).text(tmp_path).endswith(" are free): it may not suffice")
     more = find_needs([predictor, predictor], cases, Wanted(probabilities=True), tmp_path)
     assert more == Needs("large", 2 * voxels * (4 + 2 * HEADS) + 4 * HEADS * SIDE**3, 2 * SIDE**3 * (1 + 4 * HEADS))
+
+
+def test_of_what_is_not_resampled_a_row_of_windows_suffices(predictor: ObservedPredictor, tmp_path: Path) -> None:
+    cases = {"case": [write(tmp_path / "case.nii.gz", 1)]}
+    needs = find_needs([predictor], cases, Wanted(), tmp_path)
+    assert needs is not None
+    plane = PATCH[1] * SIDE  # padded along the second axis
+    assert needs.memory_bytes == plane * (4 * SIDE + 2 * HEADS * PATCH[0])
+    averaged = find_needs([predictor], cases, Wanted(probabilities=True), tmp_path)
+    assert averaged is not None
+    assert averaged.memory_bytes == plane * SIDE * (4 + 2 * HEADS) + 4 * HEADS * SIDE**3
 
 
 def test_an_image_that_cannot_fit_is_refused(predictor: ObservedPredictor, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The predictor against nnU-Net's own, and its posterior against the members' computed one by one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -9,9 +9,11 @@ import pytest
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from torch._dynamo import OptimizedModule
+from trained_model import write_model
 
 from missu_nnunet.prediction.model import load_model
 from missu_nnunet.prediction.predictor import ObservedPredictor, entropy
+from missu_nnunet.prediction.windows import SLICES
 
 SHAPE = (1, 20, 24, 20)
 
@@ -30,6 +32,18 @@ def observed(
     return load_model(model, **(defaults | {"uncertainty": True} | settings), on_window=on_window)
 
 
+def stock(model: Path, folds: Sequence[str], **settings: object) -> nnUNetPredictor:
+    """nnU-Net's own predictor."""
+    predictor = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False, **settings)
+    predictor.initialize_from_trained_model_folder(str(model), folds)
+    return predictor
+
+
+def kept_grid(data: torch.Tensor) -> dict[str, tuple[int, ...]]:
+    """Properties of a case that is not resampled."""
+    return {"shape_after_cropping_and_before_resampling": tuple(data.shape[1:])}
+
+
 @pytest.fixture
 def data() -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(0).normal(size=SHAPE).astype(np.float32))
@@ -41,12 +55,41 @@ def data() -> torch.Tensor:
 def test_logits_are_nnunets_to_the_last_bit(
     model: Path, data: torch.Tensor, tta: bool, step: float, folds: tuple[str, ...]
 ) -> None:
-    stock = nnUNetPredictor(tile_step_size=step, use_mirroring=tta, device=torch.device("cpu"), allow_tqdm=False)
-    stock.initialize_from_trained_model_folder(str(model), folds)
-    expected = stock.predict_logits_from_preprocessed_data(data)
+    expected = stock(model, folds, tile_step_size=step, use_mirroring=tta).predict_logits_from_preprocessed_data(data)
     predictor = observed(model, tta=tta, step=step, folds=folds)
     assert predictor.allowed_mirroring_axes
     assert torch.equal(predictor.predict_logits_from_preprocessed_data(data), expected)
+    predictor = observed(model, tta=tta, step=step, folds=folds, uncertainty=False)
+    slabs = [slab.clone() for slab in predictor.predict_slabs(data, kept_grid(data))]
+    assert len(slabs) > 1
+    assert torch.equal(torch.cat(slabs, dim=1), expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 12, 40, 12), (1, 33, 10, 20)])
+def test_padded_images_are_predicted_in_slabs_too(model: Path, shape: tuple[int, ...]) -> None:
+    data = torch.randn(shape, generator=torch.manual_seed(0))
+    predictor = observed(model, tta=False, folds=("0",), uncertainty=False)
+    expected = predictor.predict_logits_from_preprocessed_data(data)
+    slabs = [slab.clone() for slab in predictor.predict_slabs(data, kept_grid(data))]
+    assert torch.equal(torch.cat(slabs, dim=1), expected)
+
+
+@pytest.mark.parametrize("folds", [("0",), ("0", "1")])
+def test_slices_of_a_2d_configuration_come_in_slabs(tiny_dataset: str, folds: tuple[str, ...]) -> None:
+    model = write_model(tiny_dataset, configuration="2d")
+    data = torch.randn((1, 2 * SLICES + 3, 40, 20), generator=torch.manual_seed(1))
+    expected = stock(model, folds).predict_logits_from_preprocessed_data(data)
+    predictor = observed(model, folds=folds, uncertainty=False)
+    slabs = [slab.clone() for slab in predictor.predict_slabs(data, kept_grid(data))]
+    assert [slab.shape[1] for slab in slabs] == [SLICES, SLICES, 3]
+    assert torch.equal(torch.cat(slabs, dim=1), expected)
+
+
+def test_what_is_resampled_or_unsure_is_one_slab(model: Path, data: torch.Tensor) -> None:
+    grid = kept_grid(data)
+    for uncertainty, properties in ((True, grid), (False, {key: (40, 40, 40) for key in grid})):
+        (slab,) = observed(model, uncertainty=uncertainty, tta=False).predict_slabs(data, properties)
+        assert slab.shape[1:] == data.shape[1:]
 
 
 def test_a_compiled_network_is_loaded(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
