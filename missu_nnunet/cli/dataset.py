@@ -192,6 +192,7 @@ def sparse(
     from missu_nnunet.datasets.sparse import Sparsity, plan_sparse
     from missu_nnunet.nnunet.dataset import find_dataset, read_dataset
     from missu_nnunet.nnunet.folders import nnunet_folder
+    from missu_nnunet.parallel import default_workers
 
     if not re.fullmatch(r"Dataset\d{3}_\w+", new):
         raise InputError(f"{new}: expected the name of a dataset to make, such as Dataset123_Scribbles")
@@ -200,7 +201,9 @@ def sparse(
     if not (scribbles or slices or cases):
         raise InputError("sparse: expected --scribbles, --slices N or --cases N")
     sparsity = Sparsity(scribbles, slices, cases, seed)
-    plan = plan_sparse(read_dataset(find_dataset(dataset)), nnunet_folder("nnUNet_raw"), new, sparsity, symlink)
+    workers = workers or default_workers()
+    raw = read_dataset(find_dataset(dataset))
+    plan = plan_sparse(raw, nnunet_folder("nnUNet_raw"), new, sparsity, symlink, workers)
     _write_dataset(plan, dry_run, workers)
 
 
@@ -217,7 +220,7 @@ def unlabelled(
     workers: Workers = None,
 ) -> None:
     """Add images without labels to a dataset, under nnU-Net's ignore label, which every trainer understands."""
-    from missu_nnunet.datasets.unlabelled import add, plan_unlabelled
+    from missu_nnunet.datasets.unlabelled import add, plan_unlabelled, rehearse
     from missu_nnunet.nnunet.dataset import find_dataset, read_dataset
     from missu_nnunet.parallel import default_workers
 
@@ -228,8 +231,10 @@ def unlabelled(
     if not images:
         _remove_unlabelled(raw, dry_run, workers)
         return
-    plan = plan_unlabelled(raw, images, symlink, workers)
+    plan = plan_unlabelled(raw, images, symlink or dry_run, workers)  # a rehearsal need not copy images
     if dry_run:
+        for file in rehearse(plan, raw, workers):
+            say(f"change {file}")
         _print_plan(plan, raw.folder.parent)
         return
     add(plan, raw, workers)
@@ -247,6 +252,8 @@ def _remove_unlabelled(raw: RawDataset, dry_run: bool, workers: int) -> None:
     if dry_run:
         for file in removal.files:
             say(f"delete {file}")
+        for file in (raw.file, *removal.splits):
+            say(f"change {file}")
         return
     remove(removal, raw)
     say(f"{raw.folder}: {counted(len(removal.cases), 'case')} taken out")

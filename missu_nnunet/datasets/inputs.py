@@ -54,7 +54,7 @@ def find_cases(inputs: Sequence[Path], dataset: RawDataset, reader: BaseReaderWr
             raise InputError(f"{path}: no such file or folder; give images or a folder of them")
         for file in files:
             case = _case(file, dataset)
-            if not case:
+            if not case or case.endswith(dataset.file_ending):
                 raise InputError(
                     f"{file}: no name of a case, expected names such as case_0000{dataset.file_ending}; rename the file"
                 )

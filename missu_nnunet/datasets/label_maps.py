@@ -25,11 +25,17 @@ def ignore_label(dataset: RawDataset) -> int:
     """Return the dataset's ignore label, or the one it would get: nnU-Net needs the label after the highest.
 
     Raises:
-        InputError: if there is none after the highest.
+        InputError: if there is none after the highest, or the dataset's own is not the highest.
     """
+    highest = max(dataset.labels)
+    if dataset.ignore is not None and dataset.ignore < highest:
+        raise InputError(
+            f"{dataset.file}: found the ignore label {dataset.ignore} beside {highest}, expected it to be the highest, "
+            "as nnU-Net needs it: number the labels anew, also in the label maps"
+        )
     if dataset.ignore is not None:
         return dataset.ignore
-    if (highest := max(dataset.labels)) >= LARGEST_LABEL:
+    if highest >= LARGEST_LABEL:
         raise InputError(
             f"{dataset.file}: found label {highest}, expected labels below {LARGEST_LABEL}, so that the ignore label "
             "can come after them: number the classes anew"

@@ -8,7 +8,7 @@ adding or removing a case does not change the others.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -22,8 +22,9 @@ from skimage.graph import route_through_array
 
 from missu_nnunet.datasets.conversion import PlannedFolder
 from missu_nnunet.datasets.label_maps import LabelMap, case_conversion, description_with_ignore, ignore_label
-from missu_nnunet.datasets.readers import find_reader, read_labels
+from missu_nnunet.datasets.readers import Properties, find_reader, read_labels
 from missu_nnunet.datasets.splits import labelled_splits, read_patients, splits_files
+from missu_nnunet.datasets.unlabelled import find_unlabelled
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import read_json, read_table
 from missu_nnunet.nnunet.dataset import DATASET_FILE, RawDataset, test_set, training_cases
@@ -66,26 +67,24 @@ def keep_scribbles(slices: Labels, ignore: int, rng: np.random.Generator) -> Lab
 
 
 def keep_slices(slices: Labels, ignore: int, every: int, rng: np.random.Generator) -> Labels:
-    """Keep every Nth slice, and at least one.
+    """Keep every Nth slice of those that have labels, and at least one.
 
     Args:
-        slices: dense labels ``(S, H, W)``.
+        slices: labels ``(S, H, W)``.
         ignore: the ignore label, which replaces all voxels of the other slices.
         every: N.
         rng: chooses the slice that is counted from.
-
-    Raises:
-        InputError: if there is a single slice.
     """
-    if len(slices) < 2:
-        raise InputError("a single slice, expected a volume to keep every Nth slice of; use --scribbles or --cases")
-    kept = np.full_like(slices, ignore)
-    first = int(rng.integers(min(every, len(slices))))
-    kept[first::every] = slices[first::every]
+    kept, labelled = np.full_like(slices, ignore), np.flatnonzero((slices != ignore).any(axis=(1, 2)))
+    if len(labelled):
+        chosen = labelled[rng.integers(min(every, len(labelled))) :: every]
+        kept[chosen] = slices[chosen]
     return kept
 
 
-def plan_sparse(dataset: RawDataset, parent: Path, name: str, sparsity: Sparsity, link: bool) -> PlannedFolder:
+def plan_sparse(
+    dataset: RawDataset, parent: Path, name: str, sparsity: Sparsity, link: bool, workers: int
+) -> PlannedFolder:
     """Plan a copy of a dataset with fewer labels.
 
     Args:
@@ -94,19 +93,25 @@ def plan_sparse(dataset: RawDataset, parent: Path, name: str, sparsity: Sparsity
         name: name of the copy, ``DatasetXXX_Name``.
         sparsity: which labels are kept.
         link: whether images are linked instead of copied.
+        workers: number of processes.
 
     Raises:
-        InputError: if the dataset has no cases, or fewer than are to be labelled, or if there is a copy of that name
-            with other settings.
+        InputError: if the dataset has no cases, or fewer with labels than are to be labelled; if slices are to be kept
+            of images that have but one; or if there is a copy of that name with other settings.
     """
     cases, number = training_cases(dataset), sparsity.labelled
     if not cases:
         raise InputError(f"{dataset.folder}: found no training case, expected imagesTr/CASE_0000{dataset.file_ending}")
-    if number is not None and number > len(cases):
-        raise InputError(f"--cases {number}: {dataset.name} has {len(cases)} cases; give fewer")
     _refuse_missing(cases)
-    reader = find_reader(dataset, next(iter(cases.values()))[0][0])
-    labelled = set(list(cases)[:number])
+    unlabelled = set(find_unlabelled(dataset, cases, workers))
+    labelled = [case for case in cases if case not in unlabelled]
+    if number is not None and number > len(labelled):
+        raise InputError(f"--cases {number}: {dataset.name} has {len(labelled)} cases with labels; give fewer")
+    images, label = next(iter(cases.values()))
+    reader = find_reader(dataset, images[0])
+    if sparsity.every:
+        _slices(*read_labels(reader, label), sparsity, label)
+    labelled = labelled[:number]
     conversions = []
     for case, (images, label) in cases.items():
         thinned = partial(_thinned, dataset, reader, case, label, sparsity if case in labelled else None)
@@ -118,7 +123,7 @@ def plan_sparse(dataset: RawDataset, parent: Path, name: str, sparsity: Sparsity
     description["sparse"] = {"of": dataset.name} | asdict(sparsity)
     _refuse_other(parent / name, description["sparse"])
     documents: dict[str, Any] = {DATASET_FILE: description}
-    if folds := _splits(dataset, list(cases), labelled):
+    if folds := _splits(dataset, cases, labelled, sparsity):
         documents[SPLITS_FILE] = folds
     patients = dataset.folder / "cases.csv"
     tables = {}
@@ -143,8 +148,8 @@ def _thinned(
     if unknown := sorted(set(np.unique(values).tolist()) - dataset.labels):
         expected = ", ".join(map(str, sorted(dataset.labels)))
         raise InputError(f"{file}: found label {unknown[0]:g}, expected {expected} as in dataset.json: correct it")
-    axis = int(np.argmax(np.round(properties["spacing"], 3)))  # slices were acquired across the widest step
-    slices, ignore = np.moveaxis(values.astype(np.int16), axis, 0), ignore_label(dataset)
+    slices, axis = _slices(values, properties, sparsity, file)
+    ignore = ignore_label(dataset)
     if sparsity is None:
         slices = np.full_like(slices, ignore)
     else:
@@ -154,6 +159,17 @@ def _thinned(
         elif sparsity.every:
             slices = keep_slices(slices, ignore, sparsity.every, rng)
     return np.moveaxis(slices, 0, axis), properties
+
+
+def _slices(values: NDArray[Any], properties: Properties, sparsity: Sparsity | None, file: Path) -> tuple[Labels, int]:
+    """The slices of a label map, which were acquired across its widest step, and their axis."""
+    axis = int(np.argmax(np.round(properties["spacing"], 3)))
+    slices = np.moveaxis(values.astype(np.int16), axis, 0)
+    if sparsity and sparsity.every and len(slices) < 2:
+        raise InputError(
+            f"{file}: a single slice, expected a volume to keep every Nth slice of; use --scribbles or --cases"
+        )
+    return slices, axis
 
 
 def _stroke(region: NDArray[np.bool_], rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -169,11 +185,13 @@ def _stroke(region: NDArray[np.bool_], rng: np.random.Generator) -> tuple[NDArra
     return rows, columns
 
 
-def _splits(dataset: RawDataset, cases: list[str], labelled: set[str]) -> Splits:
-    """Splits that validate on labelled cases only; where all cases are labelled, the dense dataset's own, if any."""
+def _splits(dataset: RawDataset, cases: Collection[str], labelled: Collection[str], sparsity: Sparsity) -> Splits:
+    """Splits that validate on labelled cases only: the dataset's own where as many cases are labelled as there."""
+    files = splits_files(dataset)
+    if sparsity.labelled is None and files:
+        return read_splits(files[0])
     if len(labelled) == len(cases):
-        files = splits_files(dataset)
-        return read_splits(files[0]) if files else []
+        return []
     patients = read_patients(dataset, cases)
     return with_unlabelled(
         labelled_splits(labelled, patients), [case for case in cases if case not in labelled], patients

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import numpy as np
@@ -35,6 +36,9 @@ from missu_nnunet.structures import FilePath, Name, Structure, read_structure
 
 ACCOUNT = "unlabelled.json"
 """The file that records which cases were added from which files, and whether the ignore label and splits were, too."""
+
+_STAGING = f"{PARTIAL}unlabelled"
+"""The folder in the dataset's in which all that is added is made ready."""
 
 
 def find_unlabelled(dataset: RawDataset, cases: Iterable[str], workers: int) -> list[str]:
@@ -94,6 +98,13 @@ def plan_unlabelled(dataset: RawDataset, inputs: Sequence[Path], link: bool, wor
         )
         for case, files in cases.items()
     ]
+    for conversion in conversions:
+        there = [target for target in conversion.targets if os.path.lexists(dataset.folder / target)]
+        if there and conversion.case not in account.cases:  # of a case that dataset.json calls by another name
+            raise InputError(
+                f"{conversion.sources[0]}: would become {dataset.folder / there[0]}, which is there already; rename "
+                "the file"
+            )
     description = description_with_ignore(dataset, len(training.keys() | cases))
     if dataset.listed is not None:
         for case, files in cases.items():
@@ -118,17 +129,34 @@ def plan_unlabelled(dataset: RawDataset, inputs: Sequence[Path], link: bool, wor
     return PlannedFolder(dataset.name, tuple(missing), skipped, documents=documents)
 
 
+def rehearse(plan: PlannedFolder, dataset: RawDataset, workers: int) -> list[Path]:
+    """Do what ``add`` does, but write nothing; return the files of splits that it would change.
+
+    Raises:
+        InputError: if ``add`` would raise it.
+    """
+    splits = _splits_with(plan, dataset, workers)
+    with TemporaryDirectory() as scratch:
+        execute(plan, Path(scratch), workers, keep=False)
+    return list(splits)
+
+
+def _splits_with(plan: PlannedFolder, dataset: RawDataset, workers: int) -> dict[Path, Splits]:
+    """The new content of those of the dataset's files of splits that the planned cases change."""
+    added = plan.documents[ACCOUNT]["cases"]
+    unlabelled = _still_unlabelled(dataset, added, workers)
+    patients = read_patients(dataset, training_cases(dataset).keys() | added)
+    return _changed_splits(dataset, lambda folds: with_unlabelled(folds, unlabelled, patients))
+
+
 def add(plan: PlannedFolder, dataset: RawDataset, workers: int) -> None:
     """Add the planned cases. After an interruption, another call goes on where this one stopped.
 
     Raises:
         InputError: if an image or the dataset's splits cannot be used; the dataset then stays as it was.
     """
-    added = plan.documents[ACCOUNT]["cases"]
-    unlabelled = _still_unlabelled(dataset, added, workers)
-    patients = read_patients(dataset, training_cases(dataset).keys() | added)
-    splits = _changed_splits(dataset, lambda folds: with_unlabelled(folds, unlabelled, patients))
-    staging = dataset.folder / f"{PARTIAL}unlabelled"
+    splits = _splits_with(plan, dataset, workers)
+    staging = dataset.folder / _STAGING
     try:
         staged = execute(plan, staging, workers, keep=False)
     except InputError:
@@ -203,7 +231,9 @@ def plan_removal(dataset: RawDataset, workers: int) -> Removal:
                 f"{', '.join(str(file.relative_to(folder)) for file in (*images, label))}: move it out of the dataset"
             )
         for image, original in zip(images, originals, strict=True):
-            if image.is_file() and not image.is_symlink() and not Path(original).is_file():
+            # A link may lead from the original to the image, too.
+            lost = not Path(original).is_file() or Path(original).resolve() == image.resolve()
+            if image.is_file() and not image.is_symlink() and lost:
                 raise InputError(
                     f"{image}: its original, {original}, is gone, and this the only copy: move it out of the dataset"
                 )
@@ -235,6 +265,7 @@ def plan_removal(dataset: RawDataset, workers: int) -> Removal:
 
 def remove(removal: Removal, dataset: RawDataset) -> None:
     """Take out the planned cases. After an interruption, a new plan goes on where this one stopped."""
+    shutil.rmtree(dataset.folder / _STAGING, ignore_errors=True)  # of an addition that was interrupted
     for file in removal.files:
         file.unlink()
     write_json(removal.description, dataset.file)

@@ -26,7 +26,7 @@ def read(path: Path) -> np.ndarray:
 
 
 def sparse_copy(raw: Path, source: str, sparsity: Sparsity, link: bool = False) -> Path:
-    return execute(plan_sparse(read_dataset(raw / source), raw, NAME, sparsity, link), raw, workers=1)
+    return execute(plan_sparse(read_dataset(raw / source), raw, NAME, sparsity, link, workers=1), raw, workers=1)
 
 
 @given(arrays(np.int16, (3, 9, 11), elements=st.integers(0, IGNORE)), st.integers(0, 5))
@@ -76,7 +76,8 @@ def test_the_seed_and_the_name_decide_what_is_kept(tmp_path: Path) -> None:
     source = write_raw_dataset(tmp_path, 7)
     maps = []
     for number, seed in enumerate((0, 0, 1)):
-        plan = plan_sparse(read_dataset(tmp_path / source), tmp_path, NAME, Sparsity(every=5, seed=seed), link=True)
+        sparsity = Sparsity(every=5, seed=seed)
+        plan = plan_sparse(read_dataset(tmp_path / source), tmp_path, NAME, sparsity, link=True, workers=1)
         folder = execute(plan, tmp_path / str(number), workers=1)
         maps.append(np.stack([read(file) for file in sorted((folder / "labelsTr").iterdir())]))
     assert np.array_equal(maps[0], maps[1])
@@ -115,6 +116,43 @@ def test_slices_lie_across_the_widest_step(tmp_path: Path) -> None:
     assert kept.mean() == pytest.approx(0.2)
 
 
+def unlabel(folder: Path, cases: range) -> None:
+    """Make label maps of the ignore label alone."""
+    content = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps(content | {"labels": content["labels"] | {"ignore": IGNORE}}))
+    for case in cases:
+        file = folder / "labelsTr" / f"case_{case:03d}.nii.gz"
+        sitk.WriteImage(sitk.ReadImage(str(file)) * 0 + IGNORE, str(file))
+
+
+def test_cases_without_labels_are_not_counted(tmp_path: Path) -> None:
+    source = write_raw_dataset(tmp_path, 7)
+    unlabel(tmp_path / source, range(2))
+    folder = sparse_copy(tmp_path, source, Sparsity(labelled=3))
+    labelled = [case for case in range(6) if (read(folder / "labelsTr" / f"case_{case:03d}.nii.gz") != IGNORE).any()]
+    assert labelled == [2, 3, 4]
+    folds = json.loads((folder / "splits_final.json").read_text())
+    assert sorted(case for fold in folds for case in fold["val"]) == ["case_002", "case_003", "case_004"]
+    with pytest.raises(InputError, match="--cases 5: Dataset007_Tiny has 4 cases with labels; give fewer"):
+        plan_sparse(read_dataset(tmp_path / source), tmp_path, "Dataset009_More", Sparsity(labelled=5), False, 1)
+
+
+def test_a_sparse_copy_of_a_sparse_copy_has_labels_in_every_case(tmp_path: Path) -> None:
+    source = write_raw_dataset(tmp_path, 7)
+    folder = sparse_copy(tmp_path, source, Sparsity(every=8))
+    again = plan_sparse(read_dataset(folder), tmp_path, "Dataset009_Again", Sparsity(every=8, seed=1), False, 1)
+    for file in (execute(again, tmp_path, workers=1) / "labelsTr").iterdir():
+        slices = (read(file) != IGNORE).all(axis=(1, 2))
+        assert slices.sum() == 1
+        assert (read(folder / "labelsTr" / file.name)[slices] == read(file)[slices]).all()
+
+
+def test_slices_of_slices_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    source = write_raw_dataset(tmp_path, 7, file_ending=".png")
+    with pytest.raises(InputError, match=r"labelsTr/case_000\.png: a single slice, expected a volume"):
+        plan_sparse(read_dataset(tmp_path / source), tmp_path, NAME, Sparsity(every=2), link=False, workers=1)
+
+
 @pytest.mark.parametrize("missing", ["imagesTr/case_001_0000.nii.gz", "labelsTr/case_001.nii.gz"])
 def test_a_case_that_lacks_a_file(missing: str, tmp_path: Path) -> None:
     source = write_raw_dataset(tmp_path, 7)
@@ -142,6 +180,12 @@ def test_what_cannot_be_made_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"case_001.nii.gz: NaN or infinite voxels, expected a label"):
         sparse_copy(tmp_path, source, Sparsity(labelled=3))
     description = json.loads((tmp_path / source / "dataset.json").read_text())
+    description["labels"] |= {"ignore": 1}
+    (tmp_path / source / "dataset.json").write_text(json.dumps(description))
+    sitk.WriteImage(image / 4, str(label))
+    with pytest.raises(InputError, match=r"dataset\.json: found the ignore label 1 beside 2, expected it to be the"):
+        sparse_copy(tmp_path, source, Sparsity(labelled=3))
+    del description["labels"]["ignore"]
     description["labels"]["organ"] = 2**15 - 1
     (tmp_path / source / "dataset.json").write_text(json.dumps(description))
     with pytest.raises(InputError, match="found label 32767, expected labels below 32767"):

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from tiny_dataset import REGIONS, write_raw_dataset
 
-from missu_nnunet.datasets.unlabelled import ACCOUNT, add, plan_removal, plan_unlabelled, remove
+from missu_nnunet.datasets.unlabelled import ACCOUNT, add, plan_removal, plan_unlabelled, rehearse, remove
 from missu_nnunet.datasets.verify import verify
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL
@@ -72,6 +72,9 @@ def test_images_come_in_and_go_out_again(folder: Path, link: bool) -> None:
         assert label.GetSpacing() == (0.5, 0.5, 0.5)
         assert (sitk.GetArrayFromImage(label) == 3).all()
     assert [(one.level, one.cases) for one in verify(read_dataset(folder))] == [("note", ("a", "b"))]
+    staging = folder / f"{PARTIAL}unlabelled"  # as an addition leaves it that was killed
+    staging.mkdir()
+    (staging / "a.nii.gz").touch()
     take_out(folder)
     assert contents(folder) == before
 
@@ -145,6 +148,33 @@ def test_a_dataset_that_lists_its_files(folder: Path) -> None:
     assert listed["a"] == {"images": ["imagesTr/a_0000.nii.gz"], "label": "labelsTr/a.nii.gz"}
     take_out(folder)
     assert json.loads((folder / "dataset.json").read_text()) == description
+
+
+def test_a_file_of_a_case_of_another_name_is_not_replaced(folder: Path) -> None:
+    description = json.loads((folder / "dataset.json").read_text())
+    files = {"images": ["imagesTr/case_000_0000.nii.gz"], "label": "labelsTr/case_000.nii.gz"}
+    (folder / "dataset.json").write_text(json.dumps(description | {"dataset": {"patient": files}}))
+    write(folder.parent / "new" / "case_000_0000.nii.gz")
+    before = contents(folder)
+    with pytest.raises(InputError, match=r"new/case_000_0000.nii.gz: would become .*, which is there already; rename"):
+        put_in(folder)
+    assert contents(folder) == before
+
+
+def test_a_rehearsal_writes_nothing_and_finds_what_would_be_refused(folder: Path) -> None:
+    (folder / "splits_final.json").write_text(json.dumps(SPLITS))
+    before, dataset = contents(folder), read_dataset(folder)
+    plan = plan_unlabelled(dataset, [folder.parent / "new"], link=True, workers=1)
+    assert rehearse(plan, dataset, workers=1) == [folder / "splits_final.json"]
+    image = sitk.GetImageFromArray(np.ones((10, 12, 14), np.float32))
+    sitk.WriteImage(image, str(folder.parent / "new" / "a_0000.nii.gz"))
+    with pytest.raises(InputError, match=r"new/a_0000.nii.gz: is constant"):
+        rehearse(plan, dataset, workers=1)
+    (folder / "splits_final.json").write_text("[1]")
+    with pytest.raises(InputError, match=r"splits_final\.json"):
+        rehearse(plan, dataset, workers=1)
+    (folder / "splits_final.json").write_text(json.dumps(SPLITS))
+    assert contents(folder) == before
 
 
 def test_what_somebody_has_labelled_since_still_validates(folder: Path, tmp_path: Path) -> None:
@@ -249,12 +279,18 @@ def test_the_only_copy_of_an_image_is_not_deleted(folder: Path, tmp_path: Path) 
     shutil.rmtree(tmp_path / "new")
     with pytest.raises(InputError, match=r"imagesTr/a_0000.nii.gz: its original, .*new/a_0000.nii.gz, is gone"):
         take_out(folder)
+    (tmp_path / "new").mkdir()
+    for case in "ab":
+        (tmp_path / "new" / f"{case}_0000.nii.gz").symlink_to(folder / "imagesTr" / f"{case}_0000.nii.gz")
+    with pytest.raises(InputError, match=r"imagesTr/a_0000.nii.gz: its original, .* is gone, and this the only copy"):
+        take_out(folder)
 
 
 @pytest.mark.parametrize(
     ("arrange", "message"),
     [
         (lambda new: write(new / "case_003_0000.nii.gz"), "case_003_0000.nii.gz: Dataset007_Tiny has a training case"),
+        (lambda new: write(new / "c.nii.gz_0000.nii.gz"), "c.nii.gz_0000.nii.gz: no name of a case"),
         (lambda new: write(new / "c_0001.nii.gz"), "found c_0001.nii.gz of c, .*expected 1 .MRI., named as c_0000"),
         (lambda new: (new / "c_0000.nii.gz").write_bytes(b"text"), "c_0000.nii.gz: not a readable image"),
         (lambda new: cut(write(new / "c_0000.nii.gz")), "1 of 3 cases not converted, first c: .*cut short"),
