@@ -4,6 +4,7 @@ import io
 import re
 import warnings
 from collections import OrderedDict
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
@@ -81,6 +82,28 @@ def read_checkpoint(file: Path | IO[bytes], name: str) -> dict[str, Any]:
         )
     check_names(checkpoint["init_args"], name)
     return checkpoint
+
+
+def check_weights(weights: Mapping[str, Tensor], name: str) -> None:
+    """Refuse weights that a network cannot compute with.
+
+    Args:
+        weights: state dict of a network.
+        name: name of the file in messages.
+
+    Raises:
+        InputError: if a weight is no floating-point number, or not finite.
+    """
+    for key, weight in weights.items():
+        if key.endswith("num_batches_tracked"):  # the only whole number, of a batch normalisation
+            continue
+        if not weight.is_floating_point():
+            found = f"numbers of type {weight.dtype}"
+        elif not torch.isfinite(weight).all():
+            found = "NaN or infinite values, which a training leaves that has diverged"
+        else:
+            continue
+        raise InputError(f"{name}: {printable(key)} holds {found}; give an earlier checkpoint, or train anew")
 
 
 def read_pretrained(file: Path) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from missu_nnunet import __version__
 from missu_nnunet.errors import InputError
 from missu_nnunet.extras import require_extra
 from missu_nnunet.nnunet.dataset import RawDataset, read_dataset
@@ -25,7 +24,7 @@ from missu_nnunet.report.training_curves import read_training
 _VERSION = "MISSU's version"
 """The name of a fact that only trainings of MISSU have."""
 
-_PAPERS = """@article{wang2023missu,
+_MISSU_PAPER = """@article{wang2023missu,
   title={MISSU: 3D Medical Image Segmentation via Self-distilling TransUNet},
   author={Wang, Nan and others},
   journal={IEEE Transactions on Medical Imaging},
@@ -35,7 +34,9 @@ _PAPERS = """@article{wang2023missu,
   note={arXiv:2206.00902}
 }
 
-@article{isensee2021nnunet,
+"""
+
+_NNUNET_PAPER = """@article{isensee2021nnunet,
   title={nnU-Net: a self-configuring method for deep learning-based biomedical image segmentation},
   author={Isensee, Fabian and Jaeger, Paul F and Kohl, Simon A A and Petersen, Jens and Maier-Hein, Klaus H},
   journal={Nature Methods},
@@ -67,11 +68,12 @@ def model_card(model: Path) -> str:
     means = {label: float(np.nanmean(scores)) for label, scores in dice.items() if not np.isnan(scores).all()}
     facts = arm_facts(model, read_training(model))
     facts.pop("folder")
+    is_missu = _VERSION in facts
     classes = ", ".join(dataset.regions)
     data = ModelCardData(
         library_name="nnunetv2",
         pipeline_tag="image-segmentation",
-        tags=["medical-image-segmentation", "nnU-Net", "MISSU"],
+        tags=["medical-image-segmentation", "nnU-Net", *(["MISSU"] if is_missu else [])],
         metrics=["dice"],
         model_name=f"{name} {model.resolve().name}",
         eval_results=[
@@ -94,7 +96,7 @@ def model_card(model: Path) -> str:
         model_id=f"{name}, {facts.get('trainer', model.name)}",
         model_summary=f"Segments {classes} in images of the channels {', '.join(dataset.channels)}.",
         model_description=(
-            f"A model of nnU-Net v2, trained on {name} with missu-nnunet {facts.get(_VERSION, __version__)}."
+            f"A model of nnU-Net v2, trained on {name}{f' with missu-nnunet {facts[_VERSION]}' if is_missu else ''}."
         ),
         model_type=_model_type(facts),
         direct_use=f"Research on the segmentation of {classes}.",
@@ -117,9 +119,9 @@ def model_card(model: Path) -> str:
         hardware_type=facts.get("GPU") or facts.get("device"),
         hours_used=facts.get("training time"),
         software=", ".join(f"{key} {facts[key]}" for key in ("trained with torch", _VERSION) if key in facts),
-        citation_bibtex=f"```bibtex\n{_PAPERS}\n```",
+        citation_bibtex=f"```bibtex\n{_MISSU_PAPER if is_missu else ''}{_NNUNET_PAPER}\n```",
         repo=None,
-        paper="arXiv:2206.00902",
+        paper="arXiv:2206.00902" if is_missu else "arXiv:1904.08128",
     )
     return str(card)
 
@@ -138,7 +140,10 @@ def validation_dice(model: Path, dataset: RawDataset) -> dict[str, np.ndarray]:
 def _model_type(facts: Mapping[str, str]) -> str:
     parts = [facts.get("configuration", ""), f"patch {facts['patch']}" if "patch" in facts else ""]
     parts.append(f"{facts['parameters at inference']} parameters" if "parameters at inference" in facts else "")
-    network = "MISSU, a 3D TransUNet" if _VERSION in facts else "the network of nnU-Net's plans"
+    network = "the network of nnU-Net's plans"
+    if _VERSION in facts:
+        without = facts.get("Transformer", "").startswith("none")
+        network = "MISSU without its Transformer" if without else "MISSU, a TransUNet"
     return f"{network} ({', '.join(filter(None, parts))})"
 
 

@@ -13,7 +13,7 @@ from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.errors import InputError
 from missu_nnunet.extras import require_extra
 from missu_nnunet.files import whole_file
-from missu_nnunet.nnunet.checkpoint import check_is_new, read_checkpoint
+from missu_nnunet.nnunet.checkpoint import check_is_new, check_weights, read_checkpoint
 from missu_nnunet.nnunet.plans import find_configuration, malformed_plan_named
 from missu_nnunet.weights.network import build_network, trainer_for
 
@@ -60,6 +60,7 @@ def trained_network(checkpoint_file: Path) -> TrainedNetwork:
             "export takes those only"
         )
     weights, init_args = checkpoint["network_weights"], checkpoint["init_args"]
+    check_weights(weights, str(checkpoint_file))
     configuration = init_args["configuration"]
     with malformed_plan_named(checkpoint_file):
         plans_manager = PlansManager(init_args["plans"])
@@ -142,7 +143,7 @@ def export_onnx(trained: TrainedNetwork, file: Path) -> str:
     )
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     difference = max(_difference(network, session, torch.randn(batch, *image_shape)) for batch in (1, 3))
-    if difference > TOLERANCE:
+    if not difference <= TOLERANCE:
         raise RuntimeError(
             f"onnxruntime's logits differ from PyTorch's by {difference:.1e} of the largest logit, more than "
             f"{TOLERANCE:.0e}; nothing was written, please report this"

@@ -29,7 +29,13 @@ from torch import Tensor
 from missu_nnunet import __version__
 from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.errors import InputError
-from missu_nnunet.nnunet.checkpoint import check_is_new, read_checkpoint, read_pretrained, write_checkpoint
+from missu_nnunet.nnunet.checkpoint import (
+    check_is_new,
+    check_weights,
+    read_checkpoint,
+    read_pretrained,
+    write_checkpoint,
+)
 from missu_nnunet.nnunet.plans import malformed_plan_named, read_plan
 from missu_nnunet.planning.network import with_missu_network
 from missu_nnunet.training.trainer import MISSUTrainer
@@ -171,6 +177,7 @@ def _transfer(
         labels = plans_manager.get_label_manager(dataset_json)
         outputs = class_outputs(labels)
     weights, old_outputs = source.checkpoint["network_weights"], source.outputs(labels.has_regions)
+    check_weights(weights, str(source.file))
     try:
         transfer = load_fitted(network, weights, old_outputs, outputs)
     except ValueError as error:
@@ -227,6 +234,8 @@ def load_fitted(
             channels = weight.shape[1], initial.shape[1]
             weight = with_input_channels(weight, initial.shape[1])
         if weight is not None and ".seg_layers." in key and weight.shape[1:] == initial.shape[1:]:
+            if len(weight) <= max((old_outputs[name] for name in kept), default=0):
+                raise ValueError(f"{key} has {len(weight)} outputs, fewer than the classes of its own dataset.json")
             fitted[key] = initial.detach().clone()
             fitted[key][[outputs[name] for name in kept]] = weight[[old_outputs[name] for name in kept]]
         elif weight is not None and weight.shape == initial.shape:

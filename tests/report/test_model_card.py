@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from checkpoints import dataset_json, initialized, saved, tiny_plans, train_epoch, write_plans
 from huggingface_hub import ModelCard
 
@@ -43,6 +44,16 @@ def test_the_card_says_what_the_files_say(model: Path) -> None:
         *("3d_fullres, patch 16 × 16 × 16", "(1 epoch", "**License:** [More Information Needed]"),
     ):
         assert text in card.content, text
+
+
+def test_a_stock_model_is_not_called_one_of_missu(model: Path) -> None:
+    file = model / "fold_0" / "checkpoint_final.pth"
+    torch.save({key: value for key, value in torch.load(file, weights_only=False).items() if key != "missu"}, file)
+    card = ModelCard(model_card(model))
+    assert "MISSU" not in card.data.tags
+    assert "trained on Dataset904_Checkpoints." in card.content
+    assert "wang2023missu" not in card.content
+    assert "TransUNet" not in card.content
 
 
 def test_nothing_private_is_told(model: Path) -> None:

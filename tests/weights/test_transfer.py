@@ -137,6 +137,27 @@ def test_a_network_that_is_no_longer_made_is_refused(nnunet_folders: Path, tmp_p
         adapt(file, tmp_path / "out.pth", write_plans(tmp_path, tiny_plans(), dataset_json()), "3d_fullres")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weight: weight[:1], r"seg_layers\.\d\.\w+ has 1 outputs, fewer than the classes of its own dataset"),
+        (lambda weight: weight.long(), r"seg_layers\.\d\.\w+ holds numbers of type torch.int64"),
+        (lambda weight: weight * float("nan"), r"seg_layers\.\d\.\w+ holds NaN or infinite values"),
+    ],
+)
+def test_weights_that_no_training_leaves_are_refused(
+    nnunet_folders: Path, tmp_path: Path, change: Callable[[Tensor], Tensor], message: str
+) -> None:
+    file = saved(initialized(MISSUTrainer, tiny_plans(), dataset_json()), tmp_path / "old.pth")
+    checkpoint = torch.load(file, weights_only=False)
+    weights = checkpoint["network_weights"]
+    weights |= {key: change(weight) for key, weight in weights.items() if ".seg_layers." in key}
+    torch.save(checkpoint, file)
+    with pytest.raises(InputError, match=message):
+        adapt(file, tmp_path / "out.pth", write_plans(tmp_path, tiny_plans(), dataset_json()), "3d_fullres")
+    assert not (tmp_path / "out.pth").exists()
+
+
 def test_fewer_channels_keep_the_response_to_equal_ones(nnunet_folders: Path, tmp_path: Path) -> None:
     old = initialized(MISSUTrainer, tiny_plans(), dataset_json(channels=4))
     out = tmp_path / "adapted.pth"
