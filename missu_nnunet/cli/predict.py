@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -117,9 +118,9 @@ def predict(
     from missu_nnunet.nnunet.postprocessing import find_postprocessing
     from missu_nnunet.prediction.cases import Wanted, predict_cases
     from missu_nnunet.prediction.engines.choice import choose_engine
-    from missu_nnunet.prediction.model import check_ensemble, choose_folds, default_device, load_model
+    from missu_nnunet.prediction.model import check_ensemble, choose_folds, default_device, files_of, load_model
     from missu_nnunet.prediction.needs import find_needs
-    from missu_nnunet.prediction.resume import check_output, finished_cases, record
+    from missu_nnunet.prediction.resume import Record, check_output, fingerprint
     from missu_nnunet.weights.zipped_model import model_folder
 
     if output.resolve() in {model.resolve() for model in models}:
@@ -132,7 +133,7 @@ def predict(
         cases = find_cases(inputs, dataset, model_reader(folders[0]))
         if output.resolve() in {file.parent.resolve() for files in cases.values() for file in files}:
             raise InputError(f"{output}: holds the images; choose another folder for the predictions")
-        check_output(output, [*(f"{case}{dataset.file_ending}" for case in cases), DATASET_FILE, PLANS_FILE])
+        check_output(output, (DATASET_FILE, PLANS_FILE), dataset.file_ending)
         given = [fold.strip() for fold in folds.split(",") if fold.strip()]
         chosen = [choose_folds(folder, given, checkpoint) for folder in folders]
         wanted = Wanted(
@@ -140,15 +141,20 @@ def predict(
             probabilities=probabilities,
             postprocessing=find_postprocessing(folders) if postprocessing else None,
         )
+        models_files = [files_of(folder, of, checkpoint) for folder, of in zip(folders, chosen, strict=True)]
+        postprocessing_files = [wanted.postprocessing.source] if wanted.postprocessing else []
         settings = {
             "models": [str(model.resolve()) for model in models],
             "model_folders": [folder.resolve().name for folder in folders],
-            **{"folds": chosen, "checkpoint": checkpoint, "tta": tta, "step": step, "engine": engine},
+            **{"folds": chosen, "checkpoint": checkpoint, "tta": tta, "step": step, "engine": engine, "device": device},
             **{"uncertainty": uncertainty, "overlays": overlays, "probabilities": probabilities},
             "postprocessing": wanted.postprocessing is not None,
+            "model_contents": fingerprint(chain(*models_files, postprocessing_files)),
         }
-        earlier = finished_cases(output, settings, dataset.file_ending) if resume else set()
-        finished = earlier & cases.keys()
+        record = Record(output, settings)
+        if resume:
+            record.resume(cases, dataset.file_ending)
+        finished = record.finished.keys() & cases.keys()
 
         columns = (
             Words("{task.description}"),
@@ -184,7 +190,6 @@ def predict(
             needs = find_needs(
                 predictors, {case: files for case, files in cases.items() if case not in finished}, wanted, output
             )
-            record(output, settings, earlier)
             folds_used = counted(sum(len(predictor.list_of_parameters) for predictor in predictors), "fold")
             ensemble = f"{len(predictors)} models, " if len(predictors) > 1 else ""
             say(f"{counted(len(cases), 'case')}, {ensemble}{folds_used}, on {predictors[0].device} with {engine}")
@@ -193,9 +198,8 @@ def predict(
             for said in _said_beforehand(predictors, models, wanted, len(finished)):
                 say(said)
             progress.update(task, description="predicting")
-            for case in predict_cases(predictors, cases, dataset, output, wanted, finished):
+            for case in predict_cases(predictors, cases, dataset, output, wanted, record):
                 done.append(case)
-                record(output, settings, earlier | {case.name for case in done})
                 progress.update(task, completed=len(done))
                 say(_line(case, done, open_cases))
     say(f"{output}: {counted(len(cases), 'segmentation')}, and their volumes in volumes.csv")
@@ -227,7 +231,8 @@ def _said_beforehand(
     for predictor, model in zip(predictors, models, strict=True):
         if predictor.uncertainty:
             if predictor.temperature == 1:
-                yield f"uncertainty: not calibrated; missu weights calibrate {model} does it"
+                what = f"{model} does it" if model.is_dir() else "does it before a model is exported"
+                yield f"uncertainty: not calibrated; missu weights calibrate {what}"
             else:
                 yield f"uncertainty: calibrated, temperature {predictor.temperature:.3f}"
 

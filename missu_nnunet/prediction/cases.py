@@ -6,10 +6,11 @@ import glob
 import json
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +32,7 @@ from missu_nnunet.nnunet.model import PLANS_FILE
 from missu_nnunet.nnunet.postprocessing import Postprocessing
 from missu_nnunet.pictures.predictions import save_prediction
 from missu_nnunet.prediction.predictor import ObservedPredictor, entropy
+from missu_nnunet.prediction.resume import Record, fingerprint
 from missu_nnunet.prediction.segmentation import segment
 
 Given = TypeVar("Given")
@@ -79,9 +81,9 @@ def predict_cases(
     dataset: RawDataset,
     output: Path,
     wanted: Wanted,
-    finished: Collection[str] = (),
+    record: Record,
 ) -> Iterator[PredictedCase]:
-    """Predict and write every case, and yield each when its files are in place.
+    """Predict and write every case that is not finished, and yield each when its files are in place.
 
     The output folder gets the segmentations, ``dataset.json`` and ``plans.json`` as nnU-Net writes them, uncertainty
     maps in ``uncertainty/``, pictures in ``overlays/`` and, at the end, ``volumes.csv``. Several models form an
@@ -93,7 +95,7 @@ def predict_cases(
         dataset: dataset of the first model.
         output: folder for all that is written.
         wanted: what is written beside the segmentations.
-        finished: cases that are segmented already and are not predicted again.
+        record: what is finished already, and will be.
 
     Raises:
         InputError: if an image cannot be read or preprocessed, or the folder cannot be written.
@@ -101,18 +103,22 @@ def predict_cases(
     try:
         plans, ending = predictors[0].plans_manager, dataset.file_ending
         reader = plans.image_reader_writer_class()
+        finished = record.finished.keys() & cases.keys()
         volumes = {case: _volumes(read_volume(reader, output / f"{case}{ending}"), dataset) for case in finished}
-        output.mkdir(parents=True, exist_ok=True)
-        for content, name in ((predictors[0].dataset_json, DATASET_FILE), (plans.plans, PLANS_FILE)):
-            # With the NaN that nnU-Net's plans have where no voxel of a channel was foreground.
-            write_bytes(json.dumps(content, indent=4).encode(), output / name)
         open_cases = {case: files for case, files in cases.items() if case not in finished}
         # The next case is read and preprocessed while the network sees this one.
         with ThreadPoolExecutor(1) as pool:
             preprocessed = _one_ahead(pool, partial(_preprocess, predictors), open_cases.values())
             started = time.monotonic()
-            for (case, files), images in zip(open_cases.items(), preprocessed, strict=True):
+            first = [*islice(preprocessed, 1)]  # an image that is refused leaves nothing behind
+            record.write()
+            for content, name in ((predictors[0].dataset_json, DATASET_FILE), (plans.plans, PLANS_FILE)):
+                # With the NaN that nnU-Net's plans have where no voxel of a channel was foreground.
+                write_bytes(json.dumps(content, indent=4).encode(), output / name)
+            for (case, files), images in zip(open_cases.items(), chain(first, preprocessed), strict=True):
                 volumes[case] = _predict_case(predictors, case, files, images, dataset, output, wanted)
+                record.finished[case] = fingerprint(files)
+                record.write()
                 yield PredictedCase(case, volumes[case], time.monotonic() - started)
                 started = time.monotonic()
         write_csv(_volume_rows({case: volumes[case] for case in cases}), output / "volumes.csv")
@@ -143,9 +149,10 @@ def _preprocess(predictors: Sequence[ObservedPredictor], files: list[Path]) -> l
     for predictor in predictors:
         configuration = predictor.configuration_manager
         try:
-            data, _, properties = configuration.preprocessor_class(verbose=False).run_case(
-                list(map(str, files)), None, predictor.plans_manager, configuration, predictor.dataset_json
-            )
+            with np.errstate(over="ignore", invalid="ignore"):  # it is refused below
+                data, _, properties = configuration.preprocessor_class(verbose=False).run_case(
+                    list(map(str, files)), None, predictor.plans_manager, configuration, predictor.dataset_json
+                )
         except Exception as error:  # readers of images raise whatever they like
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise InputError(
@@ -176,7 +183,14 @@ def _predict_case(
     shutil.rmtree(beside, ignore_errors=True)  # of a run that was killed
     beside.mkdir()
     try:
-        _export(predictors, preprocessed, beside / case, wanted.probabilities)
+        try:
+            _export(predictors, preprocessed, beside / case, wanted.probabilities)
+        except RuntimeError as error:  # the network's: numbers out of range, or no more memory
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise InputError(
+                f"{files[0]}: the model cannot predict it ({reason}); look at the image and the model, or use a "
+                "machine with more memory"
+            ) from error
         name = f"{case}{dataset.file_ending}"
         reader = first.plans_manager.image_reader_writer_class()
         if wanted.postprocessing:

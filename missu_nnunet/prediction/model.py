@@ -16,12 +16,15 @@ from nnunetv2.utilities.label_handling.label_handling import determine_num_input
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from missu_nnunet.errors import InputError
-from missu_nnunet.nnunet.checkpoint import read_checkpoint
+from missu_nnunet.files import check_is_file
+from missu_nnunet.nnunet.checkpoint import check_weights, read_checkpoint
+from missu_nnunet.nnunet.dataset import DATASET_FILE
 from missu_nnunet.nnunet.fold import Fold
 from missu_nnunet.nnunet.model import PLANS_FILE, folds_of, read_model
 from missu_nnunet.nnunet.plans import find_configuration, malformed_plan_named
 from missu_nnunet.prediction.engines.choice import network_on
 from missu_nnunet.prediction.predictor import ObservedPredictor
+from missu_nnunet.prediction.temperature import FILE as CALIBRATION_FILE
 from missu_nnunet.prediction.temperature import read_temperature
 
 
@@ -107,9 +110,28 @@ def choose_folds(folder: Path, folds: Sequence[str], checkpoint: str) -> list[st
     return chosen
 
 
+def files_of(folder: Path, folds: Sequence[str], checkpoint: str) -> list[Path]:
+    """Name the files of a model on which its predictions depend.
+
+    Args:
+        folder: the model's folder.
+        folds: names of the folds, as ``choose_folds`` gives them.
+        checkpoint: name of the checkpoints' files.
+
+    Raises:
+        InputError: if a checkpoint is missing.
+    """
+    checkpoints = [Fold.of(folder, fold).folder / checkpoint for fold in folds]
+    for file in checkpoints:
+        check_is_file(file, "give a checkpoint, e.g. fold_0/checkpoint_final.pth")
+    others = (folder / name for name in (DATASET_FILE, PLANS_FILE, CALIBRATION_FILE))
+    return [*checkpoints, *(file for file in others if file.is_file())]
+
+
 def _check_checkpoint(file: Path, plans: PlansManager, source: Path) -> None:
     """Refuse a checkpoint of which nnU-Net would run whatever it holds, or that does not belong to the plans."""
     checkpoint = read_checkpoint(file, str(file))
+    check_weights(checkpoint["network_weights"], str(file))
     configuration = find_configuration(plans, checkpoint["init_args"]["configuration"], source)
     axes, dimensions = checkpoint.get("inference_allowed_mirroring_axes"), range(len(configuration.patch_size))
     if axes is None:

@@ -131,7 +131,7 @@ class ObservedPredictor(nnUNetPredictor):
         """nnU-Net's weighted mean of the windows, bit for bit: that of each row, up to where the next one starts.
 
         Raises:
-            RuntimeError: if logits exceed half precision, as nnU-Net raises it.
+            RuntimeError: if logits are not finite in half precision, as nnU-Net raises it.
         """
         gaussian = compute_gaussian(
             tuple(self.configuration_manager.patch_size), sigma_scale=1 / 8, value_scaling_factor=10, device=data.device
@@ -148,8 +148,8 @@ class ObservedPredictor(nnUNetPredictor):
             done = row.stop - row.start
             for of_class in logits:
                 of_class[:done] /= weights[:done]
-                if torch.isinf(of_class[:done]).any():
-                    raise RuntimeError("a logit exceeds what half precision holds")
+                if not torch.isfinite(of_class[:done]).all():
+                    raise RuntimeError("a logit is NaN, or exceeds what half precision holds")
             yield logits[:, :done]
             for sums in (weights, *logits):  # what reaches into the next row comes to its start
                 kept = sums[done:].clone()

@@ -41,7 +41,8 @@ def model_folder(model: Path, configuration: str | None = None) -> Iterator[Path
         chosen = [folder for folder, found in folders.items() if configuration in (None, found)]
         if len(chosen) != 1:
             names = ", ".join(sorted(folders.values())) or "no model's folder"
-            raise InputError(f"{model}: found {names}; name one configuration with -c")
+            wanted = "a single model" if configuration is None else f"one of configuration {configuration}"
+            raise InputError(f"{model}: found {names}, expected {wanted}; name one configuration with -c")
         for name in archive.namelist():
             if name.startswith(f"{chosen[0]}/") and name.endswith(_WANTED):
                 archive.extract(name, temporary)

@@ -171,15 +171,57 @@ def test_folds_trained_in_between_are_not_continued_with(
     assert "was predicted with folds [['0']], not [['0', '1']]" in done.stderr
 
 
+def test_weights_trained_anew_and_other_images_are_not_continued_with(
+    missu: Missu, model: Path, images: Path, tmp_path: Path
+) -> None:
+    copy, out, others = tmp_path / model.name, tmp_path / "out", tmp_path / "images"
+    shutil.copytree(model, copy, ignore=shutil.ignore_patterns("fold_1"))
+    shutil.copytree(images, others)
+    assert missu("predict", others, "-o", out, "-m", copy, *FAST).returncode == 0
+    shutil.copy(others / "case_001_0000.nii.gz", others / "case_000_0000.nii.gz")
+    done = missu("predict", others, "-o", out, "-m", copy, "--continue", *FAST)
+    assert done.returncode == 0, done.stderr
+    assert "[1/1] case_000" in done.stdout
+    assert np.array_equal(array(out / "case_000.nii.gz"), array(out / "case_001.nii.gz"))
+
+    shutil.copy(model / "fold_1" / "checkpoint_final.pth", copy / "fold_0")
+    done = missu("predict", others, "-o", out, "-m", copy, "--continue", *FAST)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "was predicted with model_contents " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (float("nan"), "checkpoint_final.pth: decoder.seg_layers.0.weight holds NaN or infinite values, which a"),
+        (1e9, "case_000_0000.nii.gz: the model cannot predict it (a logit is NaN, or exceeds what half precision"),
+    ],
+)
+def test_a_model_out_of_range_is_one_line(
+    missu: Missu, model: Path, images: Path, tmp_path: Path, value: float, message: str
+) -> None:
+    copy = tmp_path / model.name
+    shutil.copytree(model, copy, ignore=shutil.ignore_patterns("fold_1"))
+    file = copy / "fold_0" / "checkpoint_final.pth"
+    checkpoint = torch.load(file, weights_only=False)
+    for key, weight in checkpoint["network_weights"].items():
+        if ".seg_layers." in key:
+            weight.fill_(value)
+    torch.save(checkpoint, file)
+    done = missu("predict", images, "-o", tmp_path / "out", "-m", copy, *FAST)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert message in done.stderr
+
+
 @pytest.mark.parametrize("options", [(), ("--continue",)])
-@pytest.mark.parametrize("name", ["case_000.nii.gz", "dataset.json"])
+@pytest.mark.parametrize("name", ["case_000.nii.gz", "case_of_a_reference.nii.gz", "dataset.json"])
 def test_files_of_others_are_not_overwritten(
     missu: Missu, model: Path, images: Path, tmp_path: Path, name: str, options: tuple[str, ...]
 ) -> None:
     (tmp_path / name).write_text("mine")
     done = missu("predict", images, "-o", tmp_path, "-m", model, *options, *FAST)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert f"{tmp_path / name}: would be overwritten, and missu predict did not write it" in done.stderr
+    assert f"{tmp_path / name}: missu predict did not write it" in done.stderr
     assert (tmp_path / name).read_text() == "mine"
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -223,7 +265,10 @@ def test_a_zip_predicts_as_the_model_in_it(
 
     done = missu("predict", images, "-o", tmp_path / "out", "-m", zipped, *FAST)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "found 2d, 3d_fullres; name one configuration with -c" in done.stderr
+    assert "found 2d, 3d_fullres, expected a single model; name one configuration with -c" in done.stderr
+    done = missu("predict", images, "-o", tmp_path / "out", "-m", zipped, "-c", "3d_lowres", *FAST)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "expected one of configuration 3d_lowres; name one" in done.stderr
 
 
 def test_a_zip_never_runs_code(missu: Missu, zipped: Path, images: Path, tmp_path: Path) -> None:
