@@ -34,6 +34,10 @@ class InputError(ValueError):
     """
 
 
+class PlanError(InputError):
+    """An error in a plan, in the words of what only sees its numbers: whoever knows the plan's file names it."""
+
+
 def is_about_a_path(error: OSError) -> bool:
     """Whether the error concerns a file or folder, so that the user can act on it."""
     return isinstance(error.filename, str | bytes | os.PathLike) or error.errno in DISK_FULL

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from missu_nnunet.errors import InputError
+from missu_nnunet.errors import PlanError
 
 MAX_TOKENS = 512
 """The largest number of tokens that attention runs over, where the plan has stages with so few."""
@@ -74,7 +74,7 @@ def missu_arch_kwargs(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) ->
         patch_size: the plan's patch in voxels.
 
     Raises:
-        InputError: if the plan is not one for a U-Net of nnU-Net's kind, or has a single stage.
+        PlanError: if the plan is not one for a U-Net of nnU-Net's kind, or has a single stage.
     """
     check_unet(arch_kwargs, patch_size)
     if "transformer" in arch_kwargs:
@@ -106,7 +106,7 @@ def planned_arch_kwargs(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) 
         patch_size: the plan's patch in voxels.
 
     Raises:
-        InputError: if ``missu_arch_kwargs`` raises it.
+        PlanError: if ``missu_arch_kwargs`` raises it.
     """
     kwargs = missu_arch_kwargs(arch_kwargs, patch_size)
     if "transformer" in arch_kwargs:
@@ -119,7 +119,9 @@ def planned_arch_kwargs(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) 
     blocks = list(kwargs.pop("n_blocks_per_stage", [1] * kwargs["n_stages"]))
     blocks[stage] = max(1, blocks[stage] - math.ceil(of_layers / of_block))
     kwargs.pop("n_conv_per_stage", None)
-    return kwargs | {"n_blocks_per_stage": blocks}
+    kwargs |= {"n_blocks_per_stage": blocks}
+    _check_divisible(kwargs, patch_size)
+    return kwargs
 
 
 def check_unet(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) -> None:
@@ -130,16 +132,27 @@ def check_unet(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) -> None:
         patch_size: the plan's patch in voxels, for the message.
 
     Raises:
-        InputError: if it is not.
+        PlanError: if it is not.
     """
     n_stages = arch_kwargs.get("n_stages")
     if n_stages is None or ("n_conv_per_stage" in arch_kwargs) == ("n_blocks_per_stage" in arch_kwargs):
-        raise InputError(
+        raise PlanError(
             f"the plan's architecture has the arguments {sorted(arch_kwargs)}, but MISSU follows plans for "
             "PlainConvUNet, ResidualEncoderUNet or MISSU; plan with MISSUPlanner or one of nnU-Net's own planners"
         )
     if n_stages < 2:
-        raise InputError(
-            f"the plan's patch {list(map(int, patch_size))} is too small for a single pooling, but MISSU needs "
-            "one before its Transformer; plan with a larger patch (nnU-Net pools an axis from 8 voxels on)"
+        raise PlanError(
+            f"the plan has a single stage for its patch {list(map(int, patch_size))}, but MISSU needs a pooling before "
+            "its Transformer; plan with a larger patch (nnU-Net pools an axis from 8 voxels on)"
+        )
+    _check_divisible(arch_kwargs, patch_size)
+
+
+def _check_divisible(arch_kwargs: dict[str, Any], patch_size: Sequence[int]) -> None:
+    """Refuse patches on which a residual encoder cannot run: it rounds odd sizes down and up in parallel."""
+    strides = np.prod(np.broadcast_to(arch_kwargs["strides"], (arch_kwargs["n_stages"], len(patch_size))), axis=0)
+    if "n_blocks_per_stage" in arch_kwargs and np.any(np.array(patch_size) % strides):
+        raise PlanError(
+            f"the plan's patch {list(map(int, patch_size))} is no multiple of its strides {strides.tolist()}, which a "
+            "residual encoder needs; give it one that is, or plan the dataset again"
         )

@@ -22,7 +22,7 @@ from missu_nnunet.architecture.transformer import TransformerBottleneck
 
 
 class MISSUDecoder(UNetDecoder):
-    """nnU-Net's U-Net decoder that can also hand out its features, and takes patches that the strides do not divide."""
+    """nnU-Net's U-Net decoder that can also hand out its features, and takes odd sizes, as plain encoders give them."""
 
     def features(self, skips: Sequence[Tensor]) -> list[Tensor]:
         """Compute the decoder features of every level, finest first.

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from missu_nnunet.errors import InputError
+from missu_nnunet.errors import InputError, PlanError
 from missu_nnunet.files import read_json
 from missu_nnunet.nnunet.dataset import check_dataset_json
 from missu_nnunet.nnunet.names import check_names
@@ -186,10 +186,12 @@ def malformed_plan_named(source: Path) -> Iterator[None]:
         source: the file that holds the plan.
 
     Raises:
-        InputError: for every exception of the block; the block's own stay as they are.
+        InputError: for every exception of the block; the block's own stay as they are, unless they lack the file.
     """
     try:
         yield
+    except PlanError as error:
+        raise InputError(f"{source}: {error}") from None
     except InputError:
         raise
     except Exception as error:  # there is no knowing what nnU-Net trips over

@@ -18,6 +18,7 @@ from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
 from missu_nnunet.architecture.configuration import planned_arch_kwargs
 from missu_nnunet.architecture.missu import MISSU
+from missu_nnunet.errors import InputError, PlanError
 
 
 class _PlansMISSU:
@@ -26,6 +27,7 @@ class _PlansMISSU:
     PLANS: str
     overwrite_target_spacing: Sequence[float] | None
     plans_identifier: str
+    dataset_name: str
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"plans_name": self.PLANS} | kwargs)
@@ -50,7 +52,10 @@ class _PlansMISSU:
 
     def get_plans_for_configuration(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return nnU-Net's plan of one configuration with the stages, blocks and Transformer of MISSU."""
-        plan = super().get_plans_for_configuration(*args, **kwargs)  # type: ignore[misc]
+        try:
+            plan = super().get_plans_for_configuration(*args, **kwargs)  # type: ignore[misc]
+        except PlanError as error:
+            raise InputError(f"{self.dataset_name}: {error}") from None
         architecture = plan["architecture"]
         architecture["arch_kwargs"] = planned_arch_kwargs(architecture["arch_kwargs"], plan["patch_size"])
         return plan

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
@@ -12,7 +14,7 @@ from missu_nnunet.architecture.configuration import (
     transformer_stage,
 )
 from missu_nnunet.architecture.missu import MISSU
-from missu_nnunet.errors import InputError
+from missu_nnunet.errors import InputError, PlanError
 from missu_nnunet.planning.summary import count_macs
 
 
@@ -40,8 +42,16 @@ def test_a_transformer_is_as_wide_as_its_heads_need(channels: int) -> None:
 
 
 def test_a_plan_of_one_stage_is_refused() -> None:
-    with pytest.raises(InputError, match=r"patch \[8, 8\] is too small"):
+    with pytest.raises(InputError, match=r"the plan has a single stage for its patch \[8, 8\]"):
         missu_arch_kwargs(plain_arch_kwargs([[1, 1]]), (8, 8))
+
+
+@pytest.mark.parametrize(("residual", "function"), [(True, missu_arch_kwargs), (False, planned_arch_kwargs)])
+def test_a_residual_encoder_needs_a_patch_that_its_strides_divide(residual: bool, function: Callable) -> None:
+    kwargs = plain_arch_kwargs([[1, 1], [2, 2], [2, 2]], residual=residual)
+    assert function(kwargs, (12, 16))["n_stages"] == 3
+    with pytest.raises(PlanError, match=r"patch \[12, 14\] is no multiple of its strides \[4, 4\], which a residual"):
+        function(kwargs, (12, 14))
 
 
 def test_a_plan_for_another_kind_of_network_is_refused() -> None:

@@ -314,7 +314,7 @@ INFO: list[tuple[Arrange, str]] = [
     (lambda desk: [desk.configuration(without("architecture"))], "is not as nnU-Net writes it"),
     (lambda desk: [desk.configuration(without("patch_size"))], "the key 'patch_size' is missing"),
     (lambda desk: [desk.configuration(primus)], "MISSU follows plans for PlainConvUNet"),
-    (lambda desk: [desk.configuration(one_stage)], "too small for a single pooling"),
+    (lambda desk: [desk.configuration(one_stage)], "has a single stage"),
     (lambda desk: [desk.plans(dataset={"labels": {}})], "dataset.json: labels: found {}"),
     (lambda desk: [desk.plans(dataset=dataset_json() | {"channel_names": ["MRI"]})], "dataset.json: channel_names"),
     (lambda desk: [desk.plans(dataset=dataset_json(labels={"a": math.inf}))], "labels.a: found inf"),
@@ -874,7 +874,7 @@ PLAN = ("nnUNetv2_plan_experiment", "-d", 903, "-pl", "MISSUPlannerCPU")
 
 NNUNET: list[tuple[Callable[[Workshop], Any], Sequence[object], int, str]] = [
     (lambda shop: shop.set("MISSU_SEED", "x"), TRAIN, 2, "MISSU_SEED='x': expected a whole number"),
-    (lambda shop: shop.configuration(one_stage), TRAIN, 2, "too small for a single pooling"),
+    (lambda shop: shop.configuration(one_stage), TRAIN, 2, "has a single stage"),
     (lambda shop: shop.configuration(primus), TRAIN, 2, "MISSU follows plans for PlainConvUNet"),
     (lambda shop: shop.continue_from(shop.desk.text()), (*TRAIN, "--c"), 2, "cannot be read as a checkpoint"),
     (lambda shop: shop.cut_checkpoint(), (*TRAIN, "--c"), 2, "cannot be read as a checkpoint"),
