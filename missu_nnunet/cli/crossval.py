@@ -108,12 +108,14 @@ def run(
     experiment = define_experiment(
         dataset, configuration, _names(trainers), _names(plans), folds, launched_by.gpus, seeds
     )
+    if estimate or not dry_run:
+        experiment.ensure_splits()
     if estimate:
         with waiting("timing a few iterations"):
             estimated = launched_by.estimate(experiment, say)
         _print_costs(experiment, estimated)
     if dry_run:
-        return _print_commands(experiment)
+        return _print_commands(experiment, resume)
     experiment.save()
     _run(experiment, launched_by, resume)
 
@@ -148,9 +150,9 @@ def _print_costs(experiment: Experiment, estimate: Estimate) -> None:
             check_memory(known, estimate.parallel)
 
 
-def _print_commands(experiment: Experiment) -> None:
+def _print_commands(experiment: Experiment, resume: bool) -> None:
     for training in experiment.trainings():
-        line = "finished earlier" if training.is_finished() else training.line()
+        line = "finished earlier" if training.is_finished() else training.line(resume)
         say(f"{training.name}: {line}")
 
 

@@ -26,7 +26,7 @@ from missu_nnunet.nnunet.folders import (
     seeds_there,
 )
 from missu_nnunet.nnunet.model import folds_of
-from missu_nnunet.nnunet.splits import SPLITS_FILE, ensure_splits
+from missu_nnunet.nnunet.splits import SPLITS_FILE, ensure_splits, find_splits
 from missu_nnunet.structures import Name, read_structure
 
 MAX_NUMBER = 999
@@ -121,6 +121,15 @@ class Experiment:
             write_json([asdict(experiment) for experiment in (*earlier, replaced)], self._earlier_file)
         write_json(asdict(self), self.file)
 
+    def ensure_splits(self) -> None:
+        """Write the file that says which cases each fold has, where it is missing: no training must do it.
+
+        Raises:
+            InputError: if there are too few labelled cases to make folds.
+        """
+        preprocessed = nnunet_folder("nnUNet_preprocessed") / self.dataset
+        ensure_splits(preprocessed, _check_plans(preprocessed, self.arms[0].plans, self.configuration, self.gpus))
+
     def _earlier(self) -> list[Experiment]:
         """The experiments whose record others have replaced, oldest first."""
         if not self._earlier_file.exists():
@@ -187,7 +196,7 @@ def define_experiment(
     for arm in arms:
         data_identifier = _check_plans(preprocessed, arm.plans, configuration, gpus)
         _check_trainer(arm.trainer)
-    count = len(ensure_splits(preprocessed, data_identifier))
+    count = len(find_splits(preprocessed, data_identifier))
     if max(numbers) >= count:
         there = f"has the folds 0-{count - 1} only" if count else "has no folds; delete it, and it is made anew"
         raise InputError(f"--folds {folds}: {preprocessed / SPLITS_FILE} {there}")

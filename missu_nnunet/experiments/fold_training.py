@@ -63,12 +63,17 @@ class FoldTraining:
         """Whether a process trains it now."""
         return is_locked(self.log)
 
-    def command(self) -> list[str]:
-        """nnU-Net's command that does what is left to do."""
+    def command(self, resume: bool = True) -> list[str]:
+        """nnU-Net's command that does what is left to do.
+
+        Args:
+            resume: whether it goes on from a checkpoint where there is one; otherwise the training begins anew.
+        """
         devices = ["-device", "cpu"] if self.gpus == 0 else ["-num_gpus", str(self.gpus)] if self.gpus > 1 else []
         names = ["-tr", self.trainer, "-p", self.plans]
         # Of a finished training --c would write the final checkpoint anew, which a kill could break.
         left = ["--val"] if self.results.is_trained() else ["--c"] if self.results.can_continue() else []
+        left = left if resume else []
         return ["nnUNetv2_train", self.dataset, self.configuration, str(self.fold), *names, *devices, *left]
 
     def variables(self) -> dict[str, str]:
@@ -79,9 +84,9 @@ class FoldTraining:
 
         return {**seed_variables(self.seed), SEED_VARIABLE: str(self.seed)}
 
-    def line(self) -> str:
-        """The command as it can be run by hand."""
-        return command_line(self.command(), self.variables())
+    def line(self, resume: bool) -> str:
+        """The command as it can be run by hand, see ``command``."""
+        return command_line(self.command(resume), self.variables())
 
     def start(self, devices: tuple[str, ...] = (), resume: bool = True) -> LoggedCommand | None:
         """Start what is left to do; None if that is nothing.
@@ -103,7 +108,7 @@ class FoldTraining:
                 self.results.delete_checkpoints()
             self.results.delete_scores()
             variables = {"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices else {}
-            return LoggedCommand(self.command(), log, variables | self.variables())
+            return LoggedCommand(self.command(resume), log, variables | self.variables())
 
 
 def arm_name(trainer: str, plans: str, seed: int | None) -> str:

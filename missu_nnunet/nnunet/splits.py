@@ -59,11 +59,29 @@ def with_unlabelled(folds: Splits, unlabelled: Collection[str], patients: Mappin
     return changed
 
 
-def ensure_splits(preprocessed: Path, data_identifier: str) -> Splits:
-    """Return the splits of a preprocessed dataset; where there are none, they are made as nnU-Net makes them.
+def ensure_splits(preprocessed: Path, data_identifier: str) -> None:
+    """Write the splits of a preprocessed dataset where there are none.
 
-    Cases that nobody labelled are trained on in every fold, and validated on in none. Trainings that start at the same
-    time would each make the same splits, and read one another's half-written file.
+    Trainings that start at the same time would each write the same splits, and read one another's half-written file.
+
+    Args:
+        preprocessed: the dataset's folder in nnUNet_preprocessed.
+        data_identifier: name of the folder in it that holds the cases of one configuration.
+
+    Raises:
+        InputError: if ``find_splits`` raises it.
+    """
+    file = preprocessed / SPLITS_FILE
+    splits = find_splits(preprocessed, data_identifier)
+    if not file.is_file():
+        with whole_file(file) as partial:
+            partial.write_text(json.dumps(splits, indent=4))
+
+
+def find_splits(preprocessed: Path, data_identifier: str) -> Splits:
+    """Return the splits of a preprocessed dataset, or those that nnU-Net would make where there are none.
+
+    Cases that nobody labelled are trained on in every fold, and validated on in none.
 
     Args:
         preprocessed: the dataset's folder in nnUNet_preprocessed.
@@ -78,23 +96,19 @@ def ensure_splits(preprocessed: Path, data_identifier: str) -> Splits:
     from missu_nnunet.nnunet.preprocessed import unlabelled_cases
 
     file = preprocessed / SPLITS_FILE
-    if not file.is_file():
-        data = preprocessed / data_identifier
-        try:
-            cases = infer_dataset_class(str(data)).get_identifiers(str(data))
-        except (AssertionError, LookupError, OSError) as error:  # none, or a file that is not one
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InputError(
-                f"{data}: not nnU-Net's preprocessed cases ({reason}); preprocess the dataset again"
-            ) from None
-        unlabelled = unlabelled_cases(data, cases)
-        labelled = set(cases).difference(unlabelled)
-        if len(labelled) < 2:
-            raise InputError(
-                f"{preprocessed}: {len(labelled)} of {len(cases)} cases are labelled, but cross-validation needs two; "
-                "label more, or train fold all"
-            )
-        splits = with_unlabelled(generate_splits(labelled), unlabelled, {})
-        with whole_file(file) as partial:
-            partial.write_text(json.dumps(splits, indent=4))
-    return read_splits(file)
+    if file.is_file():
+        return read_splits(file)
+    data = preprocessed / data_identifier
+    try:
+        cases = infer_dataset_class(str(data)).get_identifiers(str(data))
+    except (AssertionError, LookupError, OSError) as error:  # none, or a file that is not one
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{data}: not nnU-Net's preprocessed cases ({reason}); preprocess the dataset again") from None
+    unlabelled = unlabelled_cases(data, cases)
+    labelled = set(cases).difference(unlabelled)
+    if len(labelled) < 2:
+        raise InputError(
+            f"{preprocessed}: {len(labelled)} of {len(cases)} cases are labelled, but cross-validation needs two; "
+            "label more, or train fold all"
+        )
+    return with_unlabelled(generate_splits(labelled), unlabelled, {})

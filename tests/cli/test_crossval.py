@@ -39,6 +39,17 @@ def test_dry_run_estimates_and_names_the_commands_and_starts_nothing(planned: st
     shutil.rmtree(results / "crossval")
 
 
+def test_a_dry_run_without_estimate_writes_nothing(missu: Missu, planned: str) -> None:
+    splits = Path(os.environ["nnUNet_preprocessed"]) / planned / "splits_final.json"
+    splits.unlink(missing_ok=True)
+    arguments = ("903", "3d_fullres", "--trainers", TRAINER, "--plans", PLANS, "--gpus-per-job", "0", "--dry-run")
+    result = missu("crossval", *arguments, "--no-estimate")
+    assert result.returncode == 0, result.stderr
+    assert f"{TRAINER} {PLANS} fold 4: nnUNetv2_train" in result.stdout
+    assert not splits.exists()
+    assert not (Path(os.environ["nnUNet_results"]) / planned / "crossval").exists()
+
+
 def test_a_second_estimate_at_the_same_time_is_one_line(
     missu: Missu, planned: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

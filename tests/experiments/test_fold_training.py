@@ -28,6 +28,7 @@ def test_command_is_nnunets_and_does_what_is_left(training: FoldTraining) -> Non
     assert training.command() == [*plain, "--c"]
     torch.save({}, training.folder / "checkpoint_final.pth")
     assert training.command() == [*plain, "--val"]
+    assert training.command(resume=False) == plain
 
 
 def test_a_seed_is_given_to_the_command_with_its_results_folder(
@@ -35,7 +36,7 @@ def test_a_seed_is_given_to_the_command_with_its_results_folder(
 ) -> None:
     monkeypatch.setenv("nnUNet_results", str(tmp_path / "my results"))
     training = FoldTraining("Dataset999_None", "2d", "MISSUTrainer", "nnUNetPlans", 0, gpus=1, seed=3)
-    results, seed, *command = shlex.split(training.line())
+    results, seed, *command = shlex.split(training.line(resume=True))
     assert (results, seed) == (f"nnUNet_results={tmp_path}/my results/seed_3", "MISSU_SEED=3")
     assert command == replace(training, seed=None).command()
     assert training.folder.parents[2] == tmp_path / "my results" / "seed_3"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from missu_nnunet.errors import InputError
-from missu_nnunet.nnunet.splits import ensure_splits, generate_splits, with_unlabelled
+from missu_nnunet.nnunet.splits import ensure_splits, find_splits, generate_splits, with_unlabelled
 
 
 @given(st.integers(2, 30), st.integers(0, 60))
@@ -33,7 +33,9 @@ def preprocessed(folder: Path, labelled: int, unlabelled: int) -> Path:
 
 
 def test_made_splits_validate_on_labelled_cases_alone(tmp_path: Path) -> None:
-    splits = ensure_splits(preprocessed(tmp_path, labelled=2, unlabelled=4), "data")
+    splits = find_splits(preprocessed(tmp_path, labelled=2, unlabelled=4), "data")
+    assert not (tmp_path / "splits_final.json").exists()
+    ensure_splits(tmp_path, "data")
     assert [split["val"] for split in splits] == [["case_001"], ["case_000"]]
     assert all(len(split["train"]) == 5 for split in splits)
     assert json.loads((tmp_path / "splits_final.json").read_text()) == splits
@@ -42,7 +44,8 @@ def test_made_splits_validate_on_labelled_cases_alone(tmp_path: Path) -> None:
 def test_splits_that_are_there_stay(tmp_path: Path) -> None:
     splits = [{"train": ["case_000"], "val": ["case_001"]}]
     (tmp_path / "splits_final.json").write_text(json.dumps(splits))
-    assert ensure_splits(preprocessed(tmp_path, labelled=2, unlabelled=4), "data") == splits
+    ensure_splits(preprocessed(tmp_path, labelled=2, unlabelled=4), "data")
+    assert find_splits(tmp_path, "data") == splits
 
 
 def test_a_folder_without_preprocessed_cases_is_refused(tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ def submit(experiment: Experiment, executor: submitit.Executor, resume: bool = T
             submitted = [executor.submit(TrainingJob(training)) for training in trainings]
         for training, job in zip(trainings, submitted, strict=True):
             jobs[training.name] = job.job_id
-            yield Event(training.name, "started", f"job {job.job_id}: {training.line()}")
+            yield Event(training.name, "started", f"job {job.job_id}: {training.line(resume)}")
         write_jobs(experiment, jobs)
     elif jobs.get(_ACCUMULATION) in active or all(map(Accumulation.is_finished, accumulations(experiment))):
         return
