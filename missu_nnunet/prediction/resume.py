@@ -47,7 +47,7 @@ def check_output(output: Path, names: Iterable[str], file_ending: str) -> None:
 
 
 def fingerprint(files: Iterable[Path]) -> str:
-    """A number that files of other contents hardly share, so that they are noticed."""
+    """Compute a check sum of the files' contents, by which a change is noticed."""
     found = 0
     for file in files:
         with file.open("rb") as opened:
