@@ -11,7 +11,7 @@ label, the third what every eighth slice teaches; each question and task has a F
 fold k, on whom it is scored; patients that ``--labelled`` may need are in no fold. Choices are made on run 0, what is
 reported are the others. The teacher's arm is compared with both networks without one, on the same labels and on all
 masks: the gap between those is what there is to gain. Where there is no teacher, cases without a label are left out.
-``--arms`` takes further arms for all masks, which are compared with MISSU, which has no teacher there. What is scored
+``--arms`` takes further arms for all masks, which are compared with MISSU without its teacher. What is scored
 are the predictions as they are, and their largest component alone.
 Finished scores go into the file of scores and are not trained again, but where the largest component was not scored;
 ``--runs`` without a number prints the tables of what is there.
@@ -58,6 +58,7 @@ ARMS = {
     MISSU_ALL_MASKS: "MISSU without its teacher",
 }
 FURTHER_ARMS = {
+    "MISSUTrainer, all masks": "MISSU, its teacher on",  # as the ignore label is declared here, too
     "MISSUTrainerNoTransformer, all masks": "MISSU without its Transformer",
     "MISSUTrainerFusion, all masks": "MISSU, taught by the authors' fusion blocks",
     "nnUNet_PrimusV3S_Trainer, all masks": "Primus V3-S, in 3D",
