@@ -127,7 +127,9 @@ def test_split_is_the_one_that_nnunet_makes(planned: str, tmp_path: Path) -> Non
     folder = Path(os.environ["nnUNet_preprocessed"]) / planned
     splits = folder / "splits_final.json"
     splits.unlink(missing_ok=True)
-    define_experiment(planned, "3d_fullres", ["nnUNetTrainer"], [PLANS], "0", gpus=0)
+    experiment = define_experiment(planned, "3d_fullres", ["nnUNetTrainer"], [PLANS], "0", gpus=0)
+    assert not splits.exists()
+    experiment.ensure_splits()
     ours = json.loads(splits.read_text())
     splits.unlink()
     plans = json.loads((folder / f"{PLANS}.json").read_text()) | {"continue_training": False}

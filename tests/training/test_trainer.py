@@ -224,7 +224,7 @@ def test_validation_has_no_teacher(nnunet_folders: Path) -> None:
 
 
 def test_a_patch_too_small_for_a_transformer_is_refused(nnunet_folders: Path) -> None:
-    with pytest.raises(InputError, match="too small"):
+    with pytest.raises(InputError, match="has a single stage for its patch"):
         synthetic_trainer("MISSUTrainer", [[1, 1, 1]], [4, 4, 4], LABELS, nnunet_folders)
 
 
