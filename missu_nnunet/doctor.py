@@ -20,6 +20,7 @@ from missu_nnunet import __version__
 from missu_nnunet.extras import missing_libraries
 from missu_nnunet.machine import physical_memory
 from missu_nnunet.nnunet.folders import Variable, folder_if_set
+from missu_nnunet.text import first_line
 
 _GIB = 1024**3
 _LITTLE_DISK = 10 * _GIB
@@ -225,12 +226,11 @@ def operators(device: str) -> Finding:
         with torch.autocast(device, enabled=device == "cuda"):
             network(torch.randn(2, 1, 16, 16, 16, device=device)).square().mean().backward()
     except Exception as error:  # a missing operator, a driver that does not fit, no memory
-        lines = str(error).splitlines() or [type(error).__name__]
         remedy = "pass -device cpu to nnU-Net's commands, or install a torch that fits the device"
         if device == "mps":
             remedy = "export PYTORCH_ENABLE_MPS_FALLBACK=1, or pass -device cpu to nnU-Net's commands"
         return Finding(
-            "operators", "fault" if device == "cuda" else "warning", f"{device} lacks one: {lines[0]}", remedy
+            "operators", "fault" if device == "cuda" else "warning", f"{device} lacks one: {first_line(error)}", remedy
         )
     return Finding("operators", "ok", f"one training step of a tiny MISSU on {device}")
 
@@ -261,8 +261,7 @@ def compiled(device: str) -> Finding:
         network = torch.compile(_tiny_network().to(device))
         network(torch.randn(2, 1, 16, 16, 16, device=device))
     except Exception as error:  # a missing compiler, Triton or header: each its own kind
-        lines = str(error).splitlines() or [type(error).__name__]
-        return Finding("torch.compile", "fault", f"fails ({lines[0]})", "export nnUNet_compile=f")
+        return Finding("torch.compile", "fault", f"fails ({first_line(error)})", "export nnUNet_compile=f")
     return Finding("torch.compile", "ok", "compiled a tiny MISSU")
 
 

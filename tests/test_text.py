@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from missu_nnunet.text import counted, duration, printable, size
+from missu_nnunet.text import counted, duration, first_line, printable, size
 
 
 @given(st.text())
@@ -33,3 +33,8 @@ def test_durations(seconds: float, text: str) -> None:
 def test_counts_and_sizes() -> None:
     assert (counted(1, "case"), counted(0, "case"), counted(2, "case")) == ("1 case", "0 cases", "2 cases")
     assert (size(5e6), size(2.34e9)) == ("5 MB", "2.3 GB")
+
+
+@pytest.mark.parametrize(("said", "shown"), [("\n no\nmore", "no"), ("", "ValueError"), (" ", "ValueError")])
+def test_the_first_line_of_an_error(said: str, shown: str) -> None:
+    assert first_line(ValueError(said)) == shown

@@ -113,8 +113,7 @@ def predict(
 
     from missu_nnunet.datasets.inputs import find_cases
     from missu_nnunet.datasets.readers import model_reader
-    from missu_nnunet.nnunet.dataset import DATASET_FILE, read_dataset
-    from missu_nnunet.nnunet.model import PLANS_FILE
+    from missu_nnunet.nnunet.dataset import read_dataset
     from missu_nnunet.nnunet.postprocessing import find_postprocessing
     from missu_nnunet.prediction.cases import Wanted, predict_cases
     from missu_nnunet.prediction.engines.choice import choose_engine
@@ -133,7 +132,7 @@ def predict(
         cases = find_cases(inputs, dataset, model_reader(folders[0]))
         if output.resolve() in {file.parent.resolve() for files in cases.values() for file in files}:
             raise InputError(f"{output}: holds the images; choose another folder for the predictions")
-        check_output(output, (DATASET_FILE, PLANS_FILE), dataset.file_ending)
+        check_output(output, dataset.file_ending)
         given = [fold.strip() for fold in folds.split(",") if fold.strip()]
         chosen = [choose_folds(folder, given, checkpoint) for folder in folders]
         wanted = Wanted(

@@ -24,6 +24,7 @@ from nibabel.wrapstruct import WrapStructError
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.machine import physical_memory
+from missu_nnunet.text import first_line
 
 _REMEDY = "replace the file by an intact one"
 _DAMAGED = (OSError, EOFError, ValueError, struct.error, OverflowError, zlib.error, HeaderDataError, WrapStructError)
@@ -64,7 +65,7 @@ def check_header(path: Path) -> None:
         elif ending in (".tif", ".tiff"):
             _check_tiff(path)
     except _DAMAGED as error:
-        raise InputError(f"{path}: not a readable image ({_first_line(error)}): {_REMEDY}") from error
+        raise InputError(f"{path}: not a readable image ({first_line(error)}): {_REMEDY}") from error
 
 
 def is_nifti(path: Path) -> bool:
@@ -89,7 +90,7 @@ def nifti_voxels(path: Path) -> np.ndarray:
                 pass
             return voxels
     except (*_DAMAGED, MemoryError) as error:
-        raise InputError(f"{path}: damaged or cut short ({_first_line(error)}): {_REMEDY}") from error
+        raise InputError(f"{path}: damaged or cut short ({first_line(error)}): {_REMEDY}") from error
 
 
 def check_whole(path: Path) -> None:
@@ -118,7 +119,7 @@ def nifti_disagreement(path: Path) -> str | None:
     try:
         return _disagreement(header)
     except _DAMAGED as error:
-        raise InputError(f"{path}: no place in space ({_first_line(error)}): {_REMEDY}") from error
+        raise InputError(f"{path}: no place in space ({first_line(error)}): {_REMEDY}") from error
 
 
 def _disagreement(header: nibabel.Nifti1Header) -> str | None:
@@ -277,10 +278,6 @@ def _check_size(size: Sequence[int], voxel: int, limit: float = math.inf) -> Non
 
 def _whole_numbers(text: str) -> list[int]:
     return [int(word) for word in text.split()]
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _numbers(values: np.ndarray) -> str:

@@ -109,12 +109,12 @@ def plan_sparse(
         raise InputError(f"--cases {number}: {dataset.name} has {len(labelled)} cases with labels; give fewer")
     images, label = next(iter(cases.values()))
     reader = find_reader(dataset, images[0])
-    if sparsity.every:
+    if sparsity.every:  # refused before anything is written
         _slices(*read_labels(reader, label), sparsity, label)
-    labelled = labelled[:number]
+    kept = set(labelled[:number])
     conversions = []
     for case, (images, label) in cases.items():
-        thinned = partial(_thinned, dataset, reader, case, label, sparsity if case in labelled else None)
+        thinned = partial(_thinned, dataset, reader, case, label, sparsity if case in kept else None)
         conversions.append(case_conversion(reader, case, images, dataset.file_ending, link, label, thinned))
     for case, images in test_set(dataset).items():
         conversions.append(case_conversion(reader, case, images, dataset.file_ending, link))
@@ -123,7 +123,7 @@ def plan_sparse(
     description["sparse"] = {"of": dataset.name} | asdict(sparsity)
     _refuse_other(parent / name, description["sparse"])
     documents: dict[str, Any] = {DATASET_FILE: description}
-    if folds := _splits(dataset, cases, labelled, sparsity):
+    if folds := _splits(dataset, cases, kept, sparsity):
         documents[SPLITS_FILE] = folds
     patients = dataset.folder / "cases.csv"
     tables = {}

@@ -71,9 +71,9 @@ class FoldTraining:
         """
         devices = ["-device", "cpu"] if self.gpus == 0 else ["-num_gpus", str(self.gpus)] if self.gpus > 1 else []
         names = ["-tr", self.trainer, "-p", self.plans]
-        # Of a finished training --c would write the final checkpoint anew, which a kill could break.
-        left = ["--val"] if self.results.is_trained() else ["--c"] if self.results.can_continue() else []
-        left = left if resume else []
+        left = []
+        if resume:  # of a finished training --c would write the final checkpoint anew, which a kill could break
+            left = ["--val"] if self.results.is_trained() else ["--c"] if self.results.can_continue() else []
         return ["nnUNetv2_train", self.dataset, self.configuration, str(self.fold), *names, *devices, *left]
 
     def variables(self) -> dict[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from missu_nnunet.errors import InputError
-from missu_nnunet.text import printable
+from missu_nnunet.text import first_line, printable
 
 MAX_BYTES = 64 * 2**20
 """The largest pickle that is accepted; that of a checkpoint, whose tensors lie elsewhere, is far smaller."""
@@ -60,9 +60,8 @@ def check_pickle(content: bytes, name: str, is_allowed: Callable[[str], object])
     try:
         objects, imported = _follow(content)
     except Exception as error:  # a broken pickle can raise anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"{name}: cannot be read as a pickle ({printable(reason)}); it is broken, fetch it again"
+            f"{name}: cannot be read as a pickle ({printable(first_line(error))}); it is broken, fetch it again"
         ) from None
     for found in imported:
         if not is_allowed(found):

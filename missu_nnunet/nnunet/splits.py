@@ -9,6 +9,7 @@ from pathlib import Path
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import whole_file
 from missu_nnunet.structures import Name, Structure, read_structure
+from missu_nnunet.text import first_line
 
 Splits = Sequence[Mapping[str, Sequence[str]]]
 """For each fold the cases under "train" and "val"."""
@@ -102,8 +103,9 @@ def find_splits(preprocessed: Path, data_identifier: str) -> Splits:
     try:
         cases = infer_dataset_class(str(data)).get_identifiers(str(data))
     except (AssertionError, LookupError, OSError) as error:  # none, or a file that is not one
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{data}: not nnU-Net's preprocessed cases ({reason}); preprocess the dataset again") from None
+        raise InputError(
+            f"{data}: not nnU-Net's preprocessed cases ({first_line(error)}); preprocess the dataset again"
+        ) from None
     unlabelled = unlabelled_cases(data, cases)
     labelled = set(cases).difference(unlabelled)
     if len(labelled) < 2:

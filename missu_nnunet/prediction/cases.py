@@ -34,6 +34,7 @@ from missu_nnunet.pictures.predictions import save_prediction
 from missu_nnunet.prediction.predictor import ObservedPredictor, entropy
 from missu_nnunet.prediction.resume import Record, fingerprint
 from missu_nnunet.prediction.segmentation import segment
+from missu_nnunet.text import first_line
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
@@ -186,10 +187,9 @@ def _predict_case(
         try:
             _export(predictors, preprocessed, beside / case, wanted.probabilities)
         except RuntimeError as error:  # the network's: numbers out of range, or no more memory
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
-                f"{files[0]}: the model cannot predict it ({reason}); look at the image and the model, or use a "
-                "machine with more memory"
+                f"{files[0]}: the model cannot predict it ({first_line(error)}); look at the image and the model, or "
+                "use a machine with more memory"
             ) from error
         name = f"{case}{dataset.file_ending}"
         reader = first.plans_manager.image_reader_writer_class()

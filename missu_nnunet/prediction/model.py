@@ -26,6 +26,7 @@ from missu_nnunet.prediction.engines.choice import network_on
 from missu_nnunet.prediction.predictor import ObservedPredictor
 from missu_nnunet.prediction.temperature import FILE as CALIBRATION_FILE
 from missu_nnunet.prediction.temperature import read_temperature
+from missu_nnunet.text import first_line
 
 
 def load_model(
@@ -166,9 +167,8 @@ def _swap_network(predictor: ObservedPredictor, engine: str) -> None:
     try:
         network.load_state_dict(predictor.list_of_parameters[0])  # what cannot be compiled shows here
     except Exception as error:  # engines raise whatever they like
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"--engine {engine}: cannot run this model's network ({reason}); use --engine pytorch"
+            f"--engine {engine}: cannot run this model's network ({first_line(error)}); use --engine pytorch"
         ) from error
     predictor.network = network
 

@@ -11,6 +11,8 @@ from pydantic import Field
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import make_folder, read_json, write_json
+from missu_nnunet.nnunet.dataset import DATASET_FILE
+from missu_nnunet.nnunet.model import PLANS_FILE
 from missu_nnunet.structures import Structure, as_structure
 
 FILE = "missu_predict.json"
@@ -23,23 +25,22 @@ class _Earlier(Structure):
     finished: dict[str, str] = Field(default_factory=dict)
 
 
-def check_output(output: Path, names: Iterable[str], file_ending: str) -> None:
+def check_output(output: Path, file_ending: str) -> None:
     """Refuse a folder of images or label maps which ``missu predict`` did not write, such as references.
 
     Predictions of other cases among them could be taken for references, and references be overwritten later.
 
     Args:
         output: folder of the predictions.
-        names: names of the files to write beside the segmentations.
         file_ending: file ending of the segmentations.
 
     Raises:
-        InputError: if there is such a file, or one of these names, and ``FILE`` is not.
+        InputError: if there is such a file, or nnU-Net's description of some, and ``FILE`` is not.
     """
     if (output / FILE).is_file() or not output.is_dir():
         return
-    there = [file for file in sorted(output.iterdir()) if file.name in {*names} or file.name.endswith(file_ending)]
-    if there:
+    names, files = (DATASET_FILE, PLANS_FILE), sorted(output.iterdir())
+    if there := [file for file in files if file.name in names or file.name.endswith(file_ending)]:
         raise InputError(
             f"{there[0]}: missu predict did not write it, as there is no {FILE} beside it; choose another folder for "
             "the predictions, so that they are neither overwritten nor mixed up"

@@ -30,6 +30,7 @@ from missu_nnunet.nnunet.plans import malformed_plan_named
 from missu_nnunet.nnunet.preprocessed import references_folder
 from missu_nnunet.prediction.temperature import FILE
 from missu_nnunet.structures import Structure, read_structure
+from missu_nnunet.text import first_line
 
 _MARGIN = 8
 """Margin around the foreground in voxels; far from it a model is always right, which would hide the rest."""
@@ -181,8 +182,7 @@ def _probabilities(file: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
         with np.load(file) as content:
             probabilities = content["probabilities"]
     except Exception as error:  # a damaged file can raise anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{file}: cannot be read ({reason}); {remedy}") from error
+        raise InputError(f"{file}: cannot be read ({first_line(error)}); {remedy}") from error
     if probabilities.shape != shape:
         raise InputError(
             f"{file}: probabilities of shape {probabilities.shape}, but its reference has {shape[1:]} voxels and the "

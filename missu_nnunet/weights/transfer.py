@@ -178,6 +178,12 @@ def _transfer(
         outputs = class_outputs(labels)
     weights, old_outputs = source.checkpoint["network_weights"], source.outputs(labels.has_regions)
     check_weights(weights, str(source.file))
+    for key, weight in weights.items():
+        if ".seg_layers." in key and weight.ndim and len(weight) <= max(old_outputs.values(), default=-1):
+            raise InputError(
+                f"{source.file}: {key} has {len(weight)} outputs, fewer than the classes of its own dataset.json; "
+                "fetch it again"
+            )
     try:
         transfer = load_fitted(network, weights, old_outputs, outputs)
     except ValueError as error:
@@ -234,8 +240,6 @@ def load_fitted(
             channels = weight.shape[1], initial.shape[1]
             weight = with_input_channels(weight, initial.shape[1])
         if weight is not None and ".seg_layers." in key and weight.shape[1:] == initial.shape[1:]:
-            if len(weight) <= max((old_outputs[name] for name in kept), default=0):
-                raise ValueError(f"{key} has {len(weight)} outputs, fewer than the classes of its own dataset.json")
             fitted[key] = initial.detach().clone()
             fitted[key][[outputs[name] for name in kept]] = weight[[old_outputs[name] for name in kept]]
         elif weight is not None and weight.shape == initial.shape:
