@@ -257,7 +257,7 @@ def _pictures(
         }
         rows = picture_rows(shown.name, volumes, results.labels, results.ignore)
         pictured.append(PicturedCase(shown, scores, rows, bool(volumes.channels)))
-        viewer.append(viewer_case(f"{shown.name}: {', '.join(shown.reasons)}", volumes, results.labels))
+        viewer.append(viewer_case(volumes, results.labels))
     return pictured, viewer
 
 

@@ -37,7 +37,6 @@ class TrainingRun:
     Attributes:
         fold: number of the fold.
         seed: its seed, by the folder it stands in; None without one.
-        source: name of the file that was read; None where there was none.
         curves: key of ``CURVES`` → one value per epoch, NaN where an epoch has none.
         epoch_seconds: duration of each epoch in seconds; empty where that is unknown.
         checkpoint: what the checkpoint says apart from weights and states; empty where there is none.
@@ -46,7 +45,6 @@ class TrainingRun:
 
     fold: str
     seed: int | None
-    source: str | None
     curves: dict[str, list[float]]
     epoch_seconds: list[float]
     checkpoint: dict[str, Any]
@@ -87,14 +85,14 @@ def _read_fold(fold: Fold) -> TrainingRun:
             notes.append(f"fold {fold.name} has no {FINAL_CHECKPOINT}: the training is not finished, or was stopped.")
         logging = checkpoint["logging"]
         curves = {key: values for key in CURVES if (values := _numbers(logging.get(key)))}
-        return TrainingRun(fold.name, seed, file.name, curves, _epoch_seconds(logging), checkpoint, notes)
+        return TrainingRun(fold.name, seed, curves, _epoch_seconds(logging), checkpoint, notes)
     logs = fold.logs()
     if not logs:
         notes.append(f"fold {fold.name} has neither checkpoint nor training log.")
-        return TrainingRun(fold.name, seed, None, {}, [], {}, notes)
+        return TrainingRun(fold.name, seed, {}, [], {}, notes)
     if not notes:
         notes.append(f"fold {fold.name} has no checkpoint: its curves are those of its training log.")
-    return TrainingRun(fold.name, seed, logs[-1].name, _log_curves(logs), [], {}, notes)
+    return TrainingRun(fold.name, seed, _log_curves(logs), [], {}, notes)
 
 
 def _describe(file: Path) -> dict[str, Any]:
@@ -108,7 +106,6 @@ def _describe(file: Path) -> dict[str, Any]:
         "logging": logging if isinstance(logging, dict) else {},
         "parameters": parameter_count(checkpoint["network_weights"]),
         "missu": {key: value for key, value in checkpoint.get("missu", {}).items() if key != "teacher_weights"},
-        "epochs": checkpoint.get("current_epoch"),
     }
 
 

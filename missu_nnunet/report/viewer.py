@@ -21,11 +21,10 @@ _VOXELS = 4_000_000  # of all channels of a case; more are thinned out
 _FACES = 30_000
 
 
-def viewer_case(title: str, volumes: CaseVolumes, labels: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+def viewer_case(volumes: CaseVolumes, labels: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     """Return a case as ``page.js`` reads it: volumes as gzip in base64, meshes as Plotly's traces.
 
     Args:
-        title: name of the case in the page's list.
         volumes: voxels of the case.
         labels: labels of each class or region.
     """
@@ -34,7 +33,6 @@ def viewer_case(title: str, volumes: CaseVolumes, labels: Mapping[str, Sequence[
     geometry = volumes.geometry
     flat = len(geometry.planes) == 1
     return {
-        "title": title,
         "shape": [len(range(0, size, step)) for size in volumes.reference.shape],
         "spacing": [size * step for size in geometry.spacing],
         "step": step,

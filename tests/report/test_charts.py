@@ -29,7 +29,7 @@ def test_no_chart_where_nothing_is_calibrated() -> None:
 
 def run_of(curves: dict[str, list[float]], **hyperparameters: object) -> TrainingRun:
     checkpoint = {"parameters": 1000, "missu": {"version": "0.1.0", "hyperparameters": hyperparameters}}
-    return TrainingRun("0", None, "checkpoint_final.pth", curves, [], checkpoint, [])
+    return TrainingRun("0", None, curves, [], checkpoint, [])
 
 
 def test_a_term_that_no_training_has_is_not_drawn() -> None:

@@ -14,7 +14,7 @@ from missu_nnunet.report.training_curves import TrainingRun
 @pytest.mark.parametrize(("transformer", "fact"), [(True, None), (False, "none, the trainer leaves out the plan's")])
 def test_an_arm_without_a_transformer_says_so(transformer: bool, fact: str | None, tmp_path: Path) -> None:
     checkpoint = {"parameters": 1000, "missu": {"version": "0.1.0", "hyperparameters": {"transformer": transformer}}}
-    run = TrainingRun("0", None, "checkpoint_final.pth", {}, [], checkpoint, [])
+    run = TrainingRun("0", None, {}, [], checkpoint, [])
     assert arm_facts(tmp_path, [run]).get("Transformer") == fact
 
 

@@ -19,12 +19,11 @@ def model(tmp_path: Path) -> Path:
 
 def test_checkpoint_and_log(model: Path) -> None:
     first, second = read_training(model)
-    assert (first.fold, first.source, first.epochs, first.notes) == ("0", "checkpoint_final.pth", 3, [])
+    assert (first.fold, first.epochs, first.notes) == ("0", 3, [])
     assert first.curves["train_losses"] == [0.5, 0, -0.5]
     assert first.curves["kd_loss"] == [0.5, 0.4, 0.3]
     assert first.epoch_seconds == [9, 8, 10]
     assert first.checkpoint["parameters"] == 12
-    assert second.source == "training_log_2026_1_1_10_00_00.txt"
     assert second.curves["lrs"] == [0.01, 0.005]
     assert second.curves["train_losses"] == [1.0714, 0.5]
     assert second.curves["seg_loss"] == [0.6054]
@@ -46,14 +45,14 @@ def test_an_unfinished_training(model: Path) -> None:
     fold = model / "fold_0"
     (fold / "checkpoint_final.pth").rename(fold / "checkpoint_latest.pth")
     run = read_training(model)[0]
-    assert run.source == "checkpoint_latest.pth"
+    assert run.epochs == 3
     assert "is not finished" in run.notes[0]
 
 
 def test_a_checkpoint_that_would_run_code_is_not_loaded(model: Path) -> None:
     torch.save({"network_weights": Path}, model / "fold_0" / "checkpoint_final.pth")
     run = read_training(model)[0]
-    assert run.source is None
+    assert not run.checkpoint
     assert "refused" in run.notes[0]
 
 

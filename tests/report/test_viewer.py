@@ -35,7 +35,7 @@ def test_a_cropped_volume_is_numbered_as_its_file_is(tmp_path: Path) -> None:
     volumes = read_case(results, "case", [tmp_path / "images"], ["CT"])
     assert volumes.reference.shape[0] < SIZE
     assert picture_rows("case", volumes, results.labels, None)[0].title == "axial 85"
-    shown = viewer_case("case", volumes, results.labels)
+    shown = viewer_case(volumes, results.labels)
     index = int(np.flatnonzero(volumes.reference.any(axis=(1, 2)))[0])
     assert shown["numbers"][0][index] == 85
     assert list(shown["sizes"]) == [SIZE] * 3
@@ -62,7 +62,7 @@ def test_labels_above_255(tmp_path: Path) -> None:
     for folder in ("predictions", "references"):
         write(labels, tmp_path / folder / "case.nii.gz", "LPS")
     results = gather_results([tmp_path / "predictions"], NNUNET, references=tmp_path / "references")
-    shown = viewer_case("case", read_case(results, "case", [], []), results.labels)
+    shown = viewer_case(read_case(results, "case", [], []), results.labels)
     for segmentation in shown["segmentations"]:
         voxels = np.frombuffer(gzip.decompress(base64.b64decode(segmentation["data"])), "<u2")
         assert np.array_equal(voxels, labels.ravel())
