@@ -60,8 +60,8 @@ class Evaluation:
         }
 
     def content(self) -> dict[str, Any]:
-        """Return everything, per case and summarised; undefined values are None."""
-        content = {
+        """Return everything, per case and summarised; undefined values are NaN."""
+        return {
             "protocol": self.protocol.name,
             "nsd_tolerance_mm": self.tolerance,
             "classes": {name: list(labels) for name, labels in self.classes.items()},
@@ -69,7 +69,6 @@ class Evaluation:
             "summary": self.summary(),
             "cases": self.cases,
         }
-        return without_nan(content)
 
     def rows(self) -> list[dict[str, object]]:
         """Return the scores as rows, one for each case and class; undefined values are NaN."""
@@ -236,15 +235,6 @@ def statistics(values: Iterable[float]) -> dict[str, float]:
         "median": float(np.median(defined)),
         "n": len(defined),
     }
-
-
-def without_nan(content: Any) -> Any:
-    """Copy dictionaries and lists with None in the place of NaN, which JSON lacks."""
-    if isinstance(content, dict):
-        return {key: without_nan(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [without_nan(value) for value in content]
-    return None if isinstance(content, float) and math.isnan(content) else content
 
 
 def stem(name: str) -> str:

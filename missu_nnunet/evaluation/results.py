@@ -14,7 +14,7 @@ import numpy as np
 from missu_nnunet.datasets.images import FILE_ENDINGS
 from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.comparison import OVERALL, Comparisons, FloatArray
-from missu_nnunet.evaluation.folders import Scores, evaluate_folders, some, statistics, stem, without_nan
+from missu_nnunet.evaluation.folders import Scores, evaluate_folders, some, statistics, stem
 from missu_nnunet.evaluation.protocols import Protocol
 from missu_nnunet.nnunet.dataset import DATASET_FILE, RawDataset, read_dataset
 from missu_nnunet.nnunet.folders import Model, model_folder, seed_of
@@ -284,11 +284,11 @@ def arm_names(folders: Sequence[Path]) -> list[str]:
 
 
 def comparison_content(results: Results, comparisons: Comparisons) -> dict[str, Any]:
-    """Return everything: settings, comparisons with sentences, rankings, and each case's scores; undefined is None.
+    """Return everything: settings, comparisons with sentences, rankings, and each case's scores; undefined is NaN.
 
     An arm's "cases" are the means over its seeds; what each seed scored is in "seeds".
     """
-    content = {
+    return {
         "protocol": results.protocol.name,
         "nsd_tolerance_mm": results.tolerance,
         "level": comparisons.level,
@@ -306,7 +306,6 @@ def comparison_content(results: Results, comparisons: Comparisons) -> dict[str, 
             if runs[0].seed is not None
         },
     }
-    return without_nan(content)
 
 
 def _segmentation_folders(folder: Path) -> list[Path]:

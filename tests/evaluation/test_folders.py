@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -144,7 +145,7 @@ def test_json_and_csv_hold_every_value(folders, tmp_path):
     result = evaluate_folders(*folders, NNUNET, metrics=["dice", "hd95"])
     write_csv(result.rows(), tmp_path / "out.csv")
     content = result.content()
-    assert content["cases"]["case_2"]["2"]["dice"] is None
+    assert math.isnan(content["cases"]["case_2"]["2"]["dice"])
     assert content["summary"]["1"]["dice"]["mean"] == result.summary()["1"]["dice"]["mean"]
     assert content["classes"] == {"1": [1], "2": [2]}
     rows = list(csv.DictReader((tmp_path / "out.csv").open()))
