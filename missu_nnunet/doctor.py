@@ -121,11 +121,12 @@ def _trainer() -> Finding:
 
 def _planner() -> Finding:
     def search() -> object:
-        import nnunetv2
+        from nnunetv2 import experiment_planning
         from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 
-        folder = Path(nnunetv2.__path__[0]) / "experiment_planning"
-        return recursive_find_python_class(str(folder), "MISSUPlanner", "nnunetv2.experiment_planning")
+        return recursive_find_python_class(
+            experiment_planning.__path__[0], "MISSUPlanner", experiment_planning.__name__
+        )
 
     remedy = "reinstall missu-nnunet without -e into nnU-Net's environment; until then use nnU-Net's own plans"
     found, error = _search(search)

@@ -11,11 +11,8 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from inspect import isabstract, isfunction
-from pathlib import Path
 from typing import Any
 
-import dynamic_network_architectures
-import nnunetv2
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.preprocessing.normalization.default_normalization_schemes import ImageNormalization
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
@@ -133,21 +130,19 @@ def _is_network(name: Any, packages: Sequence[str]) -> bool:
         except Exception:  # of modules that are not for import
             found = None
         if found is None:  # nnU-Net finds networks that have moved, by their name alone
-            folder = Path(dynamic_network_architectures.__path__[0], "architectures")
-            found = _search(folder, attribute, "dynamic_network_architectures.architectures")
+            found = _search("dynamic_network_architectures.architectures", attribute)
     return isinstance(found, type) and issubclass(found, nn.Module)
 
 
 def _belongs(name: Any, package: str, kind: type | None) -> bool:
     if not isinstance(name, str) or not name.isidentifier():
         return False
-    folder = Path(nnunetv2.__path__[0], *package.split(".")[1:])
-    found = _search(folder, name, package)
+    found = _search(package, name)
     if kind is None:
         return isfunction(found) and found.__module__.startswith(f"{package}.")
     return isinstance(found, type) and issubclass(found, kind) and not isabstract(found)
 
 
-def _search(folder: Path, name: str, package: str) -> Any:
-    """nnU-Net's own search."""
-    return recursive_find_python_class(str(folder), name, package)
+def _search(package: str, name: str) -> Any:
+    """What nnU-Net's own search finds of this name in a package and those below it."""
+    return recursive_find_python_class(import_module(package).__path__[0], name, package)
