@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, generate_binary_structure
 from scipy.spatial import cKDTree
 
+from missu_nnunet.boxes import bounding_box
+
 BoolArray = NDArray[np.bool_]
 
 
@@ -51,8 +53,9 @@ class MaskPair:
         if valid is not None:
             prediction, reference = prediction & valid, reference & valid
         self.voxels = int(reference.size if valid is None else np.count_nonzero(valid))
-        # A label fills a small part of a scan: everything below works on the box around both masks.
-        box = _box(prediction | reference)
+        # A label fills a small part of a scan: everything below works on the box around both masks, and on one voxel
+        # more, since erosion at the box's faces must see what lies beyond.
+        box = bounding_box(prediction | reference, 1) or (slice(0, 0),) * reference.ndim
         self.prediction, self.reference = prediction[box], reference[box]
         self.spacing = np.asarray(spacing, dtype=float)
         self.outside_is_foreground = outside_is_foreground
@@ -123,12 +126,3 @@ class MaskPair:
 
 def _ratio(part: int, whole: int) -> float:
     return part / whole if whole else np.nan
-
-
-def _box(mask: BoolArray) -> tuple[slice, ...]:
-    """The smallest box around the mask and one voxel more: erosion at the box's faces must see what lies beyond."""
-    box = []
-    for axis, size in enumerate(mask.shape):
-        occupied = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        box.append(slice(max(occupied[0] - 1, 0), min(occupied[-1] + 2, size)) if occupied.size else slice(0, 0))
-    return tuple(box)

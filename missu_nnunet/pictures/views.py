@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import binary_dilation, find_objects
+from scipy.ndimage import binary_dilation
 
+from missu_nnunet.boxes import bounding_box
 from missu_nnunet.pictures.colours import Labels, Volume, difference_colours, difference_map
 from missu_nnunet.pictures.orientation import Geometry, Marks
 from missu_nnunet.pictures.slices import coloured, cut, fullest_slice, size_in_pixels
@@ -144,10 +145,9 @@ def labels_by_channel(
 
 def _contrasts(channels: Mapping[str, Volume], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """How well the mask is told from its surroundings on each channel."""
-    boxes = find_objects(mask.astype(np.uint8))
-    if not boxes:
+    box = bounding_box(mask, _RING)
+    if box is None:
         return np.zeros(len(channels))
-    box = tuple(slice(max(part.start - _RING, 0), part.stop + _RING) for part in boxes[0])
     inside = mask[box]
     around = binary_dilation(inside, iterations=_RING) & ~inside
     if not around.any():

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from missu_nnunet.boxes import bounding_box
 from missu_nnunet.datasets.images import FILE_ENDINGS, grid_difference, read_image, share_spacing
 from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.comparison import number
@@ -151,12 +152,6 @@ def _channel_files(case: str, folders: Sequence[Path]) -> list[Path]:
 
 def _box(segmentations: Sequence[NDArray[Any]]) -> tuple[slice, ...]:
     """All of a small volume; of a large one what is segmented and some voxels around it."""
-    shape = segmentations[0].shape
     occupied = np.logical_or.reduce([segmentation != 0 for segmentation in segmentations])
-    if occupied.size <= _WHOLE_VOXELS or not occupied.any():
-        return tuple(slice(0, size) for size in shape)
-    ranges = (np.flatnonzero(occupied.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3))
-    return tuple(
-        slice(max(int(found[0]) - _MARGIN, 0), min(int(found[-1]) + _MARGIN + 1, size))
-        for found, size in zip(ranges, shape, strict=True)
-    )
+    whole = (slice(None),) * occupied.ndim
+    return whole if occupied.size <= _WHOLE_VOXELS else bounding_box(occupied, _MARGIN) or whole

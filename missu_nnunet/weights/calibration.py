@@ -12,9 +12,9 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.ndimage import find_objects
 from scipy.special import logit
 
+from missu_nnunet.boxes import bounding_box
 from missu_nnunet.datasets.readers import read_labels
 from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.calibration import (
@@ -208,9 +208,7 @@ def _draw(
     predicted = np.asarray(labels.convert_probabilities_to_segmentation(probabilities))
     ignored = segmentation == labels.ignore_label if labels.has_ignore_label else np.zeros(segmentation.shape, bool)
     foreground = ((segmentation > 0) & ~ignored) | (predicted > 0)
-    boxes = find_objects(foreground.astype(np.uint8))
-    around = boxes[0] if boxes else [slice(0, size) for size in segmentation.shape]
-    box = tuple(slice(max(0, along.start - _MARGIN), along.stop + _MARGIN) for along in around)
+    box = bounding_box(foreground, _MARGIN) or (slice(None),) * segmentation.ndim
     voxels = np.flatnonzero(~ignored[box])
     voxels = random.choice(voxels, min(count, len(voxels)), replace=False)
     known = segmentation[box].ravel()[voxels]
