@@ -32,6 +32,7 @@ from missu_nnunet.errors import InputError
 from missu_nnunet.hyperparameters import Hyperparameters
 from missu_nnunet.nnunet.checkpoint import write_checkpoint
 from missu_nnunet.nnunet.fold import LATEST_CHECKPOINT
+from missu_nnunet.nnunet.labels import output_names
 from missu_nnunet.nnunet.log import ENDED_EARLY
 from missu_nnunet.nnunet.model import PLANS_FILE, read_model_plans
 from missu_nnunet.nnunet.plans import find_configuration, malformed_plan_named
@@ -388,21 +389,14 @@ class MISSUTrainer(nnUNetTrainer):
         return [any(each) for each in zip(*gathered, strict=True)]
 
     def _warn_of_absent_classes(self) -> None:
-        absent = absent_classes(self.logger.get_value("dice_per_class_or_region", step=None))
-        for index in absent:
+        names = output_names(self.label_manager)
+        scored = names if self.label_manager.has_regions else names[1:]  # nnU-Net does not score the background
+        for index in absent_classes(self.logger.get_value("dice_per_class_or_region", step=None)):
             self.print_to_log_file(
-                f"WARNING: no voxel of {self._class_names()[index]} was rightly predicted in the last {ABSENT_EPOCHS} "
+                f"WARNING: no voxel of {scored[index]} was rightly predicted in the last {ABSENT_EPOCHS} "
                 "epochs or more. Check its labels (missu dataset verify); if it is rare, raise the hyper-parameters "
                 "foreground and class_weights."
             )
-
-    def _class_names(self) -> list[str]:
-        """Names of the foreground classes or regions, in the order of nnU-Net's pseudo-Dice."""
-        labels = {name: label for name, label in self.dataset_json["labels"].items() if name != "ignore"}
-        if self.label_manager.has_regions:
-            return [name for name, label in labels.items() if self.label_manager.filter_background([label])]
-        names = {int(np.ravel(label)[0]): name for name, label in labels.items()}  # a number, or a list of it
-        return [names[label] for label in self.label_manager.foreground_labels]
 
     def _unwrapped_network(self) -> nn.Module:
         """The network under DDP and torch.compile."""

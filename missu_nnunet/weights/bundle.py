@@ -12,10 +12,10 @@ from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL, make_folder, write_json
 from missu_nnunet.nnunet.checkpoint import check_is_new
 from missu_nnunet.nnunet.fold import FINAL_CHECKPOINT, Fold
+from missu_nnunet.nnunet.labels import output_names
 from missu_nnunet.nnunet.model import folds_of
 from missu_nnunet.nnunet.plans import malformed_plan_named
 from missu_nnunet.weights.export import TrainedNetwork, export_onnx, trained_network
-from missu_nnunet.weights.transfer import class_outputs
 
 _RUNNER = Path(__file__).with_name("standalone.py")
 _REQUIREMENTS = "numpy\nscipy\nonnxruntime\nSimpleITK\n"
@@ -112,7 +112,6 @@ def _settings(trained: TrainedNetwork, file: Path) -> dict[str, Any]:
             f"{file}: its plan has {', '.join(unknown)}, which a folder without nnU-Net cannot do; share the model "
             "with nnUNetv2_export_model_to_zip"
         )
-    outputs = class_outputs(labels)
     dataset_json = init_args["dataset_json"]
     channel_names = dataset_json.get("channel_names") or dataset_json["modality"]  # as in nnU-Net
     intensities = plans.foreground_intensity_properties_per_channel
@@ -121,7 +120,7 @@ def _settings(trained: TrainedNetwork, file: Path) -> dict[str, Any]:
         "dataset": plans.dataset_name,
         "channels": [channel_names[key] for key in sorted(channel_names, key=int)],
         "file_ending": dataset_json["file_ending"],
-        "outputs": sorted(outputs, key=outputs.__getitem__),
+        "outputs": output_names(labels),
         "regions": labels.has_regions,
         "labels": [int(label) for label in (labels.regions_class_order if labels.has_regions else labels.all_labels)],
         "reorient": reorients(reader),

@@ -16,13 +16,11 @@ A new patch size needs no change: no weight depends on it, nor does the Transfor
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import Tensor
 
@@ -36,6 +34,7 @@ from missu_nnunet.nnunet.checkpoint import (
     read_pretrained,
     write_checkpoint,
 )
+from missu_nnunet.nnunet.labels import output_names
 from missu_nnunet.nnunet.plans import malformed_plan_named, read_plan
 from missu_nnunet.planning.network import with_missu_network
 from missu_nnunet.training.trainer import MISSUTrainer
@@ -151,18 +150,18 @@ class _Source:
     file: Path
     checkpoint: dict[str, Any]
 
-    def outputs(self, regions: bool) -> dict[str, int]:
-        """Return the ``class_outputs`` of the checkpoint; empty where they are unknown or of the other kind.
+    def outputs(self, regions: bool) -> list[str]:
+        """Return the ``output_names`` of the checkpoint; empty where they are unknown or of the other kind.
 
         Args:
             regions: whether outputs of regions are wanted, rather than of classes.
         """
         if "init_args" not in self.checkpoint:
-            return {}
+            return []
         init_args = self.checkpoint["init_args"]
         with malformed_plan_named(self.file):
             labels = PlansManager(init_args["plans"]).get_label_manager(init_args["dataset_json"])
-            return class_outputs(labels) if labels.has_regions == regions else {}
+            return output_names(labels) if labels.has_regions == regions else []
 
 
 def _transfer(
@@ -175,11 +174,11 @@ def _transfer(
         plans_manager = PlansManager(with_missu_network(plans_manager.plans, configuration))
         network = build_network(trainer, plans_manager, configuration, dataset_json)
         labels = plans_manager.get_label_manager(dataset_json)
-        outputs = class_outputs(labels)
+        outputs = output_names(labels)
     weights, old_outputs = source.checkpoint["network_weights"], source.outputs(labels.has_regions)
     check_weights(weights, str(source.file))
     for key, weight in weights.items():
-        if ".seg_layers." in key and weight.ndim and len(weight) <= max(old_outputs.values(), default=-1):
+        if ".seg_layers." in key and weight.ndim and len(weight) < len(old_outputs):
             raise InputError(
                 f"{source.file}: {key} has {len(weight)} outputs, fewer than the classes of its own dataset.json; "
                 "fetch it again"
@@ -201,26 +200,16 @@ def _transfer(
     return transfer
 
 
-def class_outputs(labels: LabelManager) -> dict[str, int]:
-    """Return the index of each class (the background included) or region among the outputs for segmentation."""
-    named = [(name, labels_of) for name, labels_of in labels.label_dict.items() if name != "ignore"]
-    if labels.has_regions:
-        foreground = (name for name, labels_of in named if labels.filter_background([labels_of]))
-        return {name: output for output, name in enumerate(foreground)}
-    # Labels alone may be written as lists of one.
-    return {name: labels.all_labels.index(int(np.ravel(label)[0])) for name, label in named}
-
-
 def load_fitted(
-    network: MISSU, weights: dict[str, Tensor], old_outputs: Mapping[str, int], outputs: Mapping[str, int]
+    network: MISSU, weights: dict[str, Tensor], old_outputs: Sequence[str], outputs: Sequence[str]
 ) -> Transfer:
     """Load the weights of another MISSU or of a stock U-Net into ``network``, fitted as this module says.
 
     Args:
         network: the newly initialised network.
         weights: state dict of the other network.
-        old_outputs: ``class_outputs`` of the other network; empty where they mean something else.
-        outputs: ``class_outputs`` of the new network.
+        old_outputs: ``output_names`` of the other network; empty where they mean something else.
+        outputs: ``output_names`` of the new network.
 
     Raises:
         ValueError: if a weight is missing or has a shape that is not changed here; ``network`` then stays as it was.
@@ -241,7 +230,7 @@ def load_fitted(
             weight = with_input_channels(weight, initial.shape[1])
         if weight is not None and ".seg_layers." in key and weight.shape[1:] == initial.shape[1:]:
             fitted[key] = initial.detach().clone()
-            fitted[key][[outputs[name] for name in kept]] = weight[[old_outputs[name] for name in kept]]
+            fitted[key][[*map(outputs.index, kept)]] = weight[[*map(old_outputs.index, kept)]]
         elif weight is not None and weight.shape == initial.shape:
             fitted[key] = weight
         elif ".seg_layers." in key or key.split(".")[0] in absent:

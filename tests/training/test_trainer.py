@@ -593,21 +593,6 @@ def test_a_missing_class_weight_is_refused(nnunet_folders: Path) -> None:
     del variants.MISSUTrainerWeighted
 
 
-@pytest.mark.parametrize(
-    ("labels", "names"),
-    [
-        ({"background": 0, "core": [2], "shell": 1, "ignore": 3}, ["shell", "core"]),
-        ({"background": 0, "core": 2, "shell": 1, "ignore": None}, ["shell", "core"]),
-        ({"background": 0, "all": [0, 1], "core": 1}, ["all", "core"]),  # a region may hold the background
-    ],
-)
-def test_names_of_the_classes_that_nnunet_scores(
-    labels: dict[str, Any], names: list[str], nnunet_folders: Path
-) -> None:
-    trainer = synthetic_trainer("MISSUTrainer", STRIDES_3D, [32, 16, 16], labels, nnunet_folders)
-    assert trainer._class_names() == names
-
-
 @pytest.mark.parametrize("mode", ["labels", "regions", "ignore"])
 def test_a_class_that_is_not_learned_is_named(mode: str, nnunet_folders: Path) -> None:
     trainer = synthetic_trainer("MISSUTrainer", STRIDES_3D, [32, 16, 16], LABEL_MODES[mode], nnunet_folders)

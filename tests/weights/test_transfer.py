@@ -6,7 +6,6 @@ import torch
 from checkpoints import LABELS, dataset_json, initialized, saved, tiny_plans, write_plans
 from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from torch import Tensor, nn
 
 from missu_nnunet.architecture.missu import MISSU
@@ -15,7 +14,7 @@ from missu_nnunet.nnunet.checkpoint import read_checkpoint
 from missu_nnunet.training import variants
 from missu_nnunet.training.trainer import MISSUTrainer
 from missu_nnunet.weights.inspection import inspect_file
-from missu_nnunet.weights.transfer import adapt, class_outputs, from_nnssl, from_nnunet, with_input_channels
+from missu_nnunet.weights.transfer import adapt, from_nnssl, from_nnunet, with_input_channels
 
 MORE_LABELS = LABELS | {"rim": 3, "spot": 4}
 NoTransformer = variants.MISSUTrainerNoTransformer
@@ -110,11 +109,6 @@ def test_outputs_follow_their_classes_names(
             if torch.equal(row, other)
         }
         assert found == outputs
-
-
-def test_regions_of_background_alone_have_no_output() -> None:
-    labels = {"background": 0, "outside": [0], "whole": [0, 1, 2], "core": 2, "ignore": 3}
-    assert class_outputs(LabelManager(labels, [1, 2])) == {"whole": 0, "core": 1}
 
 
 def test_a_training_begins_with_all_adapted_weights(nnunet_folders: Path, tmp_path: Path) -> None:
