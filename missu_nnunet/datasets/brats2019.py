@@ -14,7 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from missu_nnunet.datasets.conversion import Conversion, PlannedFolder, copy_nifti, files_below, leftovers
-from missu_nnunet.datasets.images import grid_difference, read_header, read_label_map
+from missu_nnunet.datasets.images import grid_difference, read_header, read_label_map, refuse_unknown_labels
 from missu_nnunet.datasets.splits import stratified_splits
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import read_table
@@ -176,11 +176,7 @@ def _submit(source: Path, targets: Sequence[Path]) -> None:
 def _write_relabelled(source: Path, target: Path, mapping: dict[int, int]) -> None:
     image = read_label_map(source)
     labels = sitk.GetArrayFromImage(image)
-    if unknown := sorted(set(np.unique(labels).tolist()) - set(mapping)):
-        raise InputError(
-            f"{source}: found label {unknown[0]:g}, expected {', '.join(map(str, sorted(mapping)))}: it is not a "
-            "segmentation in these labels"
-        )
+    refuse_unknown_labels(source, labels, mapping, "give a segmentation in these labels")
     relabelled = np.zeros(labels.shape, np.uint8)
     for old, new in mapping.items():
         relabelled[labels == old] = new

@@ -26,7 +26,7 @@ from PIL import Image
 
 from missu_nnunet.datasets.conversion import Conversion, PlannedFolder, files_below, leftovers
 from missu_nnunet.datasets.dicom_series import Series, file_order, on_grid, read_series, read_volume
-from missu_nnunet.datasets.images import grid_difference, read_label_map
+from missu_nnunet.datasets.images import grid_difference, read_label_map, refuse_unknown_labels
 from missu_nnunet.datasets.splits import stratified_splits
 from missu_nnunet.errors import InputError
 from missu_nnunet.nnunet.dataset import DATASET_FILE
@@ -354,11 +354,7 @@ def _write_masks(prediction: Path, slices: tuple[Path, ...], modality: str, targ
             f"{prediction}: {difference} of the prediction and {slices[0].parent} differ; wrong --dicom folder?"
         )
     labels = sitk.GetArrayFromImage(image)
-    known = np.isin(labels, range(len(ORGANS) + 1))
-    if not known.all():
-        raise InputError(
-            f"{prediction}: found label {labels[~known][0]:g}, expected 0–{len(ORGANS)}: it is not a CHAOS segmentation"
-        )
+    refuse_unknown_labels(prediction, labels, range(len(ORGANS) + 1), "give a segmentation of CHAOS")
     grey = np.array([0, SUBMITTED_CT, 0, 0, 0] if modality == "CT" else [0, *SUBMITTED], np.uint8)
     for place, index in enumerate(series.order):
         Image.fromarray(grey[labels[place].astype(int)]).save(targets[index], format="PNG")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -115,6 +115,24 @@ def refuse_non_finite(path: Path, labels: np.ndarray) -> None:
         labels = nifti_voxels(path)  # SimpleITK reads NaN as 0
     if not np.isfinite(labels).all():
         raise InputError(f"{path}: NaN or infinite voxels, expected a label in each: export the label map again")
+
+
+def refuse_unknown_labels(path: Path, labels: np.ndarray, known: Collection[int], remedy: str) -> None:
+    """Refuse labels that mean nothing.
+
+    Args:
+        path: the file that they come from.
+        labels: what a reader made of it.
+        known: the labels that it may hold.
+        remedy: advice of the message.
+
+    Raises:
+        InputError: if there is another label.
+    """
+    unknown = np.setdiff1d(labels, list(known))
+    if unknown.size:
+        expected = ", ".join(map(str, sorted(known)))
+        raise InputError(f"{path}: found label {unknown[0]:g}, expected {expected}; {remedy}")
 
 
 def read_voxels(path: Path) -> np.ndarray:

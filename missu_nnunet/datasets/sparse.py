@@ -21,6 +21,7 @@ from scipy import ndimage
 from skimage.graph import route_through_array
 
 from missu_nnunet.datasets.conversion import PlannedFolder
+from missu_nnunet.datasets.images import refuse_unknown_labels
 from missu_nnunet.datasets.label_maps import LabelMap, case_conversion, description_with_ignore, ignore_label
 from missu_nnunet.datasets.readers import Properties, find_reader, read_labels
 from missu_nnunet.datasets.splits import labelled_splits, read_patients, splits_files
@@ -145,9 +146,7 @@ def _thinned(
 ) -> LabelMap:
     """Make a case's sparse label map; without a sparsity, no label is kept."""
     values, properties = read_labels(reader, file)
-    if unknown := sorted(set(np.unique(values).tolist()) - dataset.labels):
-        expected = ", ".join(map(str, sorted(dataset.labels)))
-        raise InputError(f"{file}: found label {unknown[0]:g}, expected {expected} as in dataset.json: correct it")
+    refuse_unknown_labels(file, values, dataset.labels, f"correct it, or {dataset.file}")
     slices, axis = _slices(values, properties, sparsity, file)
     ignore = ignore_label(dataset)
     if sparsity is None:

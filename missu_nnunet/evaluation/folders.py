@@ -13,7 +13,13 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from missu_nnunet.datasets.images import FILE_ENDINGS, grid_difference, read_label_map, share_spacing
+from missu_nnunet.datasets.images import (
+    FILE_ENDINGS,
+    grid_difference,
+    read_label_map,
+    refuse_unknown_labels,
+    share_spacing,
+)
 from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.mask_pair import MaskPair
 from missu_nnunet.evaluation.protocols import Classes, Protocol
@@ -197,9 +203,10 @@ def _score_case(
             f"reference's grid ({references / name})"
         )
     prediction, reference = (sitk.GetArrayFromImage(image) for image in (prediction_image, reference_image))
-    known: set[int | None] = {0, *(label for labels in classes.values() for label in labels)}
-    _check_labels(prediction, known, predictions / name)
-    _check_labels(reference, known | {ignore}, references / name)
+    known = {0, *(label for labels in classes.values() for label in labels)}
+    remedy = "name the dataset that the labels belong to with --dataset, or convert the file"
+    refuse_unknown_labels(predictions / name, prediction, known, remedy)
+    refuse_unknown_labels(references / name, reference, known if ignore is None else known | {ignore}, remedy)
     valid = None if ignore is None else reference != ignore
     spacing = reference_image.GetSpacing()[::-1]
     return {
@@ -212,16 +219,6 @@ def _score_case(
         )
         for region, labels in classes.items()
     }
-
-
-def _check_labels(segmentation: np.ndarray, known: set[int | None], path: Path) -> None:
-    unknown = [label for label in np.unique(segmentation).tolist() if label not in known]
-    if unknown:
-        expected = ", ".join(str(label) for label in sorted(label for label in known if label is not None))
-        raise InputError(
-            f"{path}: unknown label {', '.join(f'{label:g}' for label in unknown[:5])}, expected {expected}; name "
-            "the dataset that the labels belong to with --dataset, or convert the file"
-        )
 
 
 def statistics(values: Iterable[float]) -> dict[str, float]:

@@ -15,6 +15,7 @@ from pydantic import Field
 from scipy.special import logit
 
 from missu_nnunet.boxes import bounding_box
+from missu_nnunet.datasets.images import refuse_unknown_labels
 from missu_nnunet.datasets.readers import read_labels
 from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.calibration import (
@@ -118,12 +119,8 @@ def calibrate(model: Path, references: Path) -> Calibration:
         if not reference.is_file():
             raise InputError(f"{reference}: no such file, expected the segmentation of {file.stem}; see --references")
         segmentation = read_labels(reader, reference)[0]
-        if unknown := sorted(set(np.unique(segmentation).tolist()) - dataset.labels):
-            expected = ", ".join(map(str, sorted(dataset.labels)))
-            raise InputError(
-                f"{reference}: found label {unknown[0]:g}, expected {expected} as in {dataset.file}: correct it, "
-                "or see --references"
-            )
+        remedy = f"correct it or {dataset.file}, or see --references"
+        refuse_unknown_labels(reference, segmentation, dataset.labels, remedy)
         probabilities = _probabilities(file, (labels.num_segmentation_heads, *segmentation.shape))
         drawn.append(_draw(probabilities, segmentation, labels, per_case, random))
     logits, targets = (np.concatenate(parts) for parts in zip(*drawn, strict=True))

@@ -172,7 +172,7 @@ def test_what_cannot_be_made_is_reported(tmp_path: Path) -> None:
     label = tmp_path / source / "labelsTr" / "case_001.nii.gz"
     image = sitk.ReadImage(str(label)) * 2
     sitk.WriteImage(image, str(label))
-    with pytest.raises(InputError, match=r"case_001.nii.gz: found label 4, expected 0, 1, 2 as in dataset.json"):
+    with pytest.raises(InputError, match=r"case_001.nii.gz: found label 4, expected 0, 1, 2; correct"):
         sparse_copy(tmp_path, source, Sparsity(labelled=3))
     holed = sitk.Cast(image, sitk.sitkFloat32)
     holed[1, 1, 1] = float("nan")

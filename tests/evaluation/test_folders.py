@@ -137,7 +137,7 @@ def test_brats_labels_of_the_organisers_or_of_a_dataset(tmp_path):
     from_ours = evaluate_folders(tmp_path / "ours_pred", tmp_path / "ours_ref", BRATS, dataset=dataset)
     assert from_theirs.cases == from_ours.cases
     assert from_theirs.cases["a"]["ET"]["dice"] == 0
-    with pytest.raises(InputError, match=r"unknown label 3, expected 0, 1, 2, 4; .*--dataset"):
+    with pytest.raises(InputError, match=r"found label 3, expected 0, 1, 2, 4; .*--dataset"):
         evaluate_folders(tmp_path / "ours_pred", tmp_path / "ours_ref", BRATS)
 
 
@@ -161,7 +161,7 @@ def test_json_and_csv_hold_every_value(folders, tmp_path):
         ({"origin": (1, 2, 4)}, "origin"),
         ({"direction": (-1, 0, 0, 0, 1, 0, 0, 0, 1)}, "direction"),
         ({"labels": np.zeros((5, 8, 8))}, r"shape \(8, 8, 5\) and \(9, 8, 5\)"),
-        ({"labels": np.full((5, 8, 9), 7)}, "unknown label 7, expected 0, 1, 2"),
+        ({"labels": np.full((5, 8, 9), 7)}, "found label 7, expected 0, 1, 2"),
     ],
 )
 def test_folders_that_do_not_fit_together(folders, change, message):

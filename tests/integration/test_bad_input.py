@@ -407,7 +407,7 @@ EVALUATE: list[tuple[Arrange, str]] = [
     (lambda desk: desk.pair(empty_folder), "no segmentation found"),
     (lambda desk: desk.pair(unlink("case_1.nii.gz")), "no prediction for case_1.nii.gz"),
     (lambda desk: desk.pair(relabel("other.nii.gz", 0, 1)), "no reference for other.nii.gz"),
-    (lambda desk: desk.pair(relabel("case_1.nii.gz", 0, 1, 7)), "unknown label 7"),
+    (lambda desk: desk.pair(relabel("case_1.nii.gz", 0, 1, 7)), "found label 7"),
     (lambda desk: desk.pair(relabel("case_1.nii.gz", 0, 1)), "shape .* of prediction and reference differ"),
     (lambda desk: desk.pair(relabel("case_1.nii.gz", 0, 1, 2, spacing=2)), "spacing .* differ"),
     (lambda desk: desk.pair(spoil("case_1.nii.gz")), "case_1.nii.gz: not a readable image"),
