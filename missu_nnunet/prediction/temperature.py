@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
+from typing import Annotated
 
-from missu_nnunet.errors import InputError
-from missu_nnunet.files import read_json
+from pydantic import Field
+
+from missu_nnunet.structures import Structure, read_structure
 
 FILE = "calibration.json"
 """The file that ``missu weights calibrate`` writes into a trained model's folder."""
+
+
+class _Calibration(Structure):
+    """What a prediction uses of the file."""
+
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 
 
 def read_temperature(model: Path) -> float | None:
@@ -21,8 +28,4 @@ def read_temperature(model: Path) -> float | None:
     file = model / FILE
     if not file.exists():
         return None
-    remedy = "write it anew with missu weights calibrate, or remove it"
-    temperature = read_json(file, remedy).get("temperature")
-    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
-        raise InputError(f"{file}: the temperature is {temperature!r}, expected a number above 0; {remedy}")
-    return float(temperature)
+    return read_structure(file, _Calibration, "write it anew with missu weights calibrate, or remove it").temperature

@@ -95,7 +95,7 @@ def test_references_without_a_class_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("temperature", [0, -1, "high", None, True, float("inf")])
 def test_an_invalid_temperature_is_refused(temperature: object, tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(json.dumps({"temperature": temperature}))
-    with pytest.raises(InputError, match="expected a number above 0"):
+    with pytest.raises(InputError, match=rf"{FILE}: temperature: found .*; write it anew with missu weights calibrate"):
         read_temperature(tmp_path)
 
 
