@@ -1,6 +1,9 @@
-"""Text for people: numbers in words, and untrusted text made safe to show."""
+"""Text for people: numbers and names in words, and untrusted text made safe to show."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 
 def printable(text: str) -> str:
@@ -20,6 +23,23 @@ def first_line(error: BaseException) -> str:
 def counted(number: int, noun: str) -> str:
     """Format a number of things: ``1 case``, ``2 cases``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """Join the first few names, and say how many more there are, for a message of one line."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def number(value: float, decimals: int = 4) -> str:
+    """Format a number with fixed decimals and a real minus sign; NaN, which is undefined, is a dash."""
+    return "–" if math.isnan(value) else f"{value:.{decimals}f}".replace("-", "−")
+
+
+def p_value(p: float) -> str:
+    """Format a p-value in three digits, but without a pretence of precision below 0.001."""
+    if math.isnan(p):
+        return "–"
+    return "< 0.001" if p < 0.001 else f"{p:.3g}"
 
 
 def duration(seconds: float) -> str:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from missu_nnunet.text import counted, duration, first_line, printable, size
+from missu_nnunet.text import counted, duration, first_line, number, p_value, printable, size, some
 
 
 @given(st.text())
@@ -33,6 +33,15 @@ def test_durations(seconds: float, text: str) -> None:
 def test_counts_and_sizes() -> None:
     assert (counted(1, "case"), counted(0, "case"), counted(2, "case")) == ("1 case", "0 cases", "2 cases")
     assert (size(5e6), size(2.34e9)) == ("5 MB", "2.3 GB")
+
+
+def test_numbers_that_are_undefined_or_negative_or_small() -> None:
+    assert (number(-0.5, 2), number(float("nan"))) == ("−0.50", "–")
+    assert (p_value(0.0004), p_value(0.0123), p_value(float("nan"))) == ("< 0.001", "0.0123", "–")
+
+
+def test_some_names() -> None:
+    assert (some([*"abc"]), some([*"abcde"]), some([*"abc"], 1)) == ("a, b, c", "a, b, c and 2 more", "a and 2 more")
 
 
 @pytest.mark.parametrize(("said", "shown"), [("\n no\nmore", "no"), ("", "ValueError"), (" ", "ValueError")])

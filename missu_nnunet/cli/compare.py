@@ -24,6 +24,7 @@ from missu_nnunet.cli.options import (
 from missu_nnunet.cli.output import check_streams, write_rows
 from missu_nnunet.errors import InputError
 from missu_nnunet.terminal import print_json, say, show, table
+from missu_nnunet.text import number, p_value
 
 if TYPE_CHECKING:
     from missu_nnunet.evaluation.comparison import Comparisons
@@ -90,7 +91,6 @@ def _show(comparisons: Comparisons) -> None:
 
 def _show_differences(comparisons: Comparisons) -> None:
     """A table for each metric and pair of arms."""
-    from missu_nnunet.evaluation.comparison import number, p_value
     from missu_nnunet.evaluation.metrics import METRICS
 
     # Of one training of each arm there is none to show.
@@ -118,8 +118,6 @@ def _show_differences(comparisons: Comparisons) -> None:
 
 
 def _show_rankings(comparisons: Comparisons) -> None:
-    from missu_nnunet.evaluation.comparison import number
-
     possible = range(1, len(comparisons.rankings[0].ranks) + 1)
     rankings = table(("metric", "arm"), ("mean", "rank", *(f"rank {rank} in" for rank in possible)))
     for ranking in comparisons.rankings:

@@ -15,7 +15,7 @@ from missu_nnunet.cli.options import AsJson, Workers
 from missu_nnunet.errors import InputError
 from missu_nnunet.extras import require_extra
 from missu_nnunet.terminal import print_json, say, show, table
-from missu_nnunet.text import counted
+from missu_nnunet.text import counted, some
 
 if TYPE_CHECKING:
     from missu_nnunet.datasets.conversion import PlannedFolder
@@ -309,8 +309,7 @@ def verify(
 def _show_findings(dataset: str, findings: list[Finding]) -> None:
     found = table(("level", "check", "cases", "finding"))
     for finding in findings:
-        cases = ", ".join(finding.cases[:5]) + (f" and {len(finding.cases) - 5} more" if len(finding.cases) > 5 else "")
-        found.add_row(finding.level, finding.check, cases, finding.message)
+        found.add_row(finding.level, finding.check, some(finding.cases, 5), finding.message)
     show(found, dataset)
 
 

@@ -21,7 +21,7 @@ from missu_nnunet.cli.options import (
 from missu_nnunet.cli.output import check_streams, write_rows
 from missu_nnunet.errors import InputError
 from missu_nnunet.terminal import print_json, show, table
-from missu_nnunet.text import counted
+from missu_nnunet.text import counted, number
 
 if TYPE_CHECKING:
     from missu_nnunet.evaluation.folders import Evaluation
@@ -79,15 +79,11 @@ def _show(result: Evaluation) -> None:
             scores.add_row("" if row else name, METRICS[metric].title, *_statistics(values), f"{values['n']:g}")
         scores.add_section()
     for row, (metric, mean) in enumerate(result.foreground_mean().items()):
-        scores.add_row("" if row else "mean of classes", metric, _number(mean), "", "", style="bold")
+        scores.add_row("" if row else "mean of classes", metric, number(mean), "", "", style="bold")
     show(scores, f"protocol {result.protocol.name}, {counted(len(result.cases), 'case')}")
 
 
 def _statistics(values: dict[str, float]) -> tuple[str, str]:
     """Mean and median; the mean has a standard deviation where there are several cases."""
     spread = f" ± {values['std']:.4f}" if values["n"] > 1 else ""
-    return _number(values["mean"]) + spread, _number(values["median"])
-
-
-def _number(value: float) -> str:
-    return "–" if value != value else f"{value:.4f}"  # NaN is not itself
+    return number(values["mean"]) + spread, number(values["median"])

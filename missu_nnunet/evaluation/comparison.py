@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from missu_nnunet.evaluation.metrics import METRICS
+from missu_nnunet.text import number, p_value
 
 FloatArray = NDArray[np.float64]
 
@@ -464,18 +465,6 @@ def _resampled(scores: FloatArray, cases: NDArray[np.int64], seeds: NDArray[np.i
     # One seed at a time: products of whole matrices may round equal arms differently.
     means = np.array([cases @ seed / cases.shape[1] for seed in scores])
     return np.sum(seeds * means.T, axis=1) / len(scores)
-
-
-def number(value: float, decimals: int = 4) -> str:
-    """Fixed decimals and a real minus sign; a dash where undefined."""
-    return "–" if math.isnan(value) else f"{value:.{decimals}f}".replace("-", "−")
-
-
-def p_value(p: float) -> str:
-    """Three digits, but no pretence of precision below 0.001."""
-    if math.isnan(p):
-        return "–"
-    return "< 0.001" if p < 0.001 else f"{p:.3g}"
 
 
 def _check_shapes(scores: Mapping[str, Mapping[str, FloatArray]], classes: int) -> None:

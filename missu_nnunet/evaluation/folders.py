@@ -25,6 +25,7 @@ from missu_nnunet.evaluation.mask_pair import MaskPair
 from missu_nnunet.evaluation.protocols import Classes, Protocol
 from missu_nnunet.nnunet.dataset import RawDataset
 from missu_nnunet.parallel import map_cases
+from missu_nnunet.text import some
 
 Scores = dict[str, dict[str, float]]
 """class → metric → value, of one case"""
@@ -164,11 +165,6 @@ def _pair_names(predictions: Path, references: Path, file_ending: str | None, ch
     if twice := [name for name in names if files_of[stem(name)] > 1]:
         raise InputError(f"{predictions}: {some(twice)} are of one case, expected one file for each; remove the others")
     return names
-
-
-def some(names: list[str]) -> str:
-    """Join the first three names, and say how many more there are, for a message of one line."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _labels_found(paths: list[Path], workers: int) -> Classes:

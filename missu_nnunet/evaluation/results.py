@@ -14,12 +14,13 @@ import numpy as np
 from missu_nnunet.datasets.images import FILE_ENDINGS
 from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.comparison import OVERALL, Comparisons, FloatArray
-from missu_nnunet.evaluation.folders import Scores, evaluate_folders, some, statistics, stem
+from missu_nnunet.evaluation.folders import Scores, evaluate_folders, statistics, stem
 from missu_nnunet.evaluation.protocols import Protocol
 from missu_nnunet.nnunet.dataset import DATASET_FILE, RawDataset, read_dataset
 from missu_nnunet.nnunet.folders import Model, model_folder, seed_of
 from missu_nnunet.nnunet.model import find_description, folds_of
 from missu_nnunet.nnunet.summary import references_of
+from missu_nnunet.text import some
 
 CaseScores = dict[str, Scores]
 """case → its scores"""

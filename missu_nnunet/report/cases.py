@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 from missu_nnunet.boxes import bounding_box
 from missu_nnunet.datasets.images import FILE_ENDINGS, grid_difference, read_image, share_spacing
 from missu_nnunet.errors import InputError
-from missu_nnunet.evaluation.comparison import number
-from missu_nnunet.evaluation.folders import some
 from missu_nnunet.evaluation.metrics import METRICS
 from missu_nnunet.evaluation.results import Results, case_means
 from missu_nnunet.nnunet.folders import folder_if_set, model_folder
 from missu_nnunet.pictures.colours import Labels, Volume
 from missu_nnunet.pictures.orientation import Geometry, oriented, oriented_labels
 from missu_nnunet.pictures.slices import grey, window
+from missu_nnunet.text import number, some
 
 _WHOLE_VOXELS = 2_000_000  # larger volumes are cropped to what was segmented
 _MARGIN = 16

@@ -14,11 +14,12 @@ import numpy as np
 import plotly.graph_objects as go
 
 from missu_nnunet.evaluation.calibration import Reliability
-from missu_nnunet.evaluation.comparison import Comparison, FloatArray, number
+from missu_nnunet.evaluation.comparison import Comparison, FloatArray
 from missu_nnunet.evaluation.metrics import METRICS
 from missu_nnunet.evaluation.results import Results
 from missu_nnunet.pictures.colours import class_colours
 from missu_nnunet.report.training_curves import CURVES, TrainingRun
+from missu_nnunet.text import number
 
 ARM_COLOURS = ("#3B7DD8", "#D0671B", "#2B8C5C", "#9B62C9", "#C2456B", "#7F7F2A")
 """Colours of the arms, whose contrast with the page's light and dark backgrounds is at least 3 (WCAG 1.4.11)."""

@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
 from missu_nnunet.errors import InputError
-from missu_nnunet.evaluation.comparison import OVERALL, Comparison, Comparisons, compare_arms, number, p_value
+from missu_nnunet.evaluation.comparison import OVERALL, Comparison, Comparisons, compare_arms
 from missu_nnunet.evaluation.metrics import METRICS
 from missu_nnunet.evaluation.results import Results
 from missu_nnunet.files import write_text
@@ -41,7 +41,7 @@ from missu_nnunet.report.paper import write_charts, write_tables
 from missu_nnunet.report.stills import PictureRow, picture_rows
 from missu_nnunet.report.training_curves import TrainingRun, read_training
 from missu_nnunet.report.viewer import viewer_case
-from missu_nnunet.text import counted
+from missu_nnunet.text import counted, number, p_value
 from missu_nnunet.weights.calibration import read_reliability
 
 

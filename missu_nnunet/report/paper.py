@@ -18,12 +18,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from missu_nnunet.evaluation.comparison import Comparisons, number, p_value
+from missu_nnunet.evaluation.comparison import Comparisons
 from missu_nnunet.evaluation.metrics import METRICS
 from missu_nnunet.evaluation.results import Results
 from missu_nnunet.files import make_folder, whole_file, write_text
 from missu_nnunet.pictures.figures import PLAIN_TEXT
 from missu_nnunet.report.charts import Chart
+from missu_nnunet.text import number, p_value
 
 _MARKERS = {"circle": "o", "diamond": "D", "square": "s", "cross": "P", "triangle-up": "^", "star": "*"}
 _DASHES: dict[str, Any] = {"solid": "-", "dot": ":", "dash": "--"}
