@@ -11,6 +11,7 @@ import typer
 from missu_nnunet.cli.options import AsJson, Configuration, PlansFile, Trusted
 from missu_nnunet.errors import InputError, is_out_of_memory
 from missu_nnunet.terminal import print_json, say, show, table, waiting
+from missu_nnunet.text import first_line
 
 if TYPE_CHECKING:
     from missu_nnunet.network_costs import Cost
@@ -32,7 +33,7 @@ def benchmark(
     try:
         torch.zeros(1, device=device).item()  # the device "meta" has no values
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {device}: not usable here ({str(error).splitlines()[0]}); give cpu") from None
+        raise InputError(f"--device {device}: not usable here ({first_line(error)}); give cpu") from None
     try:
         with waiting("measuring"):
             costs = measure_plan(plans, configuration, torch.device(device), rounds)

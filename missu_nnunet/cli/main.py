@@ -28,6 +28,7 @@ from missu_nnunet.cli.report import report
 from missu_nnunet.errors import InputError, end_with, is_about_a_path, is_out_of_memory
 from missu_nnunet.parallel import default_workers
 from missu_nnunet.terminal import say
+from missu_nnunet.text import first_line
 
 app = typer.Typer(
     name="missu",
@@ -148,5 +149,4 @@ def main() -> None:
             end_with(InputError(f"{error}; remove the link that leads back to itself"))
         if not is_out_of_memory(error):
             raise
-        reason = (str(error).strip() or "MemoryError").splitlines()[0]
-        end_with(InputError(f"not enough memory ({reason}); free some, or use a machine that has more"))
+        end_with(InputError(f"not enough memory ({first_line(error)}); free some, or use a machine that has more"))

@@ -22,6 +22,7 @@ from missu_nnunet.files import PARTIAL, folder_name, read_finite_json
 from missu_nnunet.nnunet.dataset import DATASET_FILE
 from missu_nnunet.nnunet.names import check_names
 from missu_nnunet.structures import FilePath, Structure, as_structure
+from missu_nnunet.text import first_line
 
 MIRROR = "https://msd-for-monai.s3-us-west-2.amazonaws.com"
 """The address that MONAI's ``DecathlonDataset`` downloads from as well; ``MD5`` are its checksums."""
@@ -226,9 +227,8 @@ def check_integrity(folder: Path, workers: int) -> None:
     try:
         verify_dataset_integrity(str(folder), num_processes=workers)
     except (AssertionError, RuntimeError, FileNotFoundError) as error:
-        reason = str(error).strip().partition("\n")[0]
         raise InputError(
-            f"{folder}: refused by nnU-Net's integrity check: {reason} Correct the source and run again"
+            f"{folder}: refused by nnU-Net's integrity check: {first_line(error)} Correct the source and run again"
         ) from error
 
 

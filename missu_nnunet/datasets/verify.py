@@ -33,6 +33,7 @@ from missu_nnunet.nnunet.splits import Splits
 from missu_nnunet.parallel import map_cases
 from missu_nnunet.pictures.dataset_cases import DatasetCase, save_dataset_cases
 from missu_nnunet.pictures.orientation import orientation_code
+from missu_nnunet.text import first_line
 
 
 @dataclass(frozen=True)
@@ -279,7 +280,7 @@ def _declared(dataset: RawDataset, training: int) -> list[Finding]:
     try:
         LabelManager(content["labels"], content.get("regions_class_order"))
     except Exception as error:  # nnU-Net raises whatever it likes
-        message = f"nnU-Net refuses the labels of dataset.json ({str(error).partition(chr(10))[0]}): correct them"
+        message = f"nnU-Net refuses the labels of dataset.json ({first_line(error)}): correct them"
         findings.append(Finding("error", "labels", (), message))
     names: dict[frozenset[int], list[str]] = {}
     for name in content["labels"].keys() - {"ignore"}:
