@@ -142,7 +142,7 @@ def write_text(text: str, path: Path) -> None:
         InputError: see ``whole_file``.
     """
     with whole_file(path) as partial:
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def write_json(content: Any, path: Path) -> None:
@@ -173,8 +173,17 @@ def write_csv(rows: Sequence[Mapping[str, object]], path: Path) -> None:
     Raises:
         InputError: see ``whole_file``.
     """
-    with whole_file(path) as partial:
-        partial.write_bytes(csv_text(rows).encode(errors="backslashreplace"))
+    write_text(csv_text(rows), path)
+
+
+def check_is_new(path: Path) -> None:
+    """Refuse an output that exists already: where this is asked, no output is ever replaced.
+
+    Raises:
+        InputError: if it exists.
+    """
+    if path.exists():
+        raise InputError(f"{path}: exists already; choose another name for the output, or remove it first")
 
 
 def check_is_file(path: Path, remedy: str) -> None:

@@ -12,6 +12,7 @@ from full_disk import largest_file
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import (
     PARTIAL,
+    check_is_new,
     read_finite_json,
     read_json,
     whole_file,
@@ -20,6 +21,14 @@ from missu_nnunet.files import (
     write_json,
     write_text,
 )
+
+
+def test_an_existing_file_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "there"
+    file.write_text("precious")
+    with pytest.raises(InputError, match="exists already"):
+        check_is_new(file)
+    check_is_new(tmp_path / "new")
 
 
 def test_nothing_half_written_is_left(tmp_path: Path) -> None:

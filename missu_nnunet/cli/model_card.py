@@ -18,8 +18,7 @@ def model_card(
 
     What no file says is marked for you to fill in: licence, authors, where the data come from.
     """
-    from missu_nnunet.files import write_text
-    from missu_nnunet.nnunet.checkpoint import check_is_new
+    from missu_nnunet.files import check_is_new, write_text
     from missu_nnunet.report.model_card import model_card
 
     check_is_new(output)

@@ -195,16 +195,6 @@ def _is_checkpoint(checkpoint: Any) -> bool:
     )
 
 
-def check_is_new(path: Path) -> None:
-    """Refuse an output that exists already: no output is ever replaced.
-
-    Raises:
-        InputError: if it exists.
-    """
-    if path.exists():
-        raise InputError(f"{path}: exists already; choose another name for the output, or remove it first")
-
-
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     """Write a checkpoint atomically: it is there in full or not at all.
 

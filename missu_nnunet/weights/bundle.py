@@ -9,8 +9,7 @@ from nnunetv2.configuration import ANISO_THRESHOLD
 from missu_nnunet import __version__
 from missu_nnunet.datasets.readers import reorients
 from missu_nnunet.errors import InputError
-from missu_nnunet.files import PARTIAL, make_folder, write_json
-from missu_nnunet.nnunet.checkpoint import check_is_new
+from missu_nnunet.files import PARTIAL, check_is_new, make_folder, write_json
 from missu_nnunet.nnunet.fold import FINAL_CHECKPOINT, Fold
 from missu_nnunet.nnunet.labels import output_names
 from missu_nnunet.nnunet.model import folds_of

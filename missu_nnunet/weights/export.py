@@ -12,8 +12,8 @@ from missu_nnunet import __version__
 from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.errors import InputError
 from missu_nnunet.extras import require_extra
-from missu_nnunet.files import whole_file
-from missu_nnunet.nnunet.checkpoint import check_is_new, check_weights, read_checkpoint
+from missu_nnunet.files import check_is_new, whole_file
+from missu_nnunet.nnunet.checkpoint import check_weights, read_checkpoint
 from missu_nnunet.nnunet.plans import find_configuration, malformed_plan_named
 from missu_nnunet.weights.network import build_network, trainer_for
 

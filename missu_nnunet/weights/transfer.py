@@ -27,13 +27,8 @@ from torch import Tensor
 from missu_nnunet import __version__
 from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.errors import InputError
-from missu_nnunet.nnunet.checkpoint import (
-    check_is_new,
-    check_weights,
-    read_checkpoint,
-    read_pretrained,
-    write_checkpoint,
-)
+from missu_nnunet.files import check_is_new
+from missu_nnunet.nnunet.checkpoint import check_weights, read_checkpoint, read_pretrained, write_checkpoint
 from missu_nnunet.nnunet.labels import output_names
 from missu_nnunet.nnunet.plans import malformed_plan_named, read_plan
 from missu_nnunet.planning.network import with_missu_network

@@ -12,7 +12,7 @@ from full_disk import largest_file
 from hostile import with_attribute
 
 from missu_nnunet.errors import InputError
-from missu_nnunet.nnunet.checkpoint import check_is_new, read_checkpoint, write_checkpoint
+from missu_nnunet.nnunet.checkpoint import read_checkpoint, write_checkpoint
 
 
 class Runs:
@@ -161,14 +161,6 @@ def test_a_plan_that_names_anything_but_a_network_is_refused(part: str, missu_ch
     file = tmp_path / "stranger.pth"
     torch.save(checkpoint, file)
     assert "would run os.system" in refusal(file)
-
-
-def test_an_existing_file_is_kept(tmp_path: Path) -> None:
-    file = tmp_path / "there.pth"
-    file.write_text("precious")
-    with pytest.raises(InputError, match="exists already"):
-        check_is_new(file)
-    check_is_new(tmp_path / "new.pth")
 
 
 def test_a_full_disk_is_named_as_the_reason(tmp_path: Path) -> None:
