@@ -27,6 +27,7 @@ from missu_nnunet.evaluation.comparison import paired_statistics
 from missu_nnunet.evaluation.protocols import PROTOCOLS
 from missu_nnunet.evaluation.results import gather_results
 from missu_nnunet.files import write_csv
+from missu_nnunet.hyperparameters import SEED_VARIABLE
 from missu_nnunet.nnunet.command import LoggedCommand, locked_log
 
 ARMS = {
@@ -152,7 +153,7 @@ class Study:
         folder = self.results / self.dataset / f"{trainer}__{plans}__{self.configuration}" / f"fold_{fold}"
         if not (folder / "validation" / "summary.json").exists():
             resume = ("--c",) if any(folder.glob("checkpoint_*.pth")) else ()
-            os.environ["MISSU_SEED"] = str(seed)
+            os.environ[SEED_VARIABLE] = str(seed)
             what = (self.dataset, self.configuration, fold, "-tr", trainer, "-p", plans)
             command("nnUNetv2_train", *what, "-device", "cpu", *resume)
         return folder

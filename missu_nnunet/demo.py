@@ -16,6 +16,7 @@ from missu_nnunet import __version__
 from missu_nnunet.datasets.phantom import LABELS
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import make_folder, write_json
+from missu_nnunet.hyperparameters import SEED_VARIABLE
 from missu_nnunet.nnunet.command import LoggedCommand, locked_log, nnunet_command
 from missu_nnunet.nnunet.dataset import DATASET_FILE
 from missu_nnunet.nnunet.fold import Fold
@@ -76,10 +77,10 @@ class Demo:
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder = folder
         self.seed = seed
-        self._finished = self._read_marker()
-        if self._finished is None:
+        found = self._read_marker()
+        self._finished = found or []
+        if found is None:
             make_folder(folder)
-            self._finished = []
             self._write_marker()
 
     @property
@@ -119,8 +120,8 @@ class Demo:
         folders: dict[str, str] = {name: str((self.folder / name).resolve()) for name in VARIABLES}
         processes = {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1", "nnUNet_npp": "1", "nnUNet_nps": "1"}
         # OpenMP threads that wait busily slow a training several times when something else runs on the machine.
-        seed = {"MISSU_SEED": str(self.seed)}
-        return folders | processes | seed | {"OMP_WAIT_POLICY": "PASSIVE", "nnUNet_wandb_enabled": "0"}
+        others = {"OMP_WAIT_POLICY": "PASSIVE", SEED_VARIABLE: str(self.seed), "nnUNet_wandb_enabled": "0"}
+        return folders | processes | others
 
     def log(self, step: Step) -> Path:
         """Return the log of a step, which holds the output of all its runs."""
@@ -165,7 +166,7 @@ class Demo:
 
     def is_finished(self, name: str) -> bool:
         """Whether the step of this name is finished, and its files are still there."""
-        return name in (self._finished or ()) and all(path.exists() for path in self._made(name))
+        return name in self._finished and all(path.exists() for path in self._made(name))
 
     def _made(self, name: str) -> list[Path]:
         """List the files that a finished step leaves."""
@@ -268,13 +269,11 @@ class Demo:
 
     def _begin(self, name: str) -> None:
         """Mark the step, and all that follow it, as not finished."""
-        assert self._finished is not None
         if name in self._finished:
             self._finished = self._finished[: self._finished.index(name)]
             self._write_marker()
 
     def _finish(self, name: str) -> None:
-        assert self._finished is not None
         self._finished.append(name)
         self._write_marker()
 

@@ -1,7 +1,10 @@
-"""All hyper-parameters of a MISSU training."""
+"""All hyper-parameters of a MISSU training, and where its seed comes from."""
 
 from dataclasses import dataclass
 from typing import Literal
+
+SEED_VARIABLE = "MISSU_SEED"
+"""Environment variable that seeds a training; unset, every training differs."""
 
 
 @dataclass(frozen=True)

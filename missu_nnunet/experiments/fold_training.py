@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from missu_nnunet.experiments.events import Event
+from missu_nnunet.hyperparameters import SEED_VARIABLE
 from missu_nnunet.nnunet.command import LoggedCommand, command_line, is_locked, locked_log
 from missu_nnunet.nnunet.fold import Fold
 from missu_nnunet.nnunet.folders import Model, results_folder
@@ -78,11 +79,7 @@ class FoldTraining:
 
     def variables(self) -> dict[str, str]:
         """The environment variables by which the command finds its seed and the seed's results."""
-        if self.seed is None:
-            return {}
-        from missu_nnunet.training.random_state import SEED_VARIABLE  # with torch, which the status does without
-
-        return {**seed_variables(self.seed), SEED_VARIABLE: str(self.seed)}
+        return {} if self.seed is None else seed_variables(self.seed) | {SEED_VARIABLE: str(self.seed)}
 
     def line(self, resume: bool) -> str:
         """The command as it can be run by hand, see ``command``."""

@@ -8,9 +8,7 @@ import numpy as np
 import torch
 
 from missu_nnunet.errors import InputError
-
-SEED_VARIABLE = "MISSU_SEED"
-"""Environment variable that seeds a training; unset, every training differs."""
+from missu_nnunet.hyperparameters import SEED_VARIABLE
 
 
 def seed_from_environment(rank: int) -> None:

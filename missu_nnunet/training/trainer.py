@@ -29,7 +29,7 @@ from missu_nnunet.distillation.losses import SelfDistillationLoss, finest
 from missu_nnunet.distillation.moving_average import MovingAverage, mixed_patches
 from missu_nnunet.distillation.skip_distillation import SkipDistillation
 from missu_nnunet.errors import InputError
-from missu_nnunet.hyperparameters import Hyperparameters
+from missu_nnunet.hyperparameters import SEED_VARIABLE, Hyperparameters
 from missu_nnunet.nnunet.checkpoint import write_checkpoint
 from missu_nnunet.nnunet.fold import LATEST_CHECKPOINT
 from missu_nnunet.nnunet.labels import output_names
@@ -51,12 +51,7 @@ from missu_nnunet.training.early_end import (
 from missu_nnunet.training.logger import LOSS_TERMS, SelfDistillationLogger
 from missu_nnunet.training.lr_schedule import WarmupPolyLRScheduler
 from missu_nnunet.training.missing_labels import balanced, unlabelled_last
-from missu_nnunet.training.random_state import (
-    SEED_VARIABLE,
-    random_state,
-    restore_random_state,
-    seed_from_environment,
-)
+from missu_nnunet.training.random_state import random_state, restore_random_state, seed_from_environment
 from missu_nnunet.training.tracking import trackers
 
 MAX_NONFINITE_STEPS = 10

@@ -13,8 +13,8 @@ from commands import PLANS
 from forked import run, start, wait_for
 from tiny_dataset import write_raw_dataset
 
+from missu_nnunet.hyperparameters import SEED_VARIABLE
 from missu_nnunet.nnunet.checkpoint import read_checkpoint
-from missu_nnunet.training.random_state import SEED_VARIABLE
 
 SMALL, MOVED = f"{PLANS}Small", f"{PLANS}Moved"
 OTHER = 907
