@@ -40,7 +40,8 @@ def compare(
     level: Level = 0.05,
     as_json: AsJson = False,
     csv: CsvFile = None,
-    workers: Workers = None,
+    *,
+    workers: Workers,
 ) -> None:
     """Say which arm of an experiment is better, case by case: differences, intervals, tests, ranking.
 
@@ -53,7 +54,6 @@ def compare(
         raise InputError(f"{results[0]}: a single folder, expected two or more to compare; give another one")
     from missu_nnunet.evaluation.comparison import compare_arms
     from missu_nnunet.evaluation.results import comparison_content, gather_results, group_seeds
-    from missu_nnunet.parallel import default_workers
 
     if len(group_seeds(results)) < 2:
         raise InputError(
@@ -67,7 +67,7 @@ def compare(
         dataset=parse_dataset(dataset),
         metrics=wanted,
         tolerance=tolerance,
-        workers=workers or default_workers(),
+        workers=workers,
     )
     comparisons = compare_arms(found.scores, found.classes, level)
     if csv:

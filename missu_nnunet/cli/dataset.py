@@ -53,7 +53,8 @@ def brats2019(
     ] = None,
     symlink: Symlink = False,
     dry_run: DryRun = False,
-    workers: Workers = None,
+    *,
+    workers: Workers,
 ) -> None:
     """BraTS 2019: from HGG and LGG to one dataset with regions WT, TC, ET and splits stratified by grade."""
     from missu_nnunet.datasets.brats2019 import DATASET_ID, plan_brats2019
@@ -62,7 +63,7 @@ def brats2019(
 
 
 @app.command(epilog=examples("missu dataset brats2019-submit predictions submission"))
-def brats2019_submit(predictions: Predictions, out: Output, dry_run: DryRun = False, workers: Workers = None) -> None:
+def brats2019_submit(predictions: Predictions, out: Output, dry_run: DryRun = False, *, workers: Workers) -> None:
     """BraTS 2019: predictions with the organisers' labels 1, 2 and 4."""
     from missu_nnunet.datasets.brats2019 import plan_submission
 
@@ -81,7 +82,8 @@ def chaos(
     modality: Annotated[str | None, typer.Option(help="One modality by itself: ct, t1dual or t2spir.")] = None,
     dataset_id: Id = None,
     dry_run: DryRun = False,
-    workers: Workers = None,
+    *,
+    workers: Workers,
 ) -> None:
     """CHAOS: from DICOM slices and PNG masks to a dataset per task or modality; the test sets become imagesTs."""
     with require_extra("datasets"):
@@ -104,7 +106,8 @@ def chaos_submit(
     out: Output,
     dicom: Annotated[Path, typer.Option(help="The folder with Test_Sets, whose slices give the order and the names.")],
     dry_run: DryRun = False,
-    workers: Workers = None,
+    *,
+    workers: Workers,
 ) -> None:
     """CHAOS: predictions as PNG stacks in the organisers' order, values and folders."""
     with require_extra("datasets"):
@@ -126,7 +129,8 @@ def msd(
     archives: Annotated[Path, typer.Option(envvar="MISSU_ARCHIVES", help="Where fetched archives are kept.")] = Path(),
     symlink: Symlink = False,
     dry_run: DryRun = False,
-    workers: Workers = None,
+    *,
+    workers: Workers,
 ) -> None:
     """Medical Segmentation Decathlon: a task's folder or archive, downloaded on request and checked by nnU-Net."""
     from tempfile import TemporaryDirectory
@@ -134,10 +138,8 @@ def msd(
     from missu_nnunet.datasets.msd import MD5, MIRROR, check_integrity, find_task, plan_msd, task_number, unpack
     from missu_nnunet.files import PARTIAL, make_folder
     from missu_nnunet.nnunet.folders import nnunet_folder
-    from missu_nnunet.parallel import default_workers
 
     path = Path(source)
-    workers = workers or default_workers()
     if not path.exists():
         task = find_task(source)
         mirror = mirror or MIRROR
@@ -186,13 +188,13 @@ def sparse(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random choices.")] = 0,
     symlink: Symlink = False,
     dry_run: DryRun = False,
-    workers: Workers = None,
+    *,
+    workers: Workers,
 ) -> None:
     """Copy a dataset with fewer labels and the ignore label elsewhere, to see what sparse labels would cost."""
     from missu_nnunet.datasets.sparse import Sparsity, plan_sparse
     from missu_nnunet.nnunet.dataset import find_dataset, read_dataset
     from missu_nnunet.nnunet.folders import nnunet_folder
-    from missu_nnunet.parallel import default_workers
 
     if not re.fullmatch(r"Dataset\d{3}_\w+", new):
         raise InputError(f"{new}: expected the name of a dataset to make, such as Dataset123_Scribbles")
@@ -201,7 +203,6 @@ def sparse(
     if not (scribbles or slices or cases):
         raise InputError("sparse: expected --scribbles, --slices N or --cases N")
     sparsity = Sparsity(scribbles, slices, cases, seed)
-    workers = workers or default_workers()
     raw = read_dataset(find_dataset(dataset))
     plan = plan_sparse(raw, nnunet_folder("nnUNet_raw"), new, sparsity, symlink, workers)
     _write_dataset(plan, dry_run, workers)
@@ -217,17 +218,16 @@ def unlabelled(
     remove: Annotated[bool, typer.Option("--remove", help="Take out the images that were added.")] = False,
     symlink: Symlink = False,
     dry_run: DryRun = False,
-    workers: Workers = None,
+    *,
+    workers: Workers,
 ) -> None:
     """Add images without labels to a dataset, under nnU-Net's ignore label, which every trainer understands."""
     from missu_nnunet.datasets.unlabelled import add, plan_unlabelled, rehearse
     from missu_nnunet.nnunet.dataset import find_dataset, read_dataset
-    from missu_nnunet.parallel import default_workers
 
     if bool(images) == remove:
         raise InputError("unlabelled: expected images to add, or --remove")
     raw = read_dataset(find_dataset(dataset))
-    workers = workers or default_workers()
     if not images:
         _remove_unlabelled(raw, dry_run, workers)
         return
@@ -276,19 +276,19 @@ def verify(
         ),
     ] = None,
     as_json: AsJson = False,
-    workers: Workers = None,
+    *,
+    workers: Workers,
 ) -> None:
     """Find faults that nnU-Net's own check does not see; the exit code is 1 if something is certainly wrong."""
     from dataclasses import asdict
 
     from missu_nnunet.datasets import verify as checks
     from missu_nnunet.nnunet.dataset import find_dataset, read_dataset
-    from missu_nnunet.parallel import default_workers
 
     raw = read_dataset(find_dataset(dataset))
     if pictures and pictures.resolve().is_relative_to(raw.folder.resolve()):
         raise InputError(f"--pictures {pictures}: in the dataset, whose files they could replace; choose another place")
-    findings = checks.verify(raw, patient, workers or default_workers())
+    findings = checks.verify(raw, patient, workers)
     if findings and not as_json:
         _show_findings(raw.name, findings)
     elif not as_json:
@@ -314,7 +314,7 @@ def _show_findings(dataset: str, findings: list[Finding]) -> None:
 
 
 def _write_dataset(
-    plan: PlannedFolder, dry_run: bool, workers: int | None, check: Callable[[Path], None] | None = None
+    plan: PlannedFolder, dry_run: bool, workers: int, check: Callable[[Path], None] | None = None
 ) -> None:
     """Write the plan into nnUNet_raw, unless another dataset has its ID."""
     from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
@@ -331,17 +331,16 @@ def _write_dataset(
 
 
 def _write(
-    plan: PlannedFolder, parent: Path, dry_run: bool, workers: int | None, check: Callable[[Path], None] | None = None
+    plan: PlannedFolder, parent: Path, dry_run: bool, workers: int, check: Callable[[Path], None] | None = None
 ) -> None:
     """Print or execute a plan, and say what became of the source files."""
     from missu_nnunet.datasets.conversion import edited, execute
-    from missu_nnunet.parallel import default_workers
 
     if dry_run:
         _print_plan(plan, parent)
         return
     kept = edited(plan, parent)
-    folder = execute(plan, parent, workers or default_workers(), check)
+    folder = execute(plan, parent, workers, check)
     say(f"{folder}: {counted(len(plan.conversions), 'case')} from {counted(_count_sources(plan), 'file')}")
     for name in kept:
         say(f"kept {name}, which was edited; remove it to have it written anew")

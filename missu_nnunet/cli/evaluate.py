@@ -39,13 +39,13 @@ def evaluate(
     ] = False,
     as_json: AsJson = False,
     csv: CsvFile = None,
-    workers: Workers = None,
+    *,
+    workers: Workers,
 ) -> None:
     """Score predicted segmentations, per case and class or region: mean ± standard deviation and median."""
     check_streams(as_json, csv)
     from missu_nnunet.evaluation.folders import evaluate_folders
     from missu_nnunet.evaluation.results import common_dataset
-    from missu_nnunet.parallel import default_workers
 
     rules, wanted = parse_scoring(protocol, metrics)
     result = evaluate_folders(
@@ -56,7 +56,7 @@ def evaluate(
         metrics=wanted,
         tolerance=tolerance,
         chill=chill,
-        workers=workers or default_workers(),
+        workers=workers,
     )
     if not result.classes:
         raise InputError(

@@ -9,6 +9,7 @@ import typer
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.metrics import offered_metrics
+from missu_nnunet.parallel import default_workers
 
 if TYPE_CHECKING:
     from missu_nnunet.evaluation.protocols import Protocol
@@ -18,7 +19,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print only JSON, to standa
 CsvFile = Annotated[
     Path | None, typer.Option("--csv", metavar="FILE", help="Write the table to this file as CSV; - prints it.")
 ]
-Workers = Annotated[int | None, typer.Option("--workers", "-np", min=1, help="Processes.")]
+Workers = Annotated[
+    int,
+    typer.Option("--workers", "-np", min=1, default_factory=default_workers, show_default=False, help="Processes."),
+]
 
 PlansFile = Annotated[
     Path, typer.Argument(metavar="PLANS", help="Plans file of nnU-Net, with the dataset's dataset.json beside it.")

@@ -48,7 +48,8 @@ def report(
         Path | None,
         typer.Option(help="Also write the tables (CSV, LaTeX) and the charts (PDF, SVG) into this folder."),
     ] = None,
-    workers: Workers = None,
+    *,
+    workers: Workers,
 ) -> None:
     """Write one page with all results: verdicts, training curves, distributions, pictures, a viewer, plans.
 
@@ -59,7 +60,6 @@ def report(
     if images and not images.is_dir():
         raise InputError(f"--images {images}: no such folder; give that of the cases' images")
     from missu_nnunet.evaluation.results import gather_results
-    from missu_nnunet.parallel import default_workers
     from missu_nnunet.report.page import check_output, write_report
 
     check_output(output)
@@ -72,7 +72,7 @@ def report(
         dataset=parse_dataset(dataset),
         metrics=wanted,
         tolerance=tolerance,
-        workers=workers or default_workers(),
+        workers=workers,
     )
     without_image = write_report(
         found,
