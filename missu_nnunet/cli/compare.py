@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from missu_nnunet.cli.options import (
@@ -97,9 +96,7 @@ def _show_differences(comparisons: Comparisons) -> None:
     known = any(not math.isnan(line.statistics.seed_std_difference) for line in comparisons.lines)
     noise = ["seed noise"] if known else []
     interval = f"{100 * (1 - comparisons.level):g} % interval"
-    for (metric, first, second), lines in groupby(
-        comparisons.lines, key=lambda line: (line.metric, line.first, line.second)
-    ):
+    for lines in comparisons.by_pair():
         differences = table(("class",), ("difference", interval, "p (Holm)", "effect", "+/=/−", "cases", *noise))
         for line in lines:
             values = line.statistics
@@ -114,7 +111,7 @@ def _show_differences(comparisons: Comparisons) -> None:
                 *([number(values.seed_std_difference)] if noise else []),
                 style="bold" if line.shown else None,
             )
-        show(differences, f"{METRICS[metric].title}: {first} − {second}")
+        show(differences, f"{METRICS[lines[0].metric].title}: {lines[0].first} − {lines[0].second}")
 
 
 def _show_rankings(comparisons: Comparisons) -> None:

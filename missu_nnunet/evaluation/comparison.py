@@ -12,7 +12,7 @@ import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, groupby
 from typing import Any
 
 import numpy as np
@@ -348,6 +348,11 @@ class Comparisons:
     level: float
     lines: list[Comparison]
     rankings: list[Ranking]
+
+    def by_pair(self) -> list[list[Comparison]]:
+        """The lines of each metric and pair of arms."""
+        groups = groupby(self.lines, lambda line: (line.metric, line.first, line.second))
+        return [list(lines) for _, lines in groups]
 
     def warning(self) -> str | None:
         """A sentence where no line could possibly be shown, however large the difference."""

@@ -51,19 +51,22 @@ class Results:
         protocol: protocol whose conventions were followed.
         metrics: names of the metrics.
         tolerance: tolerance of the metric "nsd" in mm.
-        classes: names of the classes or regions that were scored.
         arms: arm → its runs, one for each seed; the cases are the same in all of them.
-        labels: labels of each class or region.
+        labels: labels of each class or region that was scored.
         ignore: the ignore label, if there is one.
     """
 
     protocol: Protocol
     metrics: tuple[str, ...]
     tolerance: float
-    classes: tuple[str, ...]
     arms: dict[str, tuple[Run, ...]]
     labels: dict[str, tuple[int, ...]]
     ignore: int | None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes or regions."""
+        return tuple(self.labels)
 
     @property
     def runs(self) -> list[Run]:
@@ -212,7 +215,6 @@ def gather_results(
         protocol=protocol,
         metrics=every[0].metrics,
         tolerance=tolerance,
-        classes=tuple(labels),
         arms={
             name: tuple(
                 Run(

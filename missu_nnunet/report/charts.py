@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import combinations, groupby, product
@@ -55,13 +55,19 @@ class Chart:
     legend: list[Key]
 
 
+def arm_colours(arms: Iterable[str]) -> dict[str, str]:
+    """Choose the colour of each arm."""
+    return {arm: ARM_COLOURS[index % len(ARM_COLOURS)] for index, arm in enumerate(arms)}
+
+
 def distribution_charts(results: Results) -> list[Chart]:
     """Draw every case's score by class and arm, one chart for each metric."""
     cases = results.cases
     charts = []
     for metric, arms in results.mean_scores.items():
         figure = _figure(boxmode="group", yaxis_title=METRICS[metric].title)
-        for (arm, scores), colour in zip(arms.items(), _colours(len(arms)), strict=True):
+        for arm, colour in arm_colours(arms).items():
+            scores = arms[arm]
             figure.add_box(
                 x=[escape(name) for name in results.classes for _ in cases],
                 y=scores.T.ravel(),
@@ -77,7 +83,7 @@ def distribution_charts(results: Results) -> list[Chart]:
             )
         medians = "; ".join(f"{arm}: {_medians(results.classes, scores)}" for arm, scores in arms.items())
         alternative = f"Box plot of {metric} by class and arm. Medians: {medians}."
-        charts.append(Chart(METRICS[metric].title, alternative, figure, _arm_keys(list(arms))))
+        charts.append(Chart(METRICS[metric].title, alternative, figure, _arm_keys(arms)))
     return charts
 
 
@@ -124,7 +130,7 @@ def paired_charts(results: Results) -> list[Chart]:
     return charts
 
 
-def difference_charts(lines: Sequence[Comparison], level: float) -> list[Chart]:
+def difference_charts(lines: Sequence[Comparison]) -> list[Chart]:
     """Draw the differences with their intervals, one chart for each metric and pair of arms; shown ones are filled."""
     charts = []
     drawn = [line for line in lines if not math.isnan(line.statistics.low)]  # an interval takes two cases
@@ -164,7 +170,7 @@ def difference_charts(lines: Sequence[Comparison], level: float) -> list[Chart]:
             figure.add_vline(x=0, line={"dash": "dot", "width": 1.5, "color": _NEUTRAL})
             charts.append(
                 Chart(
-                    f"{METRICS[metric].title}: {first} − {second}, with {100 * (1 - level):g} % intervals",
+                    f"{METRICS[metric].title}: {first} − {second}, with {100 * (1 - of_pair[0].level):g} % intervals",
                     "; ".join(line.sentence() for line in of_pair),
                     figure,
                     [],
@@ -181,8 +187,8 @@ def training_charts(trainings: Mapping[str, Sequence[TrainingRun]]) -> list[Char
         if max((run.epochs for runs in trainings.values() for run in runs), default=0) <= 10:
             figure.update_xaxes(dtick=1)  # no half epochs
         last, shown_arms, shown_keys = [], [], []
-        for index, ((arm, runs), colour) in enumerate(zip(trainings.items(), _colours(len(trainings)), strict=True)):
-            for run, (key, dash) in product(runs, zip(keys, _DASHES, strict=False)):
+        for index, (arm, colour) in enumerate(arm_colours(trainings).items()):
+            for run, (key, dash) in product(trainings[arm], zip(keys, _DASHES, strict=False)):
                 values = np.array(run.curves.get(key, []))
                 if not values.size or (key in _OPTIONAL_TERMS and not values.any()):
                     continue
@@ -201,7 +207,7 @@ def training_charts(trainings: Mapping[str, Sequence[TrainingRun]]) -> list[Char
                 shown_arms.append(arm)
                 shown_keys.append(key)
         if last:
-            arms = [key for key in _arm_keys(list(trainings)) if key.text in shown_arms]
+            arms = [key for key in _arm_keys(trainings) if key.text in shown_arms]
             styles = [
                 Key(CURVES[key], _NEUTRAL, dash) for key, dash in zip(keys, _DASHES, strict=False) if key in shown_keys
             ]
@@ -223,8 +229,8 @@ def calibration_charts(reliabilities: Mapping[str, Mapping[str, Reliability]]) -
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=line, hoverinfo="skip")
     errors = []
     styles = {"before": "dash", "after": "solid"}
-    for (arm, curves), colour in zip(reliabilities.items(), _colours(len(reliabilities)), strict=True):
-        for name, curve in curves.items():
+    for arm, colour in arm_colours(reliabilities).items():
+        for name, curve in reliabilities[arm].items():
             figure.add_scatter(
                 x=curve.confidence,
                 y=curve.accuracy,
@@ -235,14 +241,14 @@ def calibration_charts(reliabilities: Mapping[str, Mapping[str, Reliability]]) -
                 hovertemplate="confidence %{x:.3f}: %{y:.3f}<extra>%{fullData.name}</extra>",
             )
             errors.append(f"{arm} {name} {number(curve.expected_calibration_error)}")
-    keys = [key for key in _arm_keys(list(reliabilities)) if reliabilities[key.text]]
+    keys = [key for key in _arm_keys(reliabilities) if reliabilities[key.text]]
     keys += [Key(f"{name} calibration", _NEUTRAL, dash) for name, dash in styles.items()]
     alternative = f"Accuracy by confidence. Expected calibration error: {'; '.join(errors)}."
     return [Chart("Reliability", alternative, figure, keys)]
 
 
-def _arm_keys(arms: Sequence[str]) -> list[Key]:
-    return [Key(arm, colour) for arm, colour in zip(arms, _colours(len(arms)), strict=True)]
+def _arm_keys(arms: Iterable[str]) -> list[Key]:
+    return [Key(arm, colour) for arm, colour in arm_colours(arms).items()]
 
 
 def _pale(colour: str) -> str:
@@ -271,10 +277,6 @@ def _medians(classes: Sequence[str], scores: FloatArray) -> str:
         f"{class_} {number(float(np.nanmedian(column))) if not np.isnan(column).all() else '–'}"
         for class_, column in zip(classes, scores.T, strict=True)
     )
-
-
-def _colours(count: int) -> list[str]:
-    return [ARM_COLOURS[index % len(ARM_COLOURS)] for index in range(count)]
 
 
 def _figure(**layout: Any) -> go.Figure:

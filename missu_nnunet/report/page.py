@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,8 @@ from missu_nnunet.nnunet.model import find_description
 from missu_nnunet.pictures.colours import DIFFERENCES, IGNORED, class_colours, difference_colours, label_colours
 from missu_nnunet.report.cases import ShownCase, choose_cases, image_folders, read_case
 from missu_nnunet.report.charts import (
-    ARM_COLOURS,
     Chart,
+    arm_colours,
     calibration_charts,
     difference_charts,
     distribution_charts,
@@ -134,7 +133,7 @@ def _gather(results: Results, level: float, images: Sequence[Path], cases: Seque
         arm: [training for run in runs for training in read_training(run.folder)] for arm, runs in results.arms.items()
     }
     charts = {
-        "difference": difference_charts(comparisons.lines, level) if comparisons else [],
+        "difference": difference_charts(comparisons.lines) if comparisons else [],
         "distribution": distribution_charts(results),
         "paired": paired_charts(results),
         "training": training_charts(trainings),
@@ -162,14 +161,13 @@ def _fill_template(content: _Content, command: str) -> str:
     environment.filters |= {
         "breakable": _breakable,
         "counted": counted,
-        "groupby_pairs": _by_pair,
         "number": number,
         "p_value": p_value,
         "titled": lambda metric: METRICS[metric].title,
     }
     return environment.get_template("page.html").render(
         arms=arms,
-        arm_colours={arm: ARM_COLOURS[index % len(ARM_COLOURS)] for index, arm in enumerate(arms)},
+        arm_colours=arm_colours(arms),
         cases=results.cases,
         charts=charts,
         class_colours=class_colours(results.labels) | ({} if results.ignore is None else {"ignored": IGNORED}),
@@ -223,10 +221,6 @@ def _json(content: Any) -> Markup:
 def _breakable(text: str) -> Markup:
     """Names of trainers and folders are long: lines may break at their underscores and slashes."""
     return Markup(re.sub("([_/])", r"\1<wbr>", str(escape(text))))
-
-
-def _by_pair(lines: Sequence[Comparison]) -> list[list[Comparison]]:
-    return [list(found) for _, found in groupby(lines, key=lambda line: (line.metric, line.first, line.second))]
 
 
 def _headlines(comparisons: Comparisons | None) -> list[Comparison]:
