@@ -20,7 +20,6 @@ from missu_nnunet.nnunet.folders import (
     VARIABLES,
     Model,
     dataset_folders,
-    is_dataset_name,
     nnunet_folder,
     results_folder,
     seeds_there,
@@ -225,19 +224,14 @@ def parse_numbers(what: Literal["folds", "seeds"], text: str) -> tuple[int, ...]
 
 
 def _dataset_name(dataset: str) -> str:
-    from nnunetv2.utilities.dataset_name_id_conversion import maybe_convert_to_dataset_name
-
     preprocessed = nnunet_folder("nnUNet_preprocessed")
-    unknown = f"{dataset}: nnU-Net finds no such dataset, or several; expected a name or an ID in {preprocessed}"
-    if not is_dataset_name(dataset):
-        raise InputError(unknown)
-    try:
-        name = maybe_convert_to_dataset_name(dataset)
-    except (ValueError, RuntimeError) as error:
-        raise InputError(unknown) from error
-    if not (preprocessed / name).is_dir():
-        raise InputError(f"{preprocessed / name}: no such folder; run nnUNetv2_plan_and_preprocess -d {dataset} first")
-    return name
+    found = [folder.name for folder in dataset_folders(preprocessed, dataset)]
+    if len(found) != 1:
+        raise InputError(
+            f"{dataset}: found {', '.join(found) or 'none'} in {preprocessed}, expected one dataset; give its name, or "
+            "run nnUNetv2_plan_and_preprocess first"
+        )
+    return found[0]
 
 
 def _arms(trainers: Sequence[str], plans: Sequence[str]) -> tuple[Arm, ...]:

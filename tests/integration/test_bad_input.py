@@ -465,9 +465,9 @@ CROSSVAL: list[tuple[Arrange, str]] = [
     (lambda desk: [*RUN, "--trainers", "nnUNetTrainer/../x"], "nnU-Net finds no such trainer"),
     (lambda desk: [*RUN, "--folds", "0-99999999"], "--folds 0-99999999: expected"),
     (lambda desk: [*RUN, "--folds", "²"], "--folds ²: expected"),
-    (lambda desk: ["9" * 5000, *RUN[1:]], "nnU-Net finds no such dataset"),
-    (lambda desk: ["²", *RUN[1:]], "nnU-Net finds no such dataset"),
-    (lambda desk: ["Dataset903_Tiny/../Dataset903_Tiny", *RUN[1:]], "nnU-Net finds no such dataset"),
+    (lambda desk: ["9" * 5000, *RUN[1:]], "expected one dataset"),
+    (lambda desk: ["²", *RUN[1:]], "expected one dataset"),
+    (lambda desk: ["Dataset903_Tiny/../Dataset903_Tiny", *RUN[1:]], "expected one dataset"),
     (lambda desk: [*RUN, "--plans", "../nnUNetPlans"], "no such plans"),
 ]  # fmt: skip
 
