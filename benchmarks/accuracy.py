@@ -10,7 +10,6 @@ continued. So the command can be stopped and given again; ``--runs 0`` prints th
 
 import argparse
 import copy
-import csv
 import json
 import os
 import platform
@@ -26,7 +25,7 @@ from missu_nnunet.architecture.configuration import MISSU_KEYS
 from missu_nnunet.evaluation.comparison import paired_statistics
 from missu_nnunet.evaluation.protocols import PROTOCOLS
 from missu_nnunet.evaluation.results import gather_results
-from missu_nnunet.files import write_csv
+from missu_nnunet.files import read_table, write_csv
 from missu_nnunet.hyperparameters import SEED_VARIABLE
 from missu_nnunet.nnunet.command import LoggedCommand, locked_log
 
@@ -86,11 +85,9 @@ def main() -> None:
 def read_scores(file: Path) -> Scores:
     """What ``write_scores`` wrote; empty if there is no file."""
     scores: Scores = {}
-    if file.exists():
-        with file.open(newline="") as lines:
-            for row in csv.DictReader(lines):
-                cases = scores.setdefault((row["trainer"], int(row["run"])), {})
-                cases[row["case"]] = tuple(float(row[metric]) for metric in METRICS)
+    for row in read_table(file, "remove it") if file.exists() else []:
+        cases = scores.setdefault((row["trainer"], int(row["run"])), {})
+        cases[row["case"]] = tuple(float(row[metric]) for metric in METRICS)
     return scores
 
 

@@ -9,7 +9,6 @@ without a name prints the tables of what is there.
 """
 
 import argparse
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from accuracy import read_scores, score, write_scores
 from capacity import ARMS, UNET, Capacity, report
 
 from missu_nnunet.architecture.configuration import NNUNET_WIDTH
-from missu_nnunet.files import write_csv
+from missu_nnunet.files import read_table, write_csv
 
 WATCHED = "watched: "
 """Begins the lines of ``trainers/watched.py``, which nnU-Net alone can import."""
@@ -52,10 +51,7 @@ def main() -> None:
 
 def read_epochs(file: Path) -> list[dict[str, Any]]:
     """What was written before; empty if there is no file."""
-    if not file.exists():
-        return []
-    with file.open(newline="") as lines:
-        return list(csv.DictReader(lines))
+    return list(read_table(file, "remove it")) if file.exists() else []
 
 
 def watched_epochs(logs: list[Path]) -> list[dict[str, Any]]:
