@@ -1,19 +1,10 @@
 """``missu evaluate`` as a user runs it."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-
-
-def missu(*arguments):
-    code = "from missu_nnunet.cli.main import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False
-    )
 
 
 @pytest.fixture
@@ -26,7 +17,7 @@ def folders(tmp_path):
     return tmp_path / "pred", tmp_path / "ref"
 
 
-def test_table_and_files(folders, tmp_path):
+def test_table_and_files(missu, folders, tmp_path):
     options = ("evaluate", *folders, "--protocol", "chaos", "-np", "1")
     run = missu(*options)
     assert run.returncode == 0, run.stderr
@@ -41,7 +32,7 @@ def test_table_and_files(folders, tmp_path):
     assert missu(*options, "--csv", "-").stdout.splitlines() == (tmp_path / "out.csv").read_text().splitlines()
 
 
-def test_the_dataset_beside_the_predictions_names_classes_and_the_ignore_label(folders):
+def test_the_dataset_beside_the_predictions_names_classes_and_the_ignore_label(missu, folders):
     predictions, references = folders
     labels = {"background": 0, "organ": 1, "ignore": 2}
     description = {"channel_names": {"0": "MRI"}, "labels": labels, "numTraining": 1, "file_ending": ".nii.gz"}
@@ -67,7 +58,7 @@ def test_the_dataset_beside_the_predictions_names_classes_and_the_ignore_label(f
         (["--csv", ""], "missu: --csv .: cannot be written (Is a directory); give the name of a file"),
     ],
 )
-def test_errors_are_one_line(folders, options, message):
+def test_errors_are_one_line(missu, folders, options, message):
     run = missu("evaluate", *folders, *options)
     assert run.returncode == 2
     assert run.stderr.startswith(message)

@@ -2,11 +2,10 @@ import json
 import math
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from commands import Missu
 
 from missu_nnunet.planning.planners import MISSUPlannerCPU
 
@@ -17,12 +16,7 @@ def plans_file(tiny_dataset: str) -> Path:
     return Path(os.environ["nnUNet_preprocessed"]) / tiny_dataset / "nnUNetMISSUPlansCPU.json"
 
 
-def missu(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from missu_nnunet.cli.main import main; main()", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "160"})
-
-
-def test_table_states_what_the_plan_gives(plans_file: Path) -> None:
+def test_table_states_what_the_plan_gives(missu: Missu, plans_file: Path) -> None:
     result = missu("info", plans_file, "-c", "3d_fullres")
     assert result.returncode == 0, result.stderr
     for text in ("nnUNetMISSUPlansCPU 3d_fullres", "tokens", "parameters", "GiB"):
@@ -30,7 +24,7 @@ def test_table_states_what_the_plan_gives(plans_file: Path) -> None:
 
 
 @pytest.mark.parametrize("configuration", ["2d", "3d_fullres"])
-def test_json_agrees_with_the_plan(plans_file: Path, configuration: str) -> None:
+def test_json_agrees_with_the_plan(missu: Missu, plans_file: Path, configuration: str) -> None:
     result = missu("info", plans_file, "-c", configuration, "--json")
     summary = json.loads(result.stdout)
     plan = json.loads(plans_file.read_text())["configurations"][configuration]
@@ -41,7 +35,7 @@ def test_json_agrees_with_the_plan(plans_file: Path, configuration: str) -> None
     assert summary["tokens"] == math.prod(summary["stages"][summary["transformer_stage"]]["size"])
 
 
-def test_a_plan_without_a_transformer(plans_file: Path, tmp_path: Path) -> None:
+def test_a_plan_without_a_transformer(missu: Missu, plans_file: Path, tmp_path: Path) -> None:
     plans = json.loads(plans_file.read_text())
     plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]["transformer"] = None
     shutil.copy(plans_file.with_name("dataset.json"), tmp_path)
@@ -60,7 +54,7 @@ def test_a_plan_without_a_transformer(plans_file: Path, tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
-    arguments: list[str], message: str, plans_file: Path, tmp_path: Path
+    missu: Missu, arguments: list[str], message: str, plans_file: Path, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken.json"
     broken.write_text("{")
