@@ -35,6 +35,8 @@ from missu_nnunet.pictures.dataset_cases import DatasetCase, save_dataset_cases
 from missu_nnunet.pictures.orientation import orientation_code
 from missu_nnunet.text import first_line
 
+_PICTURES_PER_FINDING = 5
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -115,8 +117,8 @@ def verify(dataset: RawDataset, patient_pattern: str | None = None, workers: int
     ]
 
 
-def save_pictures(dataset: RawDataset, findings: Sequence[Finding], folder: Path, limit: int = 5) -> list[Path]:
-    """Save a picture of each case with a visible finding, above a case without findings.
+def save_pictures(dataset: RawDataset, findings: Sequence[Finding], folder: Path) -> list[Path]:
+    """Save a picture of the first cases with a visible finding, each above a case without findings.
 
     Images are drawn as nnU-Net sees them, which does not reorient them; the letters at the sides are those of their own
     headers (``missu_nnunet.pictures.dataset_cases.save_dataset_cases``).
@@ -125,7 +127,6 @@ def save_pictures(dataset: RawDataset, findings: Sequence[Finding], folder: Path
         dataset: the raw dataset.
         findings: what ``verify`` found.
         folder: folder for the pictures.
-        limit: number of cases to draw of each finding.
 
     Returns:
         The pictures written.
@@ -133,7 +134,7 @@ def save_pictures(dataset: RawDataset, findings: Sequence[Finding], folder: Path
     training, test = training_cases(dataset), test_set(dataset)
     titles: dict[str, list[str]] = {}
     for finding in findings:
-        for case in finding.cases[:limit] if finding.visible else ():
+        for case in finding.cases[:_PICTURES_PER_FINDING] if finding.visible else ():
             titles.setdefault(case, []).append(f"{finding.check}: {finding.message}")
     suspicious = {case for finding in findings for case in finding.cases}
     typical = next((case for case in training if case not in suspicious), None)

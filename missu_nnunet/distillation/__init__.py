@@ -1,1 +1,1 @@
-"""What exists only in training: fusion blocks, the distillation loss, and the module that joins them to MISSU."""
+"""What exists only in training: the teachers (moving average, fusion blocks) and the distillation loss."""

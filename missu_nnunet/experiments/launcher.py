@@ -5,7 +5,7 @@ from __future__ import annotations
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 
 from missu_nnunet.errors import InputError
@@ -27,7 +27,7 @@ class Options:
 
     gpus: int | None = None
     hours: float = 24
-    sbatch: Mapping[str, str] | None = None
+    sbatch: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -65,16 +65,11 @@ def check_pickle(content: bytes, name: str, is_allowed: Callable[[str], object])
         ) from None
     for found in imported:
         if not is_allowed(found):
-            raise InputError(refusal(name, found))
+            raise InputError(
+                f"{name}: refused, because loading it would run {printable(found)}, which no checkpoint of nnU-Net or "
+                "MISSU holds; do not use it, ask for one from a source you trust"
+            )
     _check_nesting(objects, MAX_UNFOLDING * len(content), name)
-
-
-def refusal(name: str, found: str) -> str:
-    """Return the message about a file that names something to import or call."""
-    return (
-        f"{name}: refused, because loading it would run {printable(found)}, which no checkpoint of nnU-Net or MISSU "
-        "holds; do not use it, ask for one from a source you trust"
-    )
 
 
 def _follow(content: bytes) -> tuple[list[_Object], list[str]]:

@@ -106,11 +106,7 @@ def write_report(
     """
     check_output(output)
     content = _gather(results, level, images, cases)
-    page = _fill_template(content, command)
-    try:
-        write_text(page, output)
-    except OSError as error:
-        raise InputError(f"{output}: cannot be written ({error.strerror or error}); choose another place") from error
+    write_text(_fill_template(content, command), output)
     if paper:
         write_tables(results, content.comparisons, paper)
         write_charts([chart for group in content.charts.values() for chart in group], paper)

@@ -65,7 +65,7 @@ class SlurmLauncher(Launcher):
         return {name: active[job] for name, job in read_jobs(experiment).items() if job in active}
 
     def _executor(self, experiment: Experiment) -> submitit.AutoExecutor:
-        return slurm_executor(experiment, self._options.hours, self._options.sbatch or {})
+        return slurm_executor(experiment, self._options.hours, self._options.sbatch)
 
 
 LAUNCHER = SlurmLauncher
