@@ -108,7 +108,7 @@ def run(
     experiment = define_experiment(
         dataset, configuration, _names(trainers), _names(plans), folds, launched_by.gpus, seeds
     )
-    if estimate or not dry_run:
+    if not dry_run:
         experiment.ensure_splits()
     if estimate:
         with waiting("timing a few iterations"):

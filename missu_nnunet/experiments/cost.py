@@ -7,6 +7,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from missu_nnunet.errors import InputError
 from missu_nnunet.experiments.experiment import Arm, Experiment
@@ -16,7 +17,7 @@ from missu_nnunet.machine import total_memory
 from missu_nnunet.nnunet.command import LoggedCommand, locked_log
 from missu_nnunet.nnunet.folders import nnunet_folder
 from missu_nnunet.nnunet.preprocessed import references_folder
-from missu_nnunet.nnunet.splits import SPLITS_FILE, read_splits
+from missu_nnunet.nnunet.splits import Splits
 from missu_nnunet.text import counted, duration, size
 
 LOADER_BOUND = 0.2
@@ -71,22 +72,23 @@ def measure_arms(experiment: Experiment, devices: tuple[str, ...]) -> list[ArmCo
         BusyError: another process is at it.
     """
     arms = [arm for arm in experiment.arms if not all(map(FoldTraining.is_finished, experiment.trainings_of(arm)))]
-    return [_measure(experiment, arm, devices) for arm in arms]
+    splits = experiment.splits()
+    timings = [(arm, _measure(experiment, arm, devices)) for arm in arms]
+    return [timing and arm_cost(experiment, arm, timing, splits) for arm, timing in timings]
 
 
-def _measure(experiment: Experiment, arm: Arm, devices: tuple[str, ...]) -> ArmCost | None:
-    file = experiment.folder / "timing.json"
-    names = (experiment.dataset, experiment.configuration, arm.trainer, arm.plans, str(experiment.gpus), str(file))
+def _measure(experiment: Experiment, arm: Arm, devices: tuple[str, ...]) -> Timing | None:
+    names = (experiment.dataset, experiment.configuration, arm.trainer, arm.plans, str(experiment.gpus))
     # Of a cascade, the first stage's predictions are among the results of the seed.
     variables = seed_variables(experiment.seeds[0] if experiment.seeds else None)
     if devices:
         variables["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
-    with locked_log(timing_log(experiment)) as log:
-        file.unlink(missing_ok=True)
-        command = LoggedCommand([sys.executable, "-m", "missu_nnunet.experiments.timing", *names], log, variables)
-    if command.wait() != 0:
-        return None
-    return arm_cost(experiment, arm, read_timing(file))
+    with TemporaryDirectory() as scratch:
+        file = Path(scratch, "timing.json")
+        line = [sys.executable, "-m", "missu_nnunet.experiments.timing", *names, str(file)]
+        with locked_log(timing_log(experiment)) as log:
+            command = LoggedCommand(line, log, variables)
+        return read_timing(file) if command.wait() == 0 else None
 
 
 def timing_log(experiment: Experiment) -> Path:
@@ -94,11 +96,16 @@ def timing_log(experiment: Experiment) -> Path:
     return experiment.folder / "timing.log"
 
 
-def arm_cost(experiment: Experiment, arm: Arm, timing: Timing) -> ArmCost:
-    """What the arm's folds take, those finished apart."""
+def arm_cost(experiment: Experiment, arm: Arm, timing: Timing, splits: Splits) -> ArmCost:
+    """What the arm's folds take, those finished apart.
+
+    Args:
+        experiment: the experiment.
+        arm: one of its arms.
+        timing: measured times of the arm's iterations.
+        splits: the cases of each fold.
+    """
     trainings = experiment.trainings_of(arm)
-    preprocessed = nnunet_folder("nnUNet_preprocessed") / experiment.dataset
-    splits = read_splits(preprocessed / SPLITS_FILE)
     cases = [len(splits[training.fold]["val"]) for training in trainings]
     # The processes that export the validation's cases import as much again.
     once = 2 * timing.start_seconds

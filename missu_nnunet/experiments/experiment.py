@@ -25,7 +25,7 @@ from missu_nnunet.nnunet.folders import (
     seeds_there,
 )
 from missu_nnunet.nnunet.model import folds_of
-from missu_nnunet.nnunet.splits import SPLITS_FILE, ensure_splits, find_splits
+from missu_nnunet.nnunet.splits import SPLITS_FILE, Splits, ensure_splits, find_splits
 from missu_nnunet.structures import Name, read_structure
 
 MAX_NUMBER = 999
@@ -126,8 +126,20 @@ class Experiment:
         Raises:
             InputError: if there are too few labelled cases to make folds.
         """
-        preprocessed = nnunet_folder("nnUNet_preprocessed") / self.dataset
-        ensure_splits(preprocessed, _check_plans(preprocessed, self.arms[0].plans, self.configuration, self.gpus))
+        ensure_splits(*self._preprocessed())
+
+    def splits(self) -> Splits:
+        """Return the cases of each fold, as ``ensure_splits`` would write them where their file is missing.
+
+        Raises:
+            InputError: as for ``ensure_splits``.
+        """
+        return find_splits(*self._preprocessed())
+
+    def _preprocessed(self) -> tuple[Path, str]:
+        """The dataset's folder in nnUNet_preprocessed, and the name of the folder in it that holds the cases."""
+        folder = nnunet_folder("nnUNet_preprocessed") / self.dataset
+        return folder, _check_plans(folder, self.arms[0].plans, self.configuration, self.gpus)
 
     def _earlier(self) -> list[Experiment]:
         """The experiments whose record others have replaced, oldest first."""

@@ -20,6 +20,7 @@ from typing import Any
 from missu_nnunet.files import write_json
 from missu_nnunet.nnunet.fold import FINAL_CHECKPOINT
 from missu_nnunet.nnunet.folders import nnunet_folder
+from missu_nnunet.nnunet.splits import find_splits
 from missu_nnunet.structures import read_structure
 
 _STARTED = time.perf_counter()  # before torch is imported
@@ -89,6 +90,10 @@ def measure(dataset: str, configuration: str, trainer_name: str, plans: str, gpu
     trainer = get_trainer_from_args(dataset, configuration, 0, trainer_name, plans, device=device)
     batch_size = trainer.configuration_manager.batch_size
     trainer.configuration_manager.configuration["batch_size"] = math.ceil(batch_size / max(gpus, 1))
+    # A trainer would write the splits where there are none, also for a dry run.
+    folder = Path(trainer.preprocessed_dataset_folder)
+    split = find_splits(folder.parent, folder.name)[0]
+    trainer.do_split = lambda: (split["train"], split["val"])
     trainer.on_train_start()
     trainer.on_train_epoch_start()
     batch = next(trainer.dataloader_train)

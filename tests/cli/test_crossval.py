@@ -24,7 +24,9 @@ def crossval(*arguments: str, **variables: str) -> subprocess.CompletedProcess[s
     return subprocess.run(line, env=os.environ | variables, capture_output=True, text=True)
 
 
-def test_dry_run_estimates_and_names_the_commands_and_starts_nothing(planned: str) -> None:
+def test_dry_run_estimates_and_names_the_commands_and_leaves_nothing_but_a_log(planned: str) -> None:
+    splits = Path(os.environ["nnUNet_preprocessed"]) / planned / "splits_final.json"
+    splits.unlink(missing_ok=True)
     arguments = ("903", "3d_fullres", "--trainers", TRAINER, "--plans", PLANS, "--folds", "3,4", "--gpus-per-job", "0")
     result = crossval(*arguments, "--dry-run")
     assert result.returncode == 0, result.stderr
@@ -35,7 +37,8 @@ def test_dry_run_estimates_and_names_the_commands_and_starts_nothing(planned: st
         line = shlex.join(["nnUNetv2_train", planned, "3d_fullres", str(fold), "-tr", TRAINER, "-p", PLANS])
         assert f"{TRAINER} {PLANS} fold {fold}: {line} -device cpu\n" in result.stdout
     results = Path(os.environ["nnUNet_results"]) / planned
-    assert not (results / f"{TRAINER}__{PLANS}__3d_fullres").exists()
+    assert not splits.exists()
+    assert [file.name for file in results.rglob("*") if file.is_file()] == ["timing.log"]
     shutil.rmtree(results / "crossval")
 
 

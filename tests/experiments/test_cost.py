@@ -1,6 +1,5 @@
 """The estimate from timed iterations; ``tests/cli/test_crossval.py`` tests the timing itself."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +27,7 @@ TIMING = Timing(
     checkpoint_bytes=10**6,
     memory_bytes=3 * 10**9,
 )
+SPLITS = [{"train": [], "val": ["a"] * 4}, {"train": [], "val": ["a"] * 6}]
 SECONDS = st.floats(1e-3, 100)
 
 
@@ -51,8 +51,6 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
     (preprocessed / "gt_segmentations").mkdir(parents=True)
     for case in range(10):
         (preprocessed / "gt_segmentations" / f"{case}.nii.gz").write_bytes(bytes(1000))
-    splits = [{"train": [], "val": ["a"] * 4}, {"train": [], "val": ["a"] * 6}]
-    (preprocessed / "splits_final.json").write_text(json.dumps(splits))
     fold = experiment.trainings()[0].folder
     fold.mkdir(parents=True)
     (fold / "training_log_2026_1_1_00_00_00.txt").write_text("x: Epoch 24\nx: Epoch time: 5.0 s\n")
@@ -60,7 +58,7 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
 
 
 def test_cost_of_what_is_left(experiment: Experiment) -> None:
-    cost = arm_cost(experiment, experiment.arms[0], TIMING)
+    cost = arm_cost(experiment, experiment.arms[0], TIMING, SPLITS)
     epoch = 10 * 0.5 + 2 * 0.25
     assert cost.left_seconds == (10 + 75 * epoch + 4 * 3, 10 + 100 * epoch + 6 * 3)
     assert cost.fold_seconds == 10 + 100 * epoch + 5 * 3
@@ -75,30 +73,30 @@ def test_finished_folds_cost_nothing(experiment: Experiment) -> None:
         (training.folder / "validation").mkdir(parents=True)
         torch.save({}, training.folder / "checkpoint_final.pth")
         (training.folder / "validation" / "summary.json").write_text('{"foreground_mean": {"Dice": 1}}')
-    cost = arm_cost(experiment, experiment.arms[0], TIMING)
+    cost = arm_cost(experiment, experiment.arms[0], TIMING, SPLITS)
     assert cost.left_seconds == ()
     assert total(experiment, [cost], 1) == "nothing left to train"
 
 
 def test_what_does_not_fit_on_the_disk_is_refused(experiment: Experiment) -> None:
-    check_disk(experiment, [arm_cost(experiment, experiment.arms[0], TIMING)])
-    huge = arm_cost(experiment, experiment.arms[0], replace(TIMING, checkpoint_bytes=10**18))
+    check_disk(experiment, [arm_cost(experiment, experiment.arms[0], TIMING, SPLITS)])
+    huge = arm_cost(experiment, experiment.arms[0], replace(TIMING, checkpoint_bytes=10**18), SPLITS)
     with pytest.raises(InputError, match=r"are free, the results need 4000000000\.0 GB more; make room there"):
         check_disk(experiment, [huge])
 
 
 def test_what_does_not_fit_into_memory_together_is_refused(experiment: Experiment) -> None:
-    costs = [arm_cost(experiment, experiment.arms[0], TIMING)]
+    costs = [arm_cost(experiment, experiment.arms[0], TIMING, SPLITS)]
     assert costs[0].lines()[0].endswith(" per fold, 3.0 GB of memory")
-    huge = [arm_cost(experiment, experiment.arms[0], replace(TIMING, memory_bytes=int(0.7 * total_memory())))]
+    huge = [arm_cost(experiment, experiment.arms[0], replace(TIMING, memory_bytes=int(0.7 * total_memory())), SPLITS)]
     check_memory(huge, parallel=1)
     with pytest.raises(InputError, match=r"2 trainings at once need .* GB of memory, this machine has .*--no-estimate"):
         check_memory(huge, parallel=8)
 
 
 def test_waiting_for_data_is_reported(experiment: Experiment) -> None:
-    fast = arm_cost(experiment, experiment.arms[0], TIMING)
+    fast = arm_cost(experiment, experiment.arms[0], TIMING, SPLITS)
     assert len(fast.lines()) == 1
-    slow = arm_cost(experiment, experiment.arms[0], replace(TIMING, batch_seconds=1.0))
+    slow = arm_cost(experiment, experiment.arms[0], replace(TIMING, batch_seconds=1.0), SPLITS)
     assert "data-loader-bound, waits 50% of its time" in slow.lines()[1]
     assert "from 2 loader processes" in slow.lines()[1]
