@@ -132,7 +132,7 @@ def refuse_unknown_labels(path: Path, labels: np.ndarray, known: Collection[int]
     unknown = np.setdiff1d(labels, list(known))
     if unknown.size:
         expected = ", ".join(map(str, sorted(known)))
-        raise InputError(f"{path}: found label {unknown[0]:g}, expected {expected}; {remedy}")
+        raise InputError(f"{path}: found label {unknown[0]:.9g}, expected {expected}; {remedy}")
 
 
 def read_voxels(path: Path) -> np.ndarray:

@@ -213,7 +213,7 @@ def _read_case(job: _Job) -> _Facts:
         find(
             "error",
             "labels",
-            f"label {', '.join(f'{value:g}' for value in unknown[:5])}, but dataset.json has {expected}",
+            f"label {', '.join(f'{value:.9g}' for value in unknown[:5])}, but dataset.json has {expected}",
         )
     labels = frozenset(int(value) for value in found if np.isfinite(value))
     if grids:

@@ -99,7 +99,8 @@ def test_descriptions_that_nnunet_refuses_or_takes_otherwise(folder, changes, me
     assert message in errors[0]
 
 
-def test_labels_that_are_not_declared(folder):
+@pytest.mark.parametrize(("value", "named"), [(4, "4"), (0.99999994, "0.99999994")])
+def test_labels_that_are_not_declared(folder, value, named):
     path = folder / "labelsTr" / "p3.nii.gz"
     label = read(path)
     label[label == 2] = 4
