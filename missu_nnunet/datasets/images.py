@@ -144,16 +144,18 @@ def read_voxels(path: Path) -> np.ndarray:
     return nifti_voxels(path) if is_nifti(path) else sitk.GetArrayFromImage(read_image(path))
 
 
-def finite_voxels(path: Path) -> np.ndarray:
-    """Read an image's voxels as ``read_voxels`` does.
+def refuse_non_finite_image(path: Path, voxels: np.ndarray) -> None:
+    """Refuse an image with values that are no numbers.
+
+    Args:
+        path: the file that they come from.
+        voxels: what was read of it.
 
     Raises:
-        InputError: if it cannot be read, or holds values that are no numbers.
+        InputError: if a value is NaN or infinite.
     """
-    voxels = read_voxels(path)
     if not np.isfinite(voxels).all():
         raise InputError(f"{path}: holds NaN or infinite values, which nnU-Net refuses: replace them")
-    return voxels
 
 
 Grid = sitk.Image | sitk.ImageFileReader

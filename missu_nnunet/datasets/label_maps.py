@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,23 @@ def description_with_ignore(dataset: RawDataset, num_training: int) -> dict[str,
         "labels": content["labels"] | {"ignore": ignore_label(dataset)},
         "numTraining": num_training,
     }
+
+
+def refuse_incomplete(cases: Mapping[str, tuple[list[Path], Path]]) -> None:
+    """Refuse training cases that lack an image or their label map.
+
+    Args:
+        cases: the images and the label map of each case, as ``training_cases`` lists them.
+
+    Raises:
+        InputError: if a file is not there.
+    """
+    for case, (images, label) in cases.items():
+        if missing := next((file for file in (*images, label) if not file.is_file()), None):
+            raise InputError(
+                f"{missing}: no such file, expected images and a label map of every case: add it, or move what there "
+                f"is of {case} elsewhere; missu dataset unlabelled adds images that have no label map"
+            )
 
 
 def case_conversion(

@@ -16,7 +16,8 @@ from pydantic import Field, StrictStr, StringConstraints
 
 from missu_nnunet.archives import unpack_tar
 from missu_nnunet.datasets.conversion import Conversion, PlannedFolder, copy_nifti, files_below, leftovers
-from missu_nnunet.datasets.images import finite_voxels, read_header
+from missu_nnunet.datasets.headers import nifti_voxels
+from missu_nnunet.datasets.images import read_header, refuse_non_finite_image
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL, folder_name, read_finite_json
 from missu_nnunet.nnunet.dataset import DATASET_FILE
@@ -278,7 +279,8 @@ def _split(image: Path, targets: Sequence[Path], link: bool) -> None:
     if header.GetDimension() == 3:
         copy_nifti(image, targets[0], link)
         return
-    finite_voxels(image)  # SimpleITK, which splits it, writes 0 for NaN and for what a file cut short lacks
+    # SimpleITK, which splits it, writes 0 for NaN and for what a file cut short lacks.
+    refuse_non_finite_image(image, nifti_voxels(image))
     scratch = targets[0].with_name(f"{PARTIAL}{image.name}-channels")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()

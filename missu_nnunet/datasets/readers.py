@@ -18,7 +18,7 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO, SimpleITKIOWit
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 from numpy.typing import NDArray
 
-from missu_nnunet.datasets.headers import check_whole
+from missu_nnunet.datasets.headers import check_whole, is_nifti, nifti_voxels
 from missu_nnunet.datasets.images import read_header, read_image, refuse_non_finite
 from missu_nnunet.errors import InputError
 from missu_nnunet.nnunet.dataset import RawDataset
@@ -101,6 +101,15 @@ def read_channels(reader: BaseReaderWriter, files: Sequence[Path]) -> tuple[NDAr
     voxels, properties = _quietly(files[0], _name(reader), lambda: reader.read_images([str(file) for file in files]))
     _refuse_odd_spacing(files[0], properties)
     return voxels, properties
+
+
+def read_values(reader: BaseReaderWriter, file: Path) -> NDArray[Any]:
+    """Read an image's values; of NIfTI files as they lie there, since SimpleITK reads NaN as 0.
+
+    Raises:
+        InputError: as for ``read_channels``.
+    """
+    return nifti_voxels(file) if is_nifti(file) else read_channels(reader, [file])[0]
 
 
 def read_labels(reader: BaseReaderWriter, file: Path) -> tuple[NDArray[np.float32], Properties]:

@@ -8,7 +8,7 @@ adding or removing a case does not change the others.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,13 @@ from skimage.graph import route_through_array
 
 from missu_nnunet.datasets.conversion import PlannedFolder
 from missu_nnunet.datasets.images import refuse_unknown_labels
-from missu_nnunet.datasets.label_maps import LabelMap, case_conversion, description_with_ignore, ignore_label
+from missu_nnunet.datasets.label_maps import (
+    LabelMap,
+    case_conversion,
+    description_with_ignore,
+    ignore_label,
+    refuse_incomplete,
+)
 from missu_nnunet.datasets.readers import Properties, find_reader, read_labels
 from missu_nnunet.datasets.splits import labelled_splits, read_patients, splits_files
 from missu_nnunet.datasets.unlabelled import find_unlabelled
@@ -103,7 +109,7 @@ def plan_sparse(
     cases, number = training_cases(dataset), sparsity.labelled
     if not cases:
         raise InputError(f"{dataset.folder}: found no training case, expected imagesTr/CASE_0000{dataset.file_ending}")
-    _refuse_missing(cases)
+    refuse_incomplete(cases)
     unlabelled = set(find_unlabelled(dataset, cases, workers))
     labelled = [case for case in cases if case not in unlabelled]
     if number is not None and number > len(labelled):
@@ -131,14 +137,6 @@ def plan_sparse(
     if patients.is_file():
         tables[patients.name] = read_table(patients, "correct it")
     return PlannedFolder(name, tuple(conversions), skipped={}, documents=documents, tables=tables)
-
-
-def _refuse_missing(cases: Mapping[str, tuple[list[Path], Path]]) -> None:
-    for images, label in cases.values():
-        if missing := next((file for file in (*images, label) if not file.is_file()), None):
-            raise InputError(
-                f"{missing}: no such file, expected images and a label map of every case: add it, or remove the case"
-            )
 
 
 def _thinned(

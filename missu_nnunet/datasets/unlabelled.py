@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,10 +22,16 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from pydantic import Field, StrictBool
 
 from missu_nnunet.datasets.conversion import PlannedFolder, execute, leftovers
-from missu_nnunet.datasets.images import FILE_ENDINGS, finite_voxels, read_header
+from missu_nnunet.datasets.images import FILE_ENDINGS, read_header, refuse_non_finite_image
 from missu_nnunet.datasets.inputs import find_cases
-from missu_nnunet.datasets.label_maps import LabelMap, case_conversion, description_with_ignore, ignore_label
-from missu_nnunet.datasets.readers import find_reader, read_channels, read_labels
+from missu_nnunet.datasets.label_maps import (
+    LabelMap,
+    case_conversion,
+    description_with_ignore,
+    ignore_label,
+    refuse_incomplete,
+)
+from missu_nnunet.datasets.readers import find_reader, read_channels, read_labels, read_values
 from missu_nnunet.datasets.splits import labelled_splits, read_patients, splits_files
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL, whole_file, write_json
@@ -62,23 +68,20 @@ def plan_unlabelled(dataset: RawDataset, inputs: Sequence[Path], link: bool, wor
         workers: number of processes.
 
     Raises:
-        InputError: if an image does not suit the dataset, or a training case or another image that was added has the
-            same name.
+        InputError: if an image does not suit the dataset, a training case or another image that was added has the same
+            name, or files of the dataset's cases are missing.
     """
     training = training_cases(dataset)
     if not training:
         raise InputError(f"{dataset.folder}: found no training case, expected imagesTr/CASE_0000{dataset.file_ending}")
-    if stray := stray_labels(dataset):
-        raise InputError(
-            f"{training[min(stray)][1]}: a label without an image, expected imagesTr/{min(stray)}_0000"
-            f"{dataset.file_ending}: add the image, or delete the label"
-        )
+    account = _read_account(dataset)
+    refuse_incomplete({case: files for case, files in training.items() if case not in account.cases})
     example = next(iter(training.values()))[0][0]
     reader = find_reader(dataset, example)
     cases = find_cases(inputs, dataset, reader)
     if dataset.file_ending in FILE_ENDINGS:
         _refuse_other_dimensions((file for files in cases.values() for file in files), example)
-    account = _read_account(dataset)
+    _refuse_unfinished({case: files for case, files in account.cases.items() if case not in cases}, training)
     for case, files in cases.items():
         if case in training and case not in account.cases:
             raise InputError(f"{files[0]}: {dataset.name} has a training case {case}; rename the file")
@@ -322,10 +325,22 @@ def _refuse_other_dimensions(images: Iterable[Path], example: Path) -> None:
             )
 
 
+def _refuse_unfinished(added: Mapping[str, list[str]], training: Mapping[str, tuple[list[Path], Path]]) -> None:
+    """Refuse to go on where cases that were added earlier are not all there: the splits would name them."""
+    for case, originals in added.items():
+        images, label = training.get(case, ([], Path()))
+        if len(images) < len(originals) or not label.is_file():
+            raise InputError(
+                f"{originals[0]}: added as {case}, whose files in the dataset are not all there: add it once more, "
+                "which finishes what was interrupted, or take out all that was added with --remove"
+            )
+
+
 def _nothing(reader: BaseReaderWriter, images: Sequence[Path], ignore: int) -> LabelMap:
     """Check the images, and make a label map of the ignore label on their grid."""
     for image in images:
-        voxels = finite_voxels(image)
+        voxels = read_values(reader, image)
+        refuse_non_finite_image(image, voxels)
         if voxels.min() == voxels.max():
             raise InputError(f"{image}: is constant: nothing to learn from; export it again")
     channels, properties = read_channels(reader, images)

@@ -22,9 +22,9 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from scipy.ndimage import center_of_mass
 
-from missu_nnunet.datasets.headers import is_nifti, nifti_disagreement, nifti_voxels
+from missu_nnunet.datasets.headers import is_nifti, nifti_disagreement
 from missu_nnunet.datasets.images import FILE_ENDINGS, Grid, grid_difference, read_header, read_image, read_voxels
-from missu_nnunet.datasets.readers import IMAGE_ENDINGS, find_reader, read_channels, read_labels, reorients
+from missu_nnunet.datasets.readers import IMAGE_ENDINGS, find_reader, read_channels, read_labels, read_values, reorients
 from missu_nnunet.datasets.splits import read_patients, splits_of
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import whole_file
@@ -168,9 +168,16 @@ def _read_case(job: _Job) -> _Facts:
     def find(level: Literal["error", "warning"], check: str, message: str, visible: bool = True) -> None:
         findings.append(Finding(level, check, (job.case,), message, visible))
 
+    label = job.label if job.label and job.label.is_file() else None
+    if label != job.label:
+        message = (
+            "an image without a label map, at which nnU-Net's preprocessing stops: add the label map, or move the "
+        )
+        message += "image elsewhere; missu dataset unlabelled adds such images"
+        find("error", "files", message, visible=False)
     hashes = []
     for number, path in enumerate(job.images):
-        values = _voxels(job.reader, path)
+        values = read_values(job.reader, path)
         where = f"channel {number}" if len(job.images) > 1 else "the image"
         if not np.isfinite(values).all():
             find(
@@ -183,7 +190,7 @@ def _read_case(job: _Job) -> _Facts:
         else:
             content = np.ascontiguousarray(values, np.float32)
             hashes.append(hashlib.sha1(f"{content.shape}".encode() + content.tobytes()).hexdigest())
-    for path in filter(is_nifti, (*job.images, *([job.label] if job.label else []))):
+    for path in filter(is_nifti, (*job.images, *([label] if label else []))):
         if difference := nifti_disagreement(path):
             find("warning", "header", f"{difference}: programs differ on where its voxels lie; correct the header")
     image, properties = read_channels(job.reader, job.images)
@@ -202,10 +209,10 @@ def _read_case(job: _Job) -> _Facts:
         if difference := grid_difference(grids[0], grid):
             find("error", "grid", f"channels differ in {difference}: resample them to one grid")
     dimensions, orientation = (grids[0].GetDimension(), orientation_code(grids[0])) if grids else (None, None)
-    if job.label is None:
+    if label is None:
         return _Facts(tuple(findings), dimensions, orientation, tuple(hashes))
 
-    segmentation, label_properties = read_labels(job.reader, job.label)
+    segmentation, label_properties = read_labels(job.reader, label)
     sides: dict[int, float] = {}
     found = np.unique(segmentation)
     if unknown := [value for value in found.tolist() if value not in job.dataset.labels]:
@@ -217,7 +224,7 @@ def _read_case(job: _Job) -> _Facts:
         )
     labels = frozenset(int(value) for value in found if np.isfinite(value))
     if grids:
-        label_image = read_image(job.label)
+        label_image = read_image(label)
         sides = _sides(label_image, labels & job.dataset.labels - {0, job.dataset.ignore})
         difference = grid_difference(grids[0], _as_taken(job.dataset, label_image))
     else:
@@ -235,11 +242,6 @@ def _read_case(job: _Job) -> _Facts:
             f"image and label differ in {difference}: nnU-Net pairs voxels by index; resample the label",
         )
     return _Facts(tuple(findings), dimensions, orientation, tuple(hashes), labels, sides)
-
-
-def _voxels(reader: BaseReaderWriter, path: Path) -> np.ndarray:
-    """A file's voxels; of NIfTI files as they lie there, since SimpleITK reads NaN as 0."""
-    return nifti_voxels(path) if is_nifti(path) else read_channels(reader, [path])[0]
 
 
 def _grid(dataset: RawDataset, path: Path) -> Grid:

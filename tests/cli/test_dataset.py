@@ -77,12 +77,12 @@ def test_verify_fails_on_errors(missu, tmp_path):
     (labels / "CT_01.nii.gz").unlink()
     run = missu("dataset", "verify", "Dataset052_CHAOSTask2", "--pictures", "pictures", "-np", 1)
     assert run.returncode == 1
-    assert "CT_01.nii.gz: no such file" in run.stdout
+    assert "an image without a label map" in run.stdout
     run = missu("dataset", "verify", "Dataset052_CHAOSTask2", "--pictures", "pictures", "-np", 1, "--json")
     assert run.returncode == 1
     report = json.loads(run.stdout)
     assert report["dataset"] == "Dataset052_CHAOSTask2"
-    assert "CT_01.nii.gz: no such file" in report["findings"][0]["message"]
+    assert report["findings"][0]["cases"] == ["CT_01"]
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])

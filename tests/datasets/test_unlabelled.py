@@ -4,11 +4,13 @@ import errno
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import tifffile
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from tiny_dataset import REGIONS, write_raw_dataset
 
@@ -265,13 +267,50 @@ def test_what_somebody_has_labelled_since_stays(folder: Path) -> None:
 def test_a_label_without_an_image_is_no_case(folder: Path) -> None:
     stray = folder / "labelsTr" / "extra.nii.gz"
     shutil.copy(folder / "labelsTr" / "case_001.nii.gz", stray)
-    with pytest.raises(InputError, match=r"extra.nii.gz: a label without an image, expected imagesTr/extra_0000"):
+    with pytest.raises(InputError, match=r"imagesTr/extra_0000.nii.gz: no such file, expected images and a label map"):
         put_in(folder)
     stray.rename(folder / "extra.nii.gz")
     put_in(folder)
     (folder / "extra.nii.gz").rename(stray)
     take_out(folder)
     assert json.loads((folder / "dataset.json").read_text())["numTraining"] == 6
+
+
+def test_an_image_without_a_label_map_is_no_training_case(folder: Path, tmp_path: Path) -> None:
+    (folder / "labelsTr" / "case_001.nii.gz").unlink()
+    with pytest.raises(InputError, match=r"labelsTr/case_001.nii.gz: no such file.*; missu dataset unlabelled"):
+        put_in(folder)
+    (folder / "imagesTr" / "case_001_0000.nii.gz").rename(tmp_path / "new" / "case_001_0000.nii.gz")
+    put_in(folder)
+    assert {finding.check for finding in verify(read_dataset(folder)) if finding.level == "error"} == set()
+
+
+@pytest.mark.parametrize("left", [("a_0000",), ("a_0000", "a")])
+@pytest.mark.parametrize("remedy", [put_in, take_out])
+def test_other_images_after_an_interruption(
+    folder: Path, tmp_path: Path, left: tuple[str, ...], remedy: Callable[[Path], None]
+) -> None:
+    """The splits must not name a case that never came in whole."""
+    put_in(folder)
+    for file in [*folder.glob("*/a*.nii.gz"), *folder.glob("*/b*.nii.gz")]:
+        if file.name.removesuffix(".nii.gz") not in left:
+            file.unlink()
+    before = contents(folder)
+    other = write(tmp_path / "c_0000.nii.gz", 3)
+    with pytest.raises(InputError, match=r"new/[ab]_0000.nii.gz: added as [ab], whose files .* add it once more"):
+        put_in(folder, other)
+    assert contents(folder) == before
+    remedy(folder)
+    put_in(folder, other)
+    assert [one for one in verify(read_dataset(folder)) if one.level != "note"] == []
+
+
+def test_volumes_that_simpleitk_does_not_read(tmp_path: Path) -> None:
+    folder = tmp_path / write_raw_dataset(tmp_path, 7, file_ending=".tif")
+    image = tmp_path / "a_0000.tif"
+    tifffile.imwrite(image, np.random.default_rng(0).random((20, 24, 20)))
+    put_in(folder, image)
+    assert tifffile.imread(folder / "labelsTr" / "a.tif").shape == (20, 24, 20)
 
 
 def test_the_only_copy_of_an_image_is_not_deleted(folder: Path, tmp_path: Path) -> None:

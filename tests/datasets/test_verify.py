@@ -102,11 +102,11 @@ def test_descriptions_that_nnunet_refuses_or_takes_otherwise(folder, changes, me
 @pytest.mark.parametrize(("value", "named"), [(4, "4"), (0.99999994, "0.99999994")])
 def test_labels_that_are_not_declared(folder, value, named):
     path = folder / "labelsTr" / "p3.nii.gz"
-    label = read(path)
-    label[label == 2] = 4
+    label = read(path).astype(np.float32)
+    label[2, 3, 13] = value
     write(path, label)
     message = only(findings(folder), "error", "labels", ("p3",))
-    assert message == "label 4, but dataset.json has 0, 1, 2"
+    assert message == f"label {named}, but dataset.json has 0, 1, 2"
 
 
 @pytest.mark.parametrize(
@@ -436,9 +436,11 @@ def test_spacing_beside_tiff_files(tmp_path, part, spacing, check, message):
         assert found == []
 
 
-def test_missing_files(folder):
+def test_images_without_a_label_map(folder):
     (folder / "labelsTr" / "p3.nii.gz").unlink()
-    assert "p3.nii.gz: no such file" in only(findings(folder), "error", "files", ("p3",))
+    (folder / "labelsTr" / "p5.nii.gz").unlink()
+    message = only(findings(folder), "error", "files", ("p3", "p5"))
+    assert message.startswith("an image without a label map, at which nnU-Net's preprocessing stops: add the label map")
 
 
 def test_a_dataset_that_lists_its_files(folder, tmp_path, monkeypatch):
