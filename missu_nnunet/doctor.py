@@ -28,6 +28,9 @@ _LITTLE_DISK = 10 * _GIB
 _PATIENCE = 120
 """Seconds that a spawned process may take to answer; it imports nothing but Python's own."""
 
+_NO_TORCH = (ImportError, OSError)
+"""What an import of torch raises where it, or a library of its own such as CUDA's, is missing."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -170,8 +173,9 @@ def _folder(variable: Variable, severity: Literal["warning", "fault"]) -> Findin
 def _device() -> Finding:
     try:
         import torch
-    except ImportError as error:
-        return Finding("device", "fault", f"torch cannot be imported ({error})", "reinstall torch")
+    except _NO_TORCH as error:
+        reason = f"torch cannot be imported ({first_line(error)})"
+        return Finding("device", "fault", reason, "reinstall it as https://pytorch.org/get-started says")
     if torch.cuda.is_available():
         devices = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
         described = ", ".join(f"{device.name} ({device.total_memory / _GIB:.0f} GiB)" for device in devices)
@@ -185,7 +189,7 @@ def _best_device() -> str | None:
     """The device that nnU-Net trains on here; None without torch."""
     try:
         import torch
-    except ImportError:
+    except _NO_TORCH:
         return None
     if torch.cuda.is_available():
         return "cuda"

@@ -60,6 +60,15 @@ def test_text_shows_what_json_shows() -> None:
     assert result.stdout.endswith("\nnot ready\n")
 
 
+@pytest.mark.parametrize("kind", ["ImportError", "OSError"])
+def test_a_torch_that_cannot_be_imported_is_a_fault(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "torch.py").write_text(f"raise {kind}('libcudart.so.12: cannot open shared object file')")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    code, report = _doctor_json(_environment(PYTHONPATH=path))
+    assert code == 2
+    assert report["device"]["value"] == "torch cannot be imported (libcudart.so.12: cannot open shared object file)"
+
+
 def test_an_operator_that_the_device_lacks_is_named() -> None:
     finding = operators("mps")  # which is not here
     assert finding.status == "warning"
