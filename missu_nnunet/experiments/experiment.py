@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,7 +26,7 @@ from missu_nnunet.nnunet.folders import (
     seeds_there,
 )
 from missu_nnunet.nnunet.model import folds_of
-from missu_nnunet.nnunet.splits import SPLITS_FILE, Splits, ensure_splits, find_splits
+from missu_nnunet.nnunet.splits import SPLITS_FILE, Splits, check_preprocessed, ensure_splits, find_splits
 from missu_nnunet.structures import Name, read_structure
 
 MAX_NUMBER = 999
@@ -204,13 +205,16 @@ def define_experiment(
     name = _dataset_name(dataset)
     arms = _arms(trainers, plans)
     preprocessed = nnunet_folder("nnUNet_preprocessed") / name
+    folders = [preprocessed / _check_plans(preprocessed, arm.plans, configuration, gpus) for arm in arms]
     for arm in arms:
-        data_identifier = _check_plans(preprocessed, arm.plans, configuration, gpus)
         _check_trainer(arm.trainer)
-    count = len(find_splits(preprocessed, data_identifier))
+    splits = find_splits(preprocessed, folders[0].name)
+    count = len(splits)
     if max(numbers) >= count:
         there = f"has the folds 0-{count - 1} only" if count else "has no folds; delete it, and it is made anew"
         raise InputError(f"--folds {folds}: {preprocessed / SPLITS_FILE} {there}")
+    for number, folder in product(numbers, dict.fromkeys(folders)):
+        check_preprocessed(splits[number], folder)
     return Experiment(name, configuration, arms, numbers, gpus, seed_numbers)
 
 

@@ -92,20 +92,13 @@ def find_splits(preprocessed: Path, data_identifier: str) -> Splits:
         InputError: if there is a file whose content is not what nnU-Net writes, or none and too few labelled cases to
             make folds.
     """
-    from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
-
     from missu_nnunet.nnunet.preprocessed import unlabelled_cases
 
     file = preprocessed / SPLITS_FILE
     if file.is_file():
         return read_splits(file)
     data = preprocessed / data_identifier
-    try:
-        cases = infer_dataset_class(str(data)).get_identifiers(str(data))
-    except (AssertionError, LookupError, OSError) as error:  # none, or a file that is not one
-        raise InputError(
-            f"{data}: not nnU-Net's preprocessed cases ({first_line(error)}); preprocess the dataset again"
-        ) from None
+    cases = _cases(data)
     unlabelled = unlabelled_cases(data, cases)
     labelled = set(cases).difference(unlabelled)
     if len(labelled) < 2:
@@ -114,3 +107,32 @@ def find_splits(preprocessed: Path, data_identifier: str) -> Splits:
             "label more, or train fold all"
         )
     return with_unlabelled(generate_splits(labelled), unlabelled, {})
+
+
+def check_preprocessed(split: Mapping[str, Sequence[str]], data: Path) -> None:
+    """Refuse a fold with cases that have not been preprocessed, as after cases were added to the dataset.
+
+    Args:
+        split: the fold's cases under "train" and "val".
+        data: the folder of the preprocessed cases of one configuration.
+
+    Raises:
+        InputError: if a case is not there.
+    """
+    if absent := sorted({*split["train"], *split["val"]}.difference(_cases(data))):
+        raise InputError(
+            f"{data.parent / SPLITS_FILE}: found {absent[0]}, which is not among the preprocessed cases in {data}; "
+            "preprocess the dataset again, or correct the file"
+        )
+
+
+def _cases(data: Path) -> list[str]:
+    from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+
+    try:
+        cases: list[str] = infer_dataset_class(str(data)).get_identifiers(str(data))
+    except (AssertionError, LookupError, OSError) as error:  # none, or a file that is not one
+        raise InputError(
+            f"{data}: not nnU-Net's preprocessed cases ({first_line(error)}); preprocess the dataset again"
+        ) from None
+    return cases

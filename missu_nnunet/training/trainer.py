@@ -37,7 +37,7 @@ from missu_nnunet.nnunet.log import ENDED_EARLY
 from missu_nnunet.nnunet.model import PLANS_FILE, read_model_plans
 from missu_nnunet.nnunet.plans import find_configuration, malformed_plan_named
 from missu_nnunet.nnunet.preprocessed import unlabelled_cases
-from missu_nnunet.nnunet.splits import SPLITS_FILE, ensure_splits
+from missu_nnunet.nnunet.splits import SPLITS_FILE, check_preprocessed, ensure_splits
 from missu_nnunet.planning.network import with_missu_network
 from missu_nnunet.training.absent_classes import ABSENT_EPOCHS, absent_classes
 from missu_nnunet.training.early_end import (
@@ -247,7 +247,7 @@ class MISSUTrainer(nnUNetTrainer):
         Where nnU-Net would make the folds, labelled cases alone are distributed over them.
 
         Raises:
-            InputError: if there are no labelled cases of either, or too few to make folds.
+            InputError: if there are no labelled cases of either, too few to make folds, or some are not preprocessed.
         """
         file = Path(self.preprocessed_dataset_folder_base) / SPLITS_FILE
         dataset_class = infer_dataset_class(self.preprocessed_dataset_folder)
@@ -259,6 +259,7 @@ class MISSUTrainer(nnUNetTrainer):
             if self.is_ddp:
                 distributed.barrier()
         training, validation = super().do_split()
+        check_preprocessed({"train": training, "val": validation}, Path(self.preprocessed_dataset_folder))
         sets = {
             "training": [*training, *sorted(unlabelled.intersection(validation).difference(training))],
             "validation": [case for case in validation if case not in unlabelled],

@@ -129,6 +129,18 @@ def test_split_is_the_one_that_nnunet_makes(planned: str, tmp_path: Path) -> Non
     assert json.loads(splits.read_text()) == ours
 
 
+def test_cases_of_a_fold_that_are_not_preprocessed_are_named(planned: str) -> None:
+    splits = Path(os.environ["nnUNet_preprocessed"]) / planned / "splits_final.json"
+    folds = [{"train": ["case_000"], "val": ["case_001"]}, {"train": ["case_000", "new"], "val": ["case_001"]}]
+    splits.write_text(json.dumps(folds))
+    try:
+        define_experiment(planned, "3d_fullres", ["nnUNetTrainer"], [PLANS], "0", gpus=0)
+        with pytest.raises(InputError, match=r"splits_final.json: found new, .* preprocess the dataset again"):
+            define_experiment(planned, "3d_fullres", ["nnUNetTrainer"], [PLANS], "0,1", gpus=0)
+    finally:
+        splits.unlink()
+
+
 def test_record_is_read_back(planned: str) -> None:
     experiment = define_experiment(planned, "3d_fullres", ["nnUNetTrainer"], [PLANS], "0,3", gpus=0, seeds="1-2")
     experiment.save()

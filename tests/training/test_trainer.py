@@ -302,6 +302,9 @@ def test_cases_without_a_label_are_learned_from_and_never_validated_on(sparse: t
     splits.write_text(json.dumps([{"train": sorted(missing), "val": ["case_000"]}]))
     with pytest.raises(InputError, match="no labelled training case"):
         trainer.do_split()
+    splits.write_text(json.dumps([{"train": ["case_000", "new"], "val": ["case_001"]}]))
+    with pytest.raises(InputError, match=r"splits_final.json: found new, which is not .* preprocess the dataset again"):
+        trainer.do_split()
     splits.unlink()
 
 
