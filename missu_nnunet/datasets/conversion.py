@@ -267,12 +267,24 @@ def _made_from_others(plan: PlannedFolder, folder: Path, account: Path) -> Path 
     if not folder.is_dir() or not account.is_file():
         return None
     rows = read_table(account, "remove it")
-    named = {_place(row.get("source", "")) for row in rows if row.get("status") != "skipped"}
+    rows = [row for row in rows if row.get("status") != "skipped"]
+    places = {_place(row.get("source", "")) for row in rows}
+    known = {(row.get("inode"), row.get("modified")) for row in rows}
+
+    def is_known(source: Path) -> bool:
+        return _origin(plan, source) in places or tuple(_identity(source).values()) in known
+
     for conversion in plan.conversions:
         there = [folder / target for target in conversion.targets if (folder / target).exists()]
-        if there and not named.issuperset(_origin(plan, source) for source in conversion.sources):
+        if there and not all(map(is_known, conversion.sources)):
             return there[0]
     return None
+
+
+def _identity(source: Path) -> dict[str, str]:
+    """What a file keeps where it or its folder is renamed: its inode, and the time (ns) of its last change."""
+    found = source.stat()
+    return {"inode": str(found.st_ino), "modified": str(found.st_mtime_ns)}
 
 
 def _origin(plan: PlannedFolder, source: Path) -> str:
@@ -335,8 +347,12 @@ def _account(plan: PlannedFolder, failed: Mapping[str, str]) -> list[dict[str, s
     for conversion in plan.conversions:
         status = "error" if conversion.case in failed else "converted"
         detail = failed.get(conversion.case, " ".join(conversion.targets))
-        rows += [{"source": _origin(plan, source), "status": status, "detail": detail} for source in conversion.sources]
+        rows += [
+            {"source": _origin(plan, source), "status": status, "detail": detail} | _identity(source)
+            for source in conversion.sources
+        ]
     rows += [
-        {"source": _origin(plan, path), "status": "skipped", "detail": reason} for path, reason in plan.skipped.items()
+        {"source": _origin(plan, path), "status": "skipped", "detail": reason, "inode": "", "modified": ""}
+        for path, reason in plan.skipped.items()
     ]
     return sorted(rows, key=lambda row: row["source"])

@@ -125,6 +125,18 @@ def test_another_task_of_the_same_name_is_refused(tmp_path, monkeypatch, kind):
     assert convert("two") == folder
 
 
+def test_a_download_whose_folder_was_renamed_is_the_same(tmp_path):
+    task = write_task(tmp_path / "one")
+    folder = execute(plan_msd(task, 5), tmp_path / "raw", workers=1)
+    written = {path: path.stat().st_mtime_ns for path in folder.glob("*/*.nii.gz")}
+    moved = (tmp_path / "one").rename(tmp_path / "two") / task.name
+    (folder / "labelsTr" / "tiny_01.nii.gz").unlink()
+    execute(plan_msd(moved, 5), tmp_path / "raw", workers=1)
+    kept = [path for path in written if path.stat().st_mtime_ns == written[path]]
+    assert len(kept) == len(written) - len(list(folder.glob("*/tiny_01*")))
+    assert f"\n{moved}/imagesTr/tiny_01.nii.gz,converted," in (folder / "conversion.csv").read_text()
+
+
 def test_an_interrupted_conversion_of_another_task_is_not_continued(tmp_path, monkeypatch):
     one, two = (write_task(tmp_path / place) for place in ("one", "two"))
 
