@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import SimpleITK as sitk
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 from nnunetv2.imageio.reader_writer_registry import LIST_OF_IO_CLASSES, determine_reader_writer_from_dataset_json
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO, SimpleITKIOWithReorient
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
@@ -74,6 +75,17 @@ def reorients(reader: str) -> bool:
     return reader.endswith("WithReorient")
 
 
+def hint_at_slices(reader: BaseReaderWriter, file: Path) -> str:
+    """Say what to do where TIFF volumes are read as photographs, or nothing: nnU-Net takes 3 or 4 slices for colours.
+
+    Args:
+        reader: reader of the dataset, which nnU-Net chooses by the first image.
+        file: one of the dataset's files.
+    """
+    taken = isinstance(reader, NaturalImage2DIO) and file.suffix.lower() == ".tif"
+    return ' (are they slices? Then set "overwrite_image_reader_writer": "Tiff3DIO" in dataset.json)' if taken else ""
+
+
 def count_channels(reader: BaseReaderWriter, file: Path) -> int:
     """Count the channels that the reader finds in a file.
 
@@ -121,7 +133,8 @@ def read_labels(reader: BaseReaderWriter, file: Path) -> tuple[NDArray[np.float3
     _check(reader, file)
     labels, properties = _quietly(file, _name(reader), lambda: reader.read_seg(str(file)))
     if len(labels) != 1:
-        raise InputError(f"{file}: {len(labels)} channels, expected a label map, which has one number per voxel")
+        found = f"{len(labels)} channels{hint_at_slices(reader, file)}"
+        raise InputError(f"{file}: {found}, expected a label map, which has one number per voxel")
     refuse_non_finite(file, labels)
     _refuse_odd_spacing(file, properties)
     return labels[0], properties

@@ -24,7 +24,15 @@ from scipy.ndimage import center_of_mass
 
 from missu_nnunet.datasets.headers import is_nifti, nifti_disagreement
 from missu_nnunet.datasets.images import FILE_ENDINGS, Grid, grid_difference, read_header, read_image, read_voxels
-from missu_nnunet.datasets.readers import IMAGE_ENDINGS, find_reader, read_channels, read_labels, read_values, reorients
+from missu_nnunet.datasets.readers import (
+    IMAGE_ENDINGS,
+    find_reader,
+    hint_at_slices,
+    read_channels,
+    read_labels,
+    read_values,
+    reorients,
+)
 from missu_nnunet.datasets.splits import read_patients, splits_of
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import whole_file
@@ -199,8 +207,8 @@ def _read_case(job: _Job) -> _Facts:
         find(
             "error",
             "channels",
-            f"nnU-Net reads {len(image)} channels, but dataset.json has {len(names)} ({_join(names)}): export the "
-            "images anew, each channel as a volume of its own",
+            f"nnU-Net reads {len(image)} channels{hint_at_slices(job.reader, job.images[0])}, but dataset.json has "
+            f"{len(names)} ({_join(names)}): export the images anew, each channel as a volume of its own",
             visible=False,
         )
     in_space = job.dataset.file_ending in FILE_ENDINGS

@@ -407,6 +407,23 @@ def test_photographs(tmp_path, colours):
         assert found == []
 
 
+def test_volumes_of_three_slices_that_nnunet_takes_for_colours(tmp_path):
+    """Its first reader of TIFF files is that of photographs."""
+    folder = tmp_path / "Dataset010_Thin"
+    rng = np.random.default_rng(0)
+    for kind, ending, values in (("imagesTr", "_0000.tif", 99), ("labelsTr", ".tif", 2)):
+        (folder / kind).mkdir(parents=True)
+        for case in range(6):
+            array = rng.integers(0, values, (3, 20, 24)).astype(np.uint8)
+            tifffile.imwrite(folder / kind / f"p{case}{ending}", array, photometric="minisblack")
+    described = {"labels": {"background": 0, "x": 1}, "numTraining": 6, "file_ending": ".tif"}
+    describe(folder, **described)
+    remedy = 'set "overwrite_image_reader_writer": "Tiff3DIO" in dataset.json'
+    assert all(remedy in finding.message for finding in findings(folder) if finding.level == "error")
+    describe(folder, **described, overwrite_image_reader_writer="Tiff3DIO")
+    assert findings(folder) == []
+
+
 @pytest.mark.parametrize(
     ("part", "spacing", "check", "message"),
     [
