@@ -118,7 +118,7 @@ def plan_unlabelled(dataset: RawDataset, inputs: Sequence[Path], link: bool, wor
     if not splits_files(dataset):
         others = training.keys() - account.cases
         unlabelled = {*_still_unlabelled(dataset, account.cases, workers), *find_unlabelled(dataset, others, workers)}
-        patients = read_patients(dataset, training)
+        patients = read_patients(dataset, training.keys() | cases)
         if folds := labelled_splits(training.keys() - unlabelled, patients):
             documents[SPLITS_FILE] = with_unlabelled(folds, unlabelled | added.keys(), patients)
     documents[ACCOUNT] = {

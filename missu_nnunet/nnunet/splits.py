@@ -56,7 +56,7 @@ def with_unlabelled(folds: Splits, unlabelled: Collection[str], patients: Mappin
         val = [case for case in fold["val"] if case not in unlabelled]
         validated = {patients.get(case, case) for case in val}
         learnt = [case for case in unlabelled if patients.get(case, case) not in validated]
-        changed.append({"train": sorted({*fold["train"], *learnt}), "val": val})
+        changed.append({"train": sorted({*fold["train"]}.difference(unlabelled).union(learnt)), "val": val})
     return changed
 
 

@@ -113,6 +113,18 @@ def test_every_fold_trains_on_them_and_none_validates(folder: Path) -> None:
     assert sorted(case for fold in folds for case in fold["val"]) == [f"case_{number:03d}" for number in range(6)]
 
 
+def test_no_fold_trains_on_patients_that_it_validates_on(folder: Path) -> None:
+    """Whether their images are known before or after they come in."""
+    table = "case,patient\ncase_000,P\n{}\n"
+    (folder / "cases.csv").write_text(table.format("a,P"))
+    put_in(folder)
+    assert [one for one in verify(read_dataset(folder)) if one.level == "error"] == []
+    (folder / "cases.csv").write_text(table.format("a,P\nb,P"))
+    assert {one.check for one in verify(read_dataset(folder)) if one.level == "error"} == {"patients"}
+    put_in(folder)
+    assert [one for one in verify(read_dataset(folder)) if one.level == "error"] == []
+
+
 def test_splits_that_are_there_are_changed_and_changed_back(folder: Path, tmp_path: Path) -> None:
     preprocessed = tmp_path / "preprocessed" / folder.name
     preprocessed.mkdir(parents=True)
