@@ -324,9 +324,7 @@ def _write_dataset(
     parent = nnunet_folder("nnUNet_raw")
     dataset_id = int(plan.name[len("Dataset") :].partition("_")[0])
     if others := [name for name in find_candidate_datasets(dataset_id) if name != plan.name]:
-        raise InputError(
-            f"--id {dataset_id}: found {others[0]} in nnU-Net's folders, expected a free ID; choose another"
-        )
+        raise InputError(f"ID {dataset_id}: found {others[0]} in nnU-Net's folders, expected a free ID; choose another")
     _write(plan, parent, dry_run, workers, check)
 
 

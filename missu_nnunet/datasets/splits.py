@@ -113,11 +113,11 @@ def read_patients(dataset: RawDataset, training: Collection[str], pattern: str |
     table = dataset.folder / "cases.csv"
     known = {}
     if table.is_file():
-        rows = read_table(table, "correct it, or name the patients with --patient")
+        rows = read_table(table, "correct it")
         if rows and not {"case", "patient"} <= rows[0].keys():
             raise InputError(
                 f"{table}: found the columns {', '.join(rows[0])}, expected case and patient, separated by commas; "
-                "correct it, or name the patients with --patient"
+                "correct it"
             )
         known = {row["case"]: row["patient"] for row in rows if row["patient"]}
     return {case: known.get(case, case) for case in training}

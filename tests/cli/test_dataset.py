@@ -67,7 +67,7 @@ def test_chaos_there_and_back(missu, download, tmp_path):
     assert len(list((tmp_path / "submission" / "Task5" / "MR" / "1" / "T1DUAL" / "Results").iterdir())) == 6
 
     other = missu("dataset", "chaos", "CHAOS", "--task", 2, "--id", 57)
-    assert_one_line(other, "--id 57: found Dataset057_CHAOST1DUAL in nnU-Net's folders, expected a free ID")
+    assert_one_line(other, "ID 57: found Dataset057_CHAOST1DUAL in nnU-Net's folders, expected a free ID")
 
 
 def test_verify_fails_on_errors(missu, tmp_path):
