@@ -74,7 +74,7 @@ def measure_arms(experiment: Experiment, devices: tuple[str, ...]) -> list[ArmCo
     arms = [arm for arm in experiment.arms if not all(map(FoldTraining.is_finished, experiment.trainings_of(arm)))]
     splits = experiment.splits()
     timings = [(arm, _measure(experiment, arm, devices)) for arm in arms]
-    return [timing and arm_cost(experiment, arm, timing, splits) for arm, timing in timings]
+    return [arm_cost(experiment, arm, timing, splits) if timing else None for arm, timing in timings]
 
 
 def _measure(experiment: Experiment, arm: Arm, devices: tuple[str, ...]) -> Timing | None:
