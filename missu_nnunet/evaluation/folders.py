@@ -111,9 +111,11 @@ def evaluate_folders(
         workers: number of processes.
 
     Raises:
-        InputError: if a case is missing or there twice, a label is unknown, or prediction and reference lie on
-            different grids.
+        InputError: if a case is missing or there twice, a label is unknown, prediction and reference lie on different
+            grids, or the dataset has no class.
     """
+    if dataset and not dataset.regions:
+        raise InputError(f"{dataset.file}: no class but the background, expected some; name another with --dataset")
     names = _pair_names(predictions, references, dataset.file_ending if dataset else None, chill)
     if dataset:
         classes: Classes = dataset.regions
@@ -128,7 +130,7 @@ def evaluate_folders(
         references=references,
         protocol=protocol,
         classes=classes,
-        ignore=dataset.ignore if dataset else None,
+        dataset=dataset,
         metrics=metrics,
         tolerance=tolerance,
     )
@@ -187,7 +189,7 @@ def _score_case(
     references: Path,
     protocol: Protocol,
     classes: Classes,
-    ignore: int | None,
+    dataset: RawDataset | None,
     metrics: tuple[str, ...],
     tolerance: float,
 ) -> Scores:
@@ -199,8 +201,10 @@ def _score_case(
             f"reference's grid ({references / name})"
         )
     prediction, reference = (sitk.GetArrayFromImage(image) for image in (prediction_image, reference_image))
+    ignore = dataset.ignore if dataset else None
     known = {0, *(label for labels in classes.values() for label in labels)}
-    remedy = "name the dataset that the labels belong to with --dataset, or convert the file"
+    named = f"another dataset than {dataset.file}" if dataset else "the dataset that the labels belong to"
+    remedy = f"name {named} with --dataset, or convert the file"
     refuse_unknown_labels(predictions / name, prediction, known, remedy)
     refuse_unknown_labels(references / name, reference, known if ignore is None else known | {ignore}, remedy)
     valid = None if ignore is None else reference != ignore

@@ -137,8 +137,21 @@ def test_brats_labels_of_the_organisers_or_of_a_dataset(tmp_path):
     from_ours = evaluate_folders(tmp_path / "ours_pred", tmp_path / "ours_ref", BRATS, dataset=dataset)
     assert from_theirs.cases == from_ours.cases
     assert from_theirs.cases["a"]["ET"]["dice"] == 0
-    with pytest.raises(InputError, match=r"found label 3, expected 0, 1, 2, 4; .*--dataset"):
+    with pytest.raises(InputError, match=r"found label 3, expected 0, 1, 2, 4; name the dataset .*--dataset"):
         evaluate_folders(tmp_path / "ours_pred", tmp_path / "ours_ref", BRATS)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"liver": 1}, r"found label 2, expected 0, 1; name another dataset than \S+dataset\.json with --dataset"),
+        ({}, r"dataset\.json: no class but the background, expected some; name another with --dataset"),
+    ],
+)
+def test_a_dataset_that_does_not_fit_is_not_advised_again(folders, tmp_path, labels, message):
+    dataset = read_dataset(write_dataset_json(tmp_path / "Dataset001_X", {"background": 0, **labels}))
+    with pytest.raises(InputError, match=message):
+        evaluate_folders(*folders, NNUNET, dataset=dataset)
 
 
 def test_json_and_csv_hold_every_value(folders, tmp_path):
