@@ -20,6 +20,11 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+def last_line(error: BaseException) -> str:
+    """Return the last line of what an error says, which tells most where libraries say first where it was raised."""
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
+
+
 def counted(number: int, noun: str) -> str:
     """Format a number of things: ``1 case``, ``2 cases``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -116,7 +116,7 @@ def predict(
     from missu_nnunet.nnunet.dataset import read_dataset
     from missu_nnunet.nnunet.postprocessing import find_postprocessing
     from missu_nnunet.prediction.cases import Wanted, predict_cases
-    from missu_nnunet.prediction.engines.choice import choose_engine
+    from missu_nnunet.prediction.engines.choice import AUTO, EngineError, choose_engine
     from missu_nnunet.prediction.model import check_ensemble, choose_folds, default_device, files_of, load_model
     from missu_nnunet.prediction.needs import find_needs
     from missu_nnunet.prediction.resume import Record, check_output, fingerprint
@@ -125,7 +125,7 @@ def predict(
     if output.resolve() in {model.resolve() for model in models}:
         raise InputError(f"{output}: is the model's folder; choose another folder for the predictions")
     device = device or ("cpu" if engine.startswith("openvino") else default_device())
-    engine = choose_engine(engine, device)
+    running = choose_engine(engine, device)
     with contextlib.ExitStack() as opened:
         folders = [opened.enter_context(model_folder(model, configuration)) for model in models]
         dataset = read_dataset(folders[0])
@@ -145,15 +145,11 @@ def predict(
         settings = {
             "models": [str(model.resolve()) for model in models],
             "model_folders": [folder.resolve().name for folder in folders],
-            **{"folds": chosen, "checkpoint": checkpoint, "tta": tta, "step": step, "engine": engine, "device": device},
+            **{"folds": chosen, "checkpoint": checkpoint, "tta": tta, "step": step, "device": device},
             **{"uncertainty": uncertainty, "overlays": overlays, "probabilities": probabilities},
             "postprocessing": wanted.postprocessing is not None,
             "model_contents": fingerprint(chain(*models_files, postprocessing_files)),
         }
-        record = Record(output, settings)
-        if resume:
-            record.resume(cases, dataset.file_ending)
-        finished = record.finished.keys() & cases.keys()
 
         columns = (
             Words("{task.description}"),
@@ -164,39 +160,53 @@ def predict(
             TimeRemainingColumn(),
         )
         with progress_bar(*columns) as progress:
-            open_cases = len(cases) - len(finished)
-            task = progress.add_task("loading", total=open_cases)
+            task = progress.add_task("loading", total=len(cases))
             done: list[PredictedCase] = []
 
             def show(number: int, share: float) -> None:
                 progress.update(task, completed=len(done) + (number + share) / len(folders))
 
-            predictors = [
-                load_model(
-                    folder,
-                    folds=chosen[number],
-                    checkpoint=checkpoint,
-                    device=device,
-                    engine=engine,
-                    tta=tta,
-                    step=step,
-                    uncertainty=uncertainty,
-                    on_window=partial(show, number),
-                )
-                for number, folder in enumerate(folders)
-            ]
+            def load() -> list[ObservedPredictor]:
+                return [
+                    load_model(
+                        folder,
+                        folds=chosen[number],
+                        checkpoint=checkpoint,
+                        device=device,
+                        engine=running,
+                        tta=tta,
+                        step=step,
+                        uncertainty=uncertainty,
+                        on_window=partial(show, number),
+                    )
+                    for number, folder in enumerate(folders)
+                ]
+
+            try:
+                predictors = load()
+            except EngineError as error:
+                if engine != AUTO:
+                    raise
+                running = "pytorch"
+                predictors = load()
+                say(f"{error.finding}: PyTorch does")
             check_ensemble(predictors, models)
+            record = Record(output, settings | {"engine": running})
+            if resume:
+                record.resume(cases, dataset.file_ending)
+            finished = record.finished.keys() & cases.keys()
+            open_cases = len(cases) - len(finished)
             needs = find_needs(
                 predictors, {case: files for case, files in cases.items() if case not in finished}, wanted, output
             )
             folds_used = counted(sum(len(predictor.list_of_parameters) for predictor in predictors), "fold")
             ensemble = f"{len(predictors)} models, " if len(predictors) > 1 else ""
-            say(f"{counted(len(cases), 'case')}, {ensemble}{folds_used}, on {predictors[0].device} with {engine}")
+            say(f"{counted(len(cases), 'case')}, {ensemble}{folds_used}, on {predictors[0].device} with {running}")
             if needs:
                 say(needs.text(output))
             for said in _said_beforehand(predictors, models, wanted, len(finished)):
                 say(said)
-            progress.update(task, description="predicting")
+            progress.update(task, total=open_cases, description="predicting")
             for case in predict_cases(predictors, cases, dataset, output, wanted, record):
                 done.append(case)
                 progress.update(task, completed=len(done))

@@ -34,7 +34,7 @@ from missu_nnunet.pictures.predictions import save_prediction
 from missu_nnunet.prediction.predictor import ObservedPredictor, entropy
 from missu_nnunet.prediction.resume import Record, fingerprint
 from missu_nnunet.prediction.segmentation import segment
-from missu_nnunet.text import first_line
+from missu_nnunet.text import first_line, last_line
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
@@ -155,9 +155,8 @@ def _preprocess(predictors: Sequence[ObservedPredictor], files: list[Path]) -> l
                     list(map(str, files)), None, predictor.plans_manager, configuration, predictor.dataset_json
                 )
         except Exception as error:  # readers of images raise whatever they like
-            lines = str(error).strip().splitlines() or [type(error).__name__]
             raise InputError(
-                f"{files[0]}: nnU-Net cannot read or preprocess it ({lines[-1]}); replace the file"
+                f"{files[0]}: nnU-Net cannot read or preprocess it ({last_line(error)}); replace the file"
             ) from error
         if not np.isfinite(data).all():  # one infinite voxel makes the mean infinite
             raise InputError(

@@ -22,11 +22,11 @@ from missu_nnunet.nnunet.dataset import DATASET_FILE
 from missu_nnunet.nnunet.fold import Fold
 from missu_nnunet.nnunet.model import PLANS_FILE, folds_of, read_model
 from missu_nnunet.nnunet.plans import find_configuration, malformed_plan_named
-from missu_nnunet.prediction.engines.choice import network_on
+from missu_nnunet.prediction.engines.choice import EngineError, network_on
 from missu_nnunet.prediction.predictor import ObservedPredictor
 from missu_nnunet.prediction.temperature import FILE as CALIBRATION_FILE
 from missu_nnunet.prediction.temperature import read_temperature
-from missu_nnunet.text import first_line
+from missu_nnunet.text import last_line
 
 
 def load_model(
@@ -45,10 +45,10 @@ def load_model(
 
     Args:
         folder: the model's folder, ``Trainer__Plans__configuration``.
-        folds: numbers of the folds, or "all"; where it is empty, every fold with a checkpoint is used.
+        folds: names of the folds, as ``choose_folds`` gives them.
         checkpoint: name of the checkpoints' files.
         device: "cuda", "cpu" or "mps".
-        engine: engine that runs the network, see ``missu_nnunet.prediction.engines.choice.choose_engine``.
+        engine: engine that runs the network, as ``missu_nnunet.prediction.engines.choice.choose_engine`` gives it.
         tta: whether to mirror at test time, along the axes that the training allows.
         step: step of the sliding window, as a share of the patch.
         uncertainty: whether to keep the posterior, which is calibrated where the model is.
@@ -56,13 +56,13 @@ def load_model(
 
     Raises:
         InputError: if the folder is not a model's; if its plans lack what a prediction needs; if a fold or checkpoint
-            is missing, broken or would run code; if the model is the second stage of a cascade; if the device is not
-            there; or if the engine cannot run the network.
+            is missing, broken or would run code; if the model is the second stage of a cascade; or if the device is
+            not there.
+        EngineError: if the engine cannot run the network.
     """
     plans, _ = read_model(folder)  # refuses what nnU-Net would run
     _check_device(device)
-    chosen = choose_folds(folder, folds, checkpoint)
-    for fold in chosen:
+    for fold in folds:
         _check_checkpoint(Fold.of(folder, fold).folder / checkpoint, PlansManager(plans), folder / PLANS_FILE)
     # As nnUNetv2_predict sets them: another number of threads could change the last bit.
     torch.set_num_threads(multiprocessing.cpu_count() if device == "cpu" else 1)
@@ -77,7 +77,7 @@ def load_model(
             allow_tqdm=False,
         )
         try:
-            predictor.initialize_from_trained_model_folder(str(folder), chosen, checkpoint)
+            predictor.initialize_from_trained_model_folder(str(folder), folds, checkpoint)
         except Exception as error:  # a plan or a trainer that does not fit can raise anything
             raise InputError(
                 f"{folder}: nnU-Net cannot load this model ({error}); missu doctor says whether its trainer is found"
@@ -161,15 +161,14 @@ def _swap_network(predictor: ObservedPredictor, engine: str) -> None:
     channels = determine_num_input_channels(plans, configuration, predictor.dataset_json)
     # nnU-Net predicts with no more threads than it has processes.
     threads = min(torch.get_num_threads(), default_num_processes)
-    network = network_on(engine, predictor.network, (1, channels, *configuration.patch_size), threads)
-    if network is predictor.network:  # PyTorch's has its weights
-        return
     try:
-        network.load_state_dict(predictor.list_of_parameters[0])  # what cannot be compiled shows here
+        network = network_on(engine, predictor.network, (1, channels, *configuration.patch_size), threads)
+        if network is not predictor.network:  # PyTorch's has its weights
+            network.load_state_dict(predictor.list_of_parameters[0])  # what cannot be compiled shows here
+    except InputError:
+        raise
     except Exception as error:  # engines raise whatever they like
-        raise InputError(
-            f"--engine {engine}: cannot run this model's network ({first_line(error)}); use --engine pytorch"
-        ) from error
+        raise EngineError(engine, last_line(error)) from error
     predictor.network = network
 
 

@@ -156,6 +156,31 @@ def test_auto_is_openvino_on_a_cpu(missu: Missu, model: Path, images: Path, tmp_
         assert np.mean(auto == pytorch) > 0.999
 
 
+def test_auto_is_pytorch_where_openvino_cannot_run_the_network(
+    missu: Missu, model: Path, images: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("missu_nnunet.prediction.engines.openvino", exc_type=ImportError)
+    copy, out = tmp_path / model.name, tmp_path / "out"
+    shutil.copytree(model, copy)
+    plans = json.loads((copy / "plans.json").read_text())
+    unknown_to_openvino = {"nonlin": "torch.nn.Hardshrink", "nonlin_kwargs": None}
+    plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"] |= unknown_to_openvino
+    (copy / "plans.json").write_text(json.dumps(plans))
+    options = ("-o", out, "-m", copy, "--device", "cpu", "-f", "0", "--no-tta", "--step", "1")
+    done = missu("predict", images, *options)
+    assert done.returncode == 0, done.stderr
+    first, second, *_ = done.stdout.splitlines()
+    assert first.startswith("openvino cannot run this model's network (")
+    assert first.endswith("aten::hardshrink): PyTorch does")
+    assert second == "2 cases, 1 fold, on cpu with pytorch"
+    done = missu("predict", images, *options, "--engine", "pytorch", "--continue")
+    assert "2 segmentations there already" in done.stdout, done.stderr
+
+    done = missu("predict", images, *options, "--engine", "openvino")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "hardshrink); use --engine pytorch" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -22,7 +22,7 @@ def observed(
     model: Path, on_window: Callable[[float], None] = lambda share: None, **settings: object
 ) -> ObservedPredictor:
     defaults = {
-        "folds": (),
+        "folds": ("0", "1"),
         "checkpoint": "checkpoint_final.pth",
         "device": "cpu",
         "engine": "pytorch",

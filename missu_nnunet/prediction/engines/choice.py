@@ -15,6 +15,18 @@ ENGINES = ("pytorch", "openvino", "openvino-bf16")
 """The engines, by the names that ``missu predict --engine`` takes beside ``auto``."""
 
 
+class EngineError(InputError):
+    """An engine cannot run a model's network.
+
+    Attributes:
+        finding: what was found, without the remedy.
+    """
+
+    def __init__(self, engine: str, reason: str) -> None:
+        self.finding = f"{engine} cannot run this model's network ({reason})"
+        super().__init__(f"{self.finding}; use --engine pytorch")
+
+
 def choose_engine(name: str, device: str) -> str:
     """Choose one of ``ENGINES``.
 

@@ -54,7 +54,7 @@ def test_folds_and_mirroring_give_pytorchs_logits_and_posterior(tiny_dataset: st
     logits, entropies = [], []
     for engine in ("pytorch", "openvino"):
         predictor = load_model(
-            model, folds=(), checkpoint="checkpoint_final.pth", device="cpu", engine=engine, tta=True, step=0.5,
+            model, folds=("0", "1"), checkpoint="checkpoint_final.pth", device="cpu", engine=engine, tta=True, step=0.5,
             uncertainty=True, on_window=lambda share: None,
         )  # fmt: skip
         assert predictor.allowed_mirroring_axes
