@@ -43,8 +43,14 @@ class Protocol:
     outside_is_foreground: bool = False
 
     def score(self, pair: MaskPair, metrics: Sequence[str], tolerance: float) -> dict[str, float]:
-        """Compute each metric for one class of one case; ``tolerance`` is that of "nsd" in mm."""
-        if self.needs_reference and not pair.n_reference:
+        """Compute each metric for one class of one case; NaN where all voxels are ignored.
+
+        Args:
+            pair: the masks.
+            metrics: names of the metrics.
+            tolerance: tolerance of "nsd" in mm.
+        """
+        if not pair.voxels or (self.needs_reference and not pair.n_reference):
             return dict.fromkeys(metrics, math.nan)
         convention: Mapping[str, float] = {}
         if not pair.n_reference or not pair.n_prediction:

@@ -28,6 +28,12 @@ def test_brats_conventions():
     assert one["hd95"] == pytest.approx(math.hypot(240, 240, 155), abs=0.01)
 
 
+@pytest.mark.parametrize("protocol", [NNUNET, BRATS, CHAOS])
+def test_a_case_that_nobody_labelled_has_no_score(protocol):
+    pair = MaskPair(BLOCK, EMPTY, (1, 1, 1), protocol.outside_is_foreground, valid=EMPTY)
+    assert all(math.isnan(value) for value in protocol.score(pair, METRICS, tolerance=1.0).values())
+
+
 def test_nnunet_leaves_absent_classes_unscored():
     assert all(math.isnan(score(NNUNET, EMPTY, EMPTY)[metric]) for metric in ("dice", "hd95", "nsd", "ravd"))
     one = score(NNUNET, BLOCK, EMPTY)
