@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from filecmp import cmp
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -179,7 +180,8 @@ def gather_results(
         workers: number of processes.
 
     Raises:
-        InputError: if a folder holds no segmentations, its references or classes are unknown, or arms' cases differ.
+        InputError: if a folder holds no segmentations, its references or classes are unknown, or arms' cases or
+            references differ.
     """
     by_arm = group_seeds(folders)
     dataset = dataset or common_dataset(folders)
@@ -188,6 +190,7 @@ def gather_results(
     endings = (dataset.file_ending,) if dataset else FILE_ENDINGS
     _check_cases({folder: _case_files(found, endings) for folder, found in parts.items()})
     reference_folders = {part: references or references_of(part) for found in parts.values() for part in found}
+    _check_references({part: _case_files([part], endings) for part in reference_folders}, reference_folders)
     evaluations = {
         folder: [
             evaluate_folders(
@@ -345,6 +348,18 @@ def _check_cases(names_of: dict[Path, set[str]]) -> None:
                 f"{folder}: no segmentation of {some(missing)}, which another arm has; give the same folds or test "
                 "cases of every arm"
             )
+
+
+def _check_references(names_of: dict[Path, set[str]], reference_folders: dict[Path, Path]) -> None:
+    """Refuse cases whose references differ between arms, as those of a dataset and of its copy with fewer labels do."""
+    first: dict[str, Path] = {}
+    for part, names in names_of.items():
+        for reference in filter(Path.is_file, (reference_folders[part] / name for name in sorted(names))):
+            known = first.setdefault(reference.name, reference)
+            if reference != known and not cmp(reference, known, shallow=False):
+                raise InputError(
+                    f"{reference}: differs from {known}, another arm's reference of the case; give --reference FOLDER"
+                )
 
 
 def common_dataset(folders: Sequence[Path]) -> RawDataset | None:

@@ -177,6 +177,13 @@ def moved_references(models, references):
     references.rename(references.with_name("elsewhere"))
 
 
+def other_references(models, references):
+    fewer = references.with_name("fewer_labels")
+    write_cases(fewer, "ac", 0, 0.5)
+    summary = models[1] / "fold_1" / "validation" / "summary.json"
+    summary.write_text(summary.read_text().replace(references.name, fewer.name))
+
+
 def other_labels(models, references):
     write_dataset_json(models[1], {"background": 0, "head": 1, "body": 2})
 
@@ -209,6 +216,7 @@ def only_background(models, references):
         (no_summary, r"fold_1/validation/summary\.json: no such file.*--reference"),
         (broken_summary, r"summary\.json: .*does not name a reference.*--reference"),
         (moved_references, r"names references in \S+gt_segmentations, which is not there"),
+        (other_references, r"fewer_labels/a\.nii\.gz: differs from \S+gt_segmentations/a\.nii\.gz, .* --reference"),
         (other_labels, r"nnUNetTrainer__\S+: its dataset\.json has other labels than that of \S+; .*--dataset"),
         (case_twice, r"fold_1/validation: a\.nii\.gz is in another fold too"),
         (unfinished, r"fold_1/validation: no segmentation found, expected files ending in \.nii\.gz"),
@@ -221,6 +229,13 @@ def test_what_does_not_fit_is_said_in_one_line(models, references, spoil, messag
     with pytest.raises(InputError, match=message) as error:
         gather_results(models, NNUNET)
     assert "\n" not in str(error.value)
+
+
+def test_copies_of_the_references_are_the_same(models, references):
+    copy = shutil.copytree(references, references.with_name("copy"))
+    summary = models[1] / "fold_1" / "validation" / "summary.json"
+    summary.write_text(summary.read_text().replace(references.name, copy.name))
+    assert gather_results(models, NNUNET).cases == list("abcd")
 
 
 def test_an_arm_given_twice(models):
