@@ -46,6 +46,20 @@ def folds_of(model: Path) -> list[Fold]:
     return sorted((fold for fold in folds if fold.name.isdecimal()), key=lambda fold: int(fold.name))
 
 
+def folds_with(model: Path, checkpoint: str) -> list[Fold]:
+    """The folds that predict together: those by their numbers that have the checkpoint, or else ``all``.
+
+    Args:
+        model: the model's folder.
+        checkpoint: name of the checkpoints' files.
+    """
+
+    def there(folds: list[Fold]) -> list[Fold]:
+        return [fold for fold in folds if (fold.folder / checkpoint).is_file()]
+
+    return there(folds_of(model)) or there([Fold.of(model, "all")])
+
+
 def find_description(name: str, folder: Path) -> Path | None:
     """Find the ``plans.json`` or ``dataset.json`` that belongs to a model, a fold, or a folder of segmentations.
 

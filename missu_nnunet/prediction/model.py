@@ -20,7 +20,7 @@ from missu_nnunet.files import check_is_file
 from missu_nnunet.nnunet.checkpoint import check_weights, read_checkpoint
 from missu_nnunet.nnunet.dataset import DATASET_FILE
 from missu_nnunet.nnunet.fold import Fold
-from missu_nnunet.nnunet.model import PLANS_FILE, folds_of, read_model
+from missu_nnunet.nnunet.model import PLANS_FILE, folds_with, read_model
 from missu_nnunet.nnunet.plans import find_configuration, malformed_plan_named
 from missu_nnunet.prediction.engines.choice import EngineError, network_on
 from missu_nnunet.prediction.predictor import ObservedPredictor
@@ -93,7 +93,7 @@ def load_model(
 
 
 def choose_folds(folder: Path, folds: Sequence[str], checkpoint: str) -> list[str]:
-    """Choose the folds of a trained model to predict with, by nnU-Net's names: those given, or all with a checkpoint.
+    """Choose the folds of a trained model to predict with, by nnU-Net's names: those given, or ``folds_with``.
 
     Args:
         folder: the model's folder.
@@ -103,7 +103,7 @@ def choose_folds(folder: Path, folds: Sequence[str], checkpoint: str) -> list[st
     Raises:
         InputError: if a fold is no number, or there is none.
     """
-    found = [fold.name for fold in folds_of(folder) if (fold.folder / checkpoint).is_file()]
+    found = [fold.name for fold in folds_with(folder, checkpoint)]
     chosen = list(dict.fromkeys(map(_fold, folds or found)))
     if not chosen:
         read_model(folder)  # which names what is missing where this is no model at all
@@ -124,7 +124,7 @@ def files_of(folder: Path, folds: Sequence[str], checkpoint: str) -> list[Path]:
     """
     checkpoints = [Fold.of(folder, fold).folder / checkpoint for fold in folds]
     for file in checkpoints:
-        check_is_file(file, "give a checkpoint, e.g. fold_0/checkpoint_final.pth")
+        check_is_file(file, "name folds and a checkpoint that are there with --folds and --checkpoint")
     others = (folder / name for name in (DATASET_FILE, PLANS_FILE, CALIBRATION_FILE))
     return [*checkpoints, *(file for file in others if file.is_file())]
 

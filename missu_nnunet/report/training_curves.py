@@ -62,11 +62,13 @@ class TrainingRun:
 
 
 def read_training(arm: Path) -> list[TrainingRun]:
-    """Read the trainings behind an arm's folder: all folds of a model, the one of a fold, none of predictions."""
+    """Read the trainings behind an arm's folder: a model's by their numbers, or ``all`` without them; a fold's own."""
     model = model_folder(arm.resolve())
     if not (model / PLANS_FILE).is_file() or model not in (arm.resolve(), *arm.resolve().parents[:2]):
         return []
-    folds = folds_of(model)
+    folds, of_all_cases = folds_of(model), Fold.of(model, "all")
+    if of_all_cases.folder.is_dir() and (not folds or arm.resolve() != model):
+        folds.append(of_all_cases)
     if arm.resolve() != model:
         folds = [fold for fold in folds if fold.folder in (arm.resolve(), *arm.resolve().parents)]
     return [_read_fold(fold) for fold in folds]

@@ -10,9 +10,9 @@ from missu_nnunet import __version__
 from missu_nnunet.datasets.readers import reorients
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL, check_is_new, make_folder, write_json
-from missu_nnunet.nnunet.fold import FINAL_CHECKPOINT, Fold
+from missu_nnunet.nnunet.fold import FINAL_CHECKPOINT
 from missu_nnunet.nnunet.labels import output_names
-from missu_nnunet.nnunet.model import folds_of
+from missu_nnunet.nnunet.model import folds_with
 from missu_nnunet.nnunet.plans import malformed_plan_named
 from missu_nnunet.weights.export import TrainedNetwork, export_onnx, trained_network
 
@@ -32,7 +32,7 @@ def export_bundle(source: Path, out: Path, card: str) -> str:
     """Write an ONNX network for each fold, ``predict.py``, its numbers in ``model.json``, and ``requirements.txt``.
 
     Args:
-        source: a checkpoint, or a trained model's folder, of which all finished folds are used.
+        source: a checkpoint, or a trained model's folder, of which those finished folds are used that predict together.
         out: the folder to write.
         card: text of the folder's ``README.md``; empty for none.
 
@@ -45,7 +45,8 @@ def export_bundle(source: Path, out: Path, card: str) -> str:
         RuntimeError: if an ONNX network and PyTorch give different logits; nothing is kept then.
     """
     check_is_new(out)
-    files = _final_checkpoints(source) if source.is_dir() else [source]
+    folds = folds_with(source, FINAL_CHECKPOINT)
+    files = [fold.final_checkpoint for fold in folds] if source.is_dir() else [source]
     if not files:
         raise InputError(f"{source}: no fold has a {FINAL_CHECKPOINT}; finish a training, or give a checkpoint")
     partial = out.with_name(PARTIAL + out.name)
@@ -73,12 +74,6 @@ def export_bundle(source: Path, out: Path, card: str) -> str:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return f"{len(networks)} network{'s' if len(networks) > 1 else ''}; {summary}"
-
-
-def _final_checkpoints(model: Path) -> list[Path]:
-    """List the final checkpoints of the model's folds, the fold ``all`` included: no validation is needed here."""
-    folds = [*folds_of(model), Fold.of(model, "all")]
-    return [fold.final_checkpoint for fold in folds if fold.final_checkpoint.is_file()]
 
 
 def _settings(trained: TrainedNetwork, file: Path) -> dict[str, Any]:

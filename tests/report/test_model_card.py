@@ -46,6 +46,14 @@ def test_the_card_says_what_the_files_say(model: Path) -> None:
         assert text in card.content, text
 
 
+def test_a_model_trained_on_all_cases_is_one_of_missu_too(model: Path) -> None:
+    (model / "fold_0").rename(model / "fold_all")
+    card = ModelCard(model_card(model))
+    assert "MISSU" in card.data.tags
+    assert "all (1 epoch)" in card.content
+    assert "No fold has been validated." in card.content
+
+
 def test_a_stock_model_is_not_called_one_of_missu(model: Path) -> None:
     file = model / "fold_0" / "checkpoint_final.pth"
     torch.save({key: value for key, value in torch.load(file, weights_only=False).items() if key != "missu"}, file)

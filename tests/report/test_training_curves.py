@@ -95,3 +95,9 @@ def test_which_folds(model: Path, tmp_path: Path) -> None:
     assert read_training(tmp_path) == []
     (model / "fold_2").mkdir()
     assert read_training(model)[2].notes == ["fold 2 has neither checkpoint nor training log."]
+    (model / "fold_1").rename(model / "fold_all")
+    assert [run.fold for run in read_training(model / "fold_all")] == ["all"]
+    assert [run.fold for run in read_training(model)] == ["0", "2"]
+    for name in ("fold_0", "fold_2"):
+        (model / name).rename(model / f"kept_{name}")
+    assert [run.fold for run in read_training(model)] == ["all"]
