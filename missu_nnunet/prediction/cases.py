@@ -177,7 +177,10 @@ def _predict_case(
     output: Path,
     wanted: Wanted,
 ) -> dict[str, ClassVolume]:
-    """Write the case's files into a folder beside, then move each to its place, the segmentation last."""
+    """Write the case's files into a folder beside, then move each to its place, the segmentation last.
+
+    No case's name begins with a dot, so that what else lies in the folder until then does.
+    """
     first = predictors[0]
     beside = output / f"{PARTIAL}{case}"
     shutil.rmtree(beside, ignore_errors=True)  # of a run that was killed
@@ -204,12 +207,12 @@ def _predict_case(
             values = entropy(mean, first.label_manager.has_regions)
             uncertainty = _placed(values, segmentation, first)
             ending = dataset.file_ending if dataset.file_ending in FILE_ENDINGS else ".nii.gz"
-            sitk.WriteImage(uncertainty, str(beside / f"uncertainty{ending}"), True)
-            moves.append((f"uncertainty{ending}", output / "uncertainty" / f"{case}{ending}"))
+            sitk.WriteImage(uncertainty, str(beside / f".uncertainty{ending}"), True)
+            moves.append((f".uncertainty{ending}", output / "uncertainty" / f"{case}{ending}"))
         if wanted.overlays:
             channels = {name: read_volume(reader, file) for name, file in zip(dataset.channels, files, strict=False)}
-            save_prediction(case, channels, segmentation, uncertainty, dataset.regions, beside / "overlay.png")
-            moves.append(("overlay.png", output / "overlays" / f"{case}.png"))
+            save_prediction(case, channels, segmentation, uncertainty, dataset.regions, beside / ".overlay.png")
+            moves.append((".overlay.png", output / "overlays" / f"{case}.png"))
         others = [file.name for file in beside.glob(f"{glob.escape(case)}*") if file.name != name]
         moves += [(file, output / file) for file in (*others, name)]
         for source, target in moves:
@@ -239,7 +242,7 @@ def _export(
     several = len(predictors) > 1
     files = []
     for number, (predictor, (data, properties)) in enumerate(zip(predictors, preprocessed, strict=True)):
-        files.append(target.parent / f"model_{number}" / target.name if several else target)
+        files.append(target.parent / f".model_{number}" / target.name if several else target)
         files[-1].parent.mkdir(exist_ok=True)
         export_prediction_from_logits(
             # As an array: nnU-Net's resampling rounds tensors differently, and its command gives it an array.

@@ -102,6 +102,21 @@ def test_one_fold_without_mirroring_of_single_files(missu: Missu, model: Path, i
     assert not (ours / "overlays").exists()
 
 
+def test_cases_may_have_the_names_of_maps_and_pictures(missu: Missu, model: Path, images: Path, tmp_path: Path) -> None:
+    scans, out, names = tmp_path / "images", tmp_path / "out", ("o", "uncertainty")
+    scans.mkdir()
+    for name in names:
+        shutil.copy(images / "case_000_0000.nii.gz", scans / f"{name}_0000.nii.gz")
+    options = ("-m", model, "-f", "0", "--no-tta", "--step", "1", "--device", "cpu", "--engine", "pytorch")
+    done = missu("predict", scans, "-o", out, *options, "--uncertainty", "--overlays")
+    assert done.returncode == 0, done.stderr
+    o, uncertainty = (sitk.GetArrayFromImage(sitk.ReadImage(str(out / f"{name}.nii.gz"))) for name in names)
+    assert np.array_equal(o, uncertainty)
+    assert {file.name for file in (out / "uncertainty").iterdir()} == {f"{name}.nii.gz" for name in names}
+    assert {file.name for file in (out / "overlays").iterdir()} == {f"{name}.png" for name in names}
+    assert not list(out.glob("*.png"))
+
+
 def test_regions_of_a_2d_configuration(missu: Missu, tiny_dataset: str, images: Path, tmp_path: Path) -> None:
     model = write_model(tiny_dataset, REGIONS, "2d", folds=1)
     ours, stock = tmp_path / "ours", tmp_path / "stock"
