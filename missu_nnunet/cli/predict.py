@@ -103,6 +103,8 @@ def predict(
     nnUNetv2_predict are understood: -i, -o, -d, -tr, -p, -c, -f, -chk.
     """
     inputs = [*(inputs or ()), *(more_inputs or ())]
+    if models and trained_on:
+        raise InputError(f"-d {trained_on}: names a model, as -m does; give one of both")
     models = [*(models or ()), *([find_model(trained_on, trainer, plans, configuration)] if trained_on else ())]
     _check_given(inputs, models)
     if not 0 < step <= 1:

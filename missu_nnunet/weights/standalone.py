@@ -287,6 +287,8 @@ def main() -> None:
     parser.add_argument("--no-mirroring", action="store_true", help="faster, a little worse")
     parser.add_argument("--step", type=float, default=0.5, help="of the sliding window, as a share of the patch")
     options = parser.parse_args()
+    if not 0 < options.step <= 1:
+        parser.error(f"--step {options.step:g}: expected a share of the patch above 0 and up to 1, such as 0.5")
     model = Model(Path(__file__).parent, not options.no_mirroring, options.step)
     cases = find_cases(options.input, model.settings)
     options.output.mkdir(parents=True, exist_ok=True)

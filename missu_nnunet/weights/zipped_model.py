@@ -38,9 +38,14 @@ def model_folder(model: Path, configuration: str | None = None) -> Iterator[Path
             for file in map(PurePosixPath, archive.namelist())
             if file.name == PLANS_FILE and (found := Model.of(Path(file.parent)))
         }
+        if not folders:
+            raise InputError(
+                f"{model}: no Trainer__Plans__configuration/{PLANS_FILE} in it, expected a zip of "
+                "nnUNetv2_export_model_to_zip; give one, or a trained model's folder"
+            )
         chosen = [folder for folder, found in folders.items() if configuration in (None, found)]
         if len(chosen) != 1:
-            names = ", ".join(sorted(folders.values())) or "no model's folder"
+            names = ", ".join(sorted(folders.values()))
             wanted = "a single model" if configuration is None else f"one of configuration {configuration}"
             raise InputError(f"{model}: found {names}, expected {wanted}; name one configuration with -c")
         for name in archive.namelist():

@@ -202,7 +202,9 @@ def test_auto_is_pytorch_where_openvino_cannot_run_the_network(
         (["-m", "nowhere"], "--model nowhere: no such folder or file; give a trained model's folder"),
         (["-d", "901"], "-d 901: expected the configuration too"),
         (["-d", "901", "-c", "2d", "-tr", "X"], "X__nnUNetPlans__2d: no such model, found "),
-        (["-m", "MODEL", "-f", "7"], "fold_7/checkpoint_final.pth: no such file"),
+        (["-m", "MODEL", "-d", "901"], "-d 901: names a model, as -m does; give one of both"),
+        (["-m", "CHECKPOINT"], "checkpoint_final.pth: no Trainer__Plans__configuration/plans.json in it, expected"),
+        (["-m", "MODEL", "-f", "7"], "fold_7/checkpoint_final.pth: no such file; name folds"),
         (["-m", "MODEL", "--checkpoint", "checkpoint_best.pth"], "no fold has a checkpoint_best.pth"),
         (["-m", "MODEL", "--device", "tpu"], "--device tpu: not there, expected one of cpu"),
         (["-m", "MODEL", "--engine", "tpu"], "--engine tpu: no such engine, expected one of auto, pytorch, openvino"),
@@ -228,6 +230,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     image.SetSpacing([1000.0] * 3)  # µm taken for mm
     sitk.WriteImage(image, str(coarse))
     places = {"MODEL": str(model), "IMAGES": str(images), "COARSE": str(coarse)}
+    places["CHECKPOINT"] = str(model / "fold_0" / "checkpoint_final.pth")
     given = [places.get(option, option) for option in options]
     done = missu("predict", images, "-o", tmp_path / "out", "--device", "cpu", *given)
     assert done.returncode == 2
