@@ -223,8 +223,17 @@ def windows(shape: Sequence[int], patch: Sequence[int], step: float) -> Iterator
 
 
 def read(files: Sequence[Path], settings: dict[str, Any]) -> tuple[Array, list[float], sitk.Image]:
-    """Read an image: its channels ``(C, Z, Y, X)``, its spacing along Z, Y and X in mm, and its first file."""
-    images = [sitk.ReadImage(str(file)) for file in files]
+    """Read an image: its channels ``(C, Z, Y, X)``, its spacing along Z, Y and X in mm, and its first file.
+
+    The program ends with one line where it cannot be read.
+    """
+    names = ", ".join(map(str, files))
+    try:
+        images = [sitk.ReadImage(str(file)) for file in files]
+    except RuntimeError as error:
+        sys.exit(f"{names}: cannot be read ({str(error).strip().splitlines()[-1]}); replace the damaged file")
+    if len(sizes := {image.GetSize() for image in images}) > 1:
+        sys.exit(f"{names}: sizes {', '.join(map(str, sorted(sizes)))}, expected one; resample them to one grid")
     channels = []
     for image in images:
         values = sitk.GetArrayFromImage(sitk.DICOMOrient(image, "RAS") if settings["reorient"] else image)

@@ -163,6 +163,26 @@ def test_files_are_taken_by_their_channels(tmp_path: Path) -> None:
     assert standalone.find_cases(files[:1], settings | {"photograph": True}) == {"a": files[:1]}
 
 
+def test_images_that_cannot_be_read_and_a_step_of_nothing_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [tmp_path / f"a_000{channel}.nii.gz" for channel in range(3)]
+    for file, size in zip(files, (4, 5), strict=False):
+        sitk.WriteImage(sitk.Image(size, 4, 4, sitk.sitkUInt8), str(file))
+    files[2].write_bytes(b"no image")
+    settings = {"reorient": False, "photograph": False, "channels": ["T1", "T2"]}
+    for given, message in (
+        (files[:2], r"a_0000\.nii\.gz, .*a_0001\.nii\.gz: sizes \(4, 4, 4\), \(5, 4, 4\), expected one; resample"),
+        (files[2:], r"a_0002\.nii\.gz: cannot be read \(.+\); replace the damaged file$"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            standalone.read(given, settings)
+    monkeypatch.setattr("sys.argv", ["predict.py", str(tmp_path), "-o", str(tmp_path), "--step", "0"])
+    with pytest.raises(SystemExit):
+        standalone.main()
+    assert "--step 0: expected a share of the patch" in capsys.readouterr().err
+
+
 def test_regions_and_photographs(tmp_path: Path) -> None:
     """Features that the tiny model lacks."""
     logits = np.array([[1.0, 1.0, -1.0], [-1.0, 1.0, 1.0]], np.float32)[:, None, None]
