@@ -17,10 +17,11 @@ from missu_nnunet.datasets.images import FILE_ENDINGS, grid_difference, read_ima
 from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.metrics import METRICS
 from missu_nnunet.evaluation.results import Results, case_means
-from missu_nnunet.nnunet.folders import folder_if_set, model_folder
+from missu_nnunet.nnunet.folders import folder_if_set, is_dataset_name
 from missu_nnunet.pictures.colours import Labels, Volume
 from missu_nnunet.pictures.orientation import Geometry, oriented, oriented_labels
 from missu_nnunet.pictures.slices import grey, window
+from missu_nnunet.report.facts import dataset_name
 from missu_nnunet.text import number, some
 
 _WHOLE_VOXELS = 2_000_000  # larger volumes are cropped to what was segmented
@@ -95,11 +96,10 @@ def choose_cases(results: Results, wanted: Sequence[str]) -> list[ShownCase]:
 
 def image_folders(results: Results) -> list[Path]:
     """List the folders in nnUNet_raw that should hold the images of the arms' datasets."""
-    raw = folder_if_set("nnUNet_raw")
-    datasets = dict.fromkeys(model_folder(run.folder.resolve()).parent.name for run in results.runs)
-    if not raw:
+    if not (raw := folder_if_set("nnUNet_raw")):
         return []
-    return [raw / dataset / part for dataset in datasets for part in ("imagesTr", "imagesTs")]
+    names = dict.fromkeys(name for run in results.runs if (name := dataset_name(run.folder)) and is_dataset_name(name))
+    return [raw / name / part for name in names for part in ("imagesTr", "imagesTs")]
 
 
 def read_case(results: Results, case: str, images: Sequence[Path], channel_names: Sequence[str]) -> CaseVolumes:

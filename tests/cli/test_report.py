@@ -1,5 +1,6 @@
 """``missu report`` as a user runs it."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,18 @@ def test_one_page_of_two_arms(missu: Missu, folder: Path, tmp_path: Path, monkey
     assert "No image of this case was found" not in page
     assert "no image found" not in run.stdout
     assert list(tmp_path.rglob("*.*")) == [output]
+
+
+def test_images_of_predictions_are_found_by_the_plans_beside_them(
+    missu: Missu, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("nnUNet_raw", str(folder / "nnUNet_raw"))
+    model = models(folder)[0]
+    predictions = Path(shutil.copytree(model / "fold_0" / "validation", tmp_path / "predictions"))
+    shutil.copy(model / "plans.json", predictions)
+    run = missu("report", predictions, "-o", tmp_path / "report.html", "-np", 1)
+    assert run.returncode == 0, run.stderr
+    assert "no image found" not in run.stdout
 
 
 def test_images_that_are_not_found_are_named(
