@@ -113,8 +113,9 @@ def predict(
         raise InputError(f"{output}: a file, expected a folder to write to; choose another place")
     from rich.progress import BarColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    from missu_nnunet.datasets.inputs import find_cases
+    from missu_nnunet.datasets.inputs import find_cases, left_out
     from missu_nnunet.datasets.readers import model_reader
+    from missu_nnunet.evaluation.folders import some
     from missu_nnunet.nnunet.dataset import read_dataset
     from missu_nnunet.nnunet.postprocessing import find_postprocessing
     from missu_nnunet.prediction.cases import Wanted, predict_cases
@@ -135,6 +136,8 @@ def predict(
         if output.resolve() in {file.parent.resolve() for files in cases.values() for file in files}:
             raise InputError(f"{output}: holds the images; choose another folder for the predictions")
         check_output(output, dataset.file_ending)
+        if others := left_out(inputs, cases):
+            say(f"left out, since not named CASE_0000{dataset.file_ending}: {some(others)}")
         given = [fold.strip() for fold in folds.split(",") if fold.strip()]
         chosen = [choose_folds(folder, given, checkpoint) for folder in folders]
         wanted = Wanted(

@@ -10,7 +10,7 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 
 from missu_nnunet.datasets.images import FILE_ENDINGS, grid_difference, read_header
-from missu_nnunet.datasets.readers import count_channels
+from missu_nnunet.datasets.readers import IMAGE_ENDINGS, count_channels
 from missu_nnunet.errors import InputError
 from missu_nnunet.nnunet.dataset import RawDataset
 
@@ -66,6 +66,18 @@ def find_cases(inputs: Sequence[Path], dataset: RawDataset, reader: BaseReaderWr
     for case, files in cases.items():
         _check(case, files, dataset, reader)
     return cases
+
+
+def left_out(inputs: Sequence[Path], cases: Cases) -> list[str]:
+    """Name the images in folders that are of no case, as they are not named like the others.
+
+    Args:
+        inputs: folders and files, as for ``find_cases``.
+        cases: what it found.
+    """
+    taken = {file for files in cases.values() for file in files}
+    there = (file for path in inputs if path.is_dir() for file in sorted(path.iterdir()) if file not in taken)
+    return [file.name for file in there if file.name.endswith(IMAGE_ENDINGS) and file.name[0] != "."]
 
 
 def _is_image(file: Path, dataset: RawDataset) -> bool:

@@ -107,9 +107,12 @@ def test_cases_may_have_the_names_of_maps_and_pictures(missu: Missu, model: Path
     scans.mkdir()
     for name in names:
         shutil.copy(images / "case_000_0000.nii.gz", scans / f"{name}_0000.nii.gz")
+    for name in ("a.nii.gz", "b_0000.nii", "notes.txt"):
+        (scans / name).touch()
     options = ("-m", model, "-f", "0", "--no-tta", "--step", "1", "--device", "cpu", "--engine", "pytorch")
     done = missu("predict", scans, "-o", out, *options, "--uncertainty", "--overlays")
     assert done.returncode == 0, done.stderr
+    assert "left out, since not named CASE_0000.nii.gz: a.nii.gz, b_0000.nii\n" in done.stdout
     o, uncertainty = (sitk.GetArrayFromImage(sitk.ReadImage(str(out / f"{name}.nii.gz"))) for name in names)
     assert np.array_equal(o, uncertainty)
     assert {file.name for file in (out / "uncertainty").iterdir()} == {f"{name}.nii.gz" for name in names}
