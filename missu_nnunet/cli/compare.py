@@ -42,10 +42,10 @@ def compare(
     *,
     workers: Workers,
 ) -> None:
-    """Say which arm of an experiment is better, case by case: differences, intervals, tests, ranking.
+    """Say which of several models or predictions is better, case by case: differences, intervals, tests, ranking.
 
-    RESULTS are two or more; the seeds of missu crossval --seeds are one arm. Each metric adds comparisons, and the
-    correction for their number. The JSON holds each case's scores too, the CSV one line per comparison.
+    Each of RESULTS is an arm; the seeds of missu crossval --seeds are one together. Each metric adds comparisons, and
+    the correction for their number. The JSON holds each case's scores too, the CSV one line per comparison.
     """
     check_streams(as_json, csv)
     check_level(level)

@@ -61,14 +61,18 @@ def run(
         str, typer.Option(help="Comma-separated: what nnUNetv2_train -tr takes.")
     ] = "MISSUTrainer,nnUNetTrainer",
     plans: Annotated[
-        str, typer.Option(help="What nnUNetv2_train -p takes: one for all trainers, or comma-separated, one for each.")
+        str,
+        typer.Option(
+            help="What nnUNetv2_train -p takes: one for all trainers, or comma-separated, one for each, such as "
+            "nnUNetMISSUPlans,nnUNetPlans."
+        ),
     ] = "nnUNetPlans",
     folds: Annotated[str, typer.Option(help="Such as 0-4 or 0,2.")] = "0-4",
     seeds: Annotated[
         str | None,
         typer.Option(
             help="Such as 0-2: train every fold once with each, its results in $nnUNet_results/seed_0 and so on. "
-            "Otherwise once, as it comes."
+            "Otherwise once."
         ),
     ] = None,
     launcher: Annotated[str, typer.Option(help="Where the trainings run: local or slurm.")] = "local",
@@ -98,8 +102,8 @@ def run(
 ) -> None:
     """Train every fold of every arm, then let nnU-Net accumulate each arm's cross-validation.
 
-    Finished folds are skipped; run the same command again after any interruption, and it completes the rest.
-    Exits with 1 if something is left unfinished.
+    An arm is a trainer with its plans. Finished folds are skipped; run the same command again after any interruption,
+    and it completes the rest. Exits with 1 if something is left unfinished.
     """
     from missu_nnunet.experiments.experiment import define_experiment
     from missu_nnunet.experiments.launcher import Options, find_launcher

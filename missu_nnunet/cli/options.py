@@ -77,7 +77,9 @@ MetricNames = Annotated[
     ),
 ]
 Tolerance = Annotated[float, typer.Option(min=0, help="Tolerance of nsd in mm.")]
-Level = Annotated[float, typer.Option(help="Probability of declaring any difference between arms that do not differ.")]
+Level = Annotated[
+    float, typer.Option(help="Significance level of all comparisons together; intervals cover 1 minus it.")
+]
 
 
 def parse_scoring(protocol: str, metrics: str | None) -> tuple[Protocol, list[str]]:
