@@ -15,7 +15,7 @@ from missu_nnunet.cli.nnunet_spelling import find_model
 from missu_nnunet.cli.options import Trusted
 from missu_nnunet.errors import InputError
 from missu_nnunet.terminal import Words, progress_bar, say
-from missu_nnunet.text import counted, duration
+from missu_nnunet.text import counted, duration, some
 
 if TYPE_CHECKING:
     from missu_nnunet.prediction.cases import PredictedCase, Wanted
@@ -115,7 +115,6 @@ def predict(
 
     from missu_nnunet.datasets.inputs import find_cases, left_out
     from missu_nnunet.datasets.readers import model_reader
-    from missu_nnunet.evaluation.folders import some
     from missu_nnunet.nnunet.dataset import read_dataset
     from missu_nnunet.nnunet.postprocessing import find_postprocessing
     from missu_nnunet.prediction.cases import Wanted, predict_cases
