@@ -108,8 +108,9 @@ def unpack_tar(archive: Path, folder: Path) -> None:
 
 
 def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    tar.extraction_filter = getattr(tarfile, "data_filter", None)  # Python before 3.10.12 and 3.11.4 knows none
     try:
-        tar.extract(member, folder, filter="data")
+        tar.extract(member, folder)
     except OSError as error:
         if error.errno in DISK_FULL:  # no fault of the archive's
             raise InputError(

@@ -27,6 +27,9 @@ def crossval(*arguments: str, **variables: str) -> subprocess.CompletedProcess[s
 def test_dry_run_estimates_and_names_the_commands_and_leaves_nothing_but_a_log(planned: str) -> None:
     splits = Path(os.environ["nnUNet_preprocessed"]) / planned / "splits_final.json"
     splits.unlink(missing_ok=True)
+    results = Path(os.environ["nnUNet_results"]) / planned
+    shutil.rmtree(results / "crossval", ignore_errors=True)  # of other tests
+    before = {*results.rglob("*")}
     arguments = ("903", "3d_fullres", "--trainers", TRAINER, "--plans", PLANS, "--folds", "3,4", "--gpus-per-job", "0")
     result = crossval(*arguments, "--dry-run")
     assert result.returncode == 0, result.stderr
@@ -36,21 +39,22 @@ def test_dry_run_estimates_and_names_the_commands_and_leaves_nothing_but_a_log(p
     for fold in (3, 4):
         line = shlex.join(["nnUNetv2_train", planned, "3d_fullres", str(fold), "-tr", TRAINER, "-p", PLANS])
         assert f"{TRAINER} {PLANS} fold {fold}: {line} -device cpu\n" in result.stdout
-    results = Path(os.environ["nnUNet_results"]) / planned
     assert not splits.exists()
-    assert [file.name for file in results.rglob("*") if file.is_file()] == ["timing.log"]
-    shutil.rmtree(results / "crossval")
+    assert [file.name for file in {*results.rglob("*")} - before if file.is_file()] == ["timing.log"]
 
 
 def test_a_dry_run_without_estimate_writes_nothing(missu: Missu, planned: str) -> None:
     splits = Path(os.environ["nnUNet_preprocessed"]) / planned / "splits_final.json"
     splits.unlink(missing_ok=True)
+    results = Path(os.environ["nnUNet_results"]) / planned
+    shutil.rmtree(results / "crossval", ignore_errors=True)  # of other tests
+    before = {*results.rglob("*")}
     arguments = ("903", "3d_fullres", "--trainers", TRAINER, "--plans", PLANS, "--gpus-per-job", "0", "--dry-run")
     result = missu("crossval", *arguments, "--no-estimate")
     assert result.returncode == 0, result.stderr
     assert f"{TRAINER} {PLANS} fold 4: nnUNetv2_train" in result.stdout
     assert not splits.exists()
-    assert not (Path(os.environ["nnUNet_results"]) / planned / "crossval").exists()
+    assert {*results.rglob("*")} == before
 
 
 def test_a_second_estimate_at_the_same_time_is_one_line(
