@@ -25,7 +25,7 @@ class Hyperparameters:
         optimizer: ``torch.optim`` class; Adam runs with amsgrad, as in the release.
         initial_lr: learning rate after the warm-up; falls polynomially (exponent 0.9).
         transformer_lr: the Transformer's learning rate, as a share of all others'.
-        weight_decay: the weight decay of convolutions and linear maps; see ``parameter_groups`` for what has none.
+        weight_decay: the weight decay of convolutions and linear maps; see ``training.optimizer`` for what has none.
         warmup: share of the training over which the learning rate rises linearly.
         foreground: share of the patches that are chosen to hold foreground (nnU-Net's 0.33).
         class_weights: weights of the cross-entropy, of the background first and then of every class in the order of

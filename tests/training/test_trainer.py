@@ -19,7 +19,6 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from PIL import Image
 from random_plans import plain_arch_kwargs
 from tiny_dataset import LABELS, REGIONS, write_raw_dataset
-from torch.nn.modules.conv import _ConvNd
 
 from missu_nnunet.architecture.configuration import MISSU_CLASS, MISSU_KEYS
 from missu_nnunet.errors import InputError
@@ -185,18 +184,6 @@ def test_only_the_transformer_learns_at_a_share_of_the_learning_rate(name: str, 
     assert slow == {name for name in rates if "bottleneck." in name}
     if slow:
         assert rates[min(slow)] == pytest.approx(max(rates.values()) * trainer.hyperparameters.transformer_lr)
-
-
-def test_normalisations_biases_and_what_starts_at_zero_do_not_decay(nnunet_folders: Path) -> None:
-    trainer = synthetic_trainer("MISSUTrainer", STRIDES_3D, [32, 16, 16], LABELS, nnunet_folders)
-    names = {id(parameter): name for name, parameter in trainer.network.named_parameters()}
-    decays = {names[id(p)]: group["weight_decay"] for group in trainer.optimizer.param_groups for p in group["params"]}
-    assert decays.keys() == set(names.values())
-    kept = {name for name, decay in decays.items() if not decay}
-    assert set(decays.values()) == {0.0, trainer.hyperparameters.weight_decay}
-    maps = {module for module in trainer.network.modules() if isinstance(module, (_ConvNd, torch.nn.Linear))}
-    decaying = {names[id(module.weight)] for module in maps} - {"bottleneck.project_out.weight"}
-    assert kept == decays.keys() - decaying
 
 
 def test_the_average_teaches_where_labels_are_missing_alone(nnunet_folders: Path) -> None:
