@@ -18,7 +18,7 @@ from packaging.specifiers import SpecifierSet
 
 from missu_nnunet import __version__
 from missu_nnunet.extras import missing_libraries
-from missu_nnunet.machine import physical_memory
+from missu_nnunet.machine import fastest_device, physical_memory
 from missu_nnunet.nnunet.folders import Variable, folder_if_set
 from missu_nnunet.text import first_line
 
@@ -188,12 +188,9 @@ def _device() -> Finding:
 def _best_device() -> str | None:
     """The device that nnU-Net trains on here; None without torch."""
     try:
-        import torch
+        return fastest_device()
     except _NO_TORCH:
         return None
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _extras() -> Finding:

@@ -1,4 +1,4 @@
-"""How much memory this machine has."""
+"""What this machine has: memory, and devices for a network."""
 
 from __future__ import annotations
 
@@ -8,6 +8,15 @@ from pathlib import Path
 _MEMINFO = Path("/proc/meminfo")
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 """What a container is allowed, by versions 2 and 1 of Linux's control groups."""
+
+
+def fastest_device() -> str:
+    """Return the fastest device of this machine: "cuda", "mps" or "cpu"."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def physical_memory() -> int | None:

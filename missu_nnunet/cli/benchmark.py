@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 def benchmark(
     plans: PlansFile,
     configuration: Configuration = "3d_fullres",
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; CUDA runs under AMP.")] = "cpu",
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu, cuda or cuda:N; CUDA runs under AMP. Default: the GPU, or else the CPU."),
+    ] = None,
     rounds: Annotated[int, typer.Option(min=2, help="Measurements of each network.")] = 5,
     as_json: AsJson = False,
     trust: Trusted = None,
@@ -30,6 +33,7 @@ def benchmark(
 
     from missu_nnunet.network_costs import measure_plan
 
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         torch.zeros(1, device=device).item()  # the device "meta" has no values
     except (RuntimeError, AssertionError) as error:
@@ -47,10 +51,10 @@ def benchmark(
     if as_json:
         print_json([asdict(cost) for cost in costs])
     else:
-        _show(costs)
+        _show(costs, device)
 
 
-def _show(costs: list[Cost]) -> None:
+def _show(costs: list[Cost], device: str) -> None:
     """A column for each network: so the table fits into 80 characters."""
     from missu_nnunet.network_costs import ratio
 
@@ -64,4 +68,4 @@ def _show(costs: list[Cost]) -> None:
     measured.add_row("÷ first", *(ratio(cost.step, first.step) for cost in costs))
     measured.add_row("memory [MiB]", *(f"{cost.training_bytes / 2**20:.0f}" for cost in costs))
     show(measured)
-    say("Medians of the rounds; ratios round by round with a 95 % interval; a patch forward, a batch per step.")
+    say(f"On {device}: medians of the rounds; ratios by round with a 95 % interval; a patch forward, a batch per step.")

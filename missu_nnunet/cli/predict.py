@@ -115,18 +115,19 @@ def predict(
 
     from missu_nnunet.datasets.inputs import find_cases, left_out
     from missu_nnunet.datasets.readers import model_reader
+    from missu_nnunet.machine import fastest_device
     from missu_nnunet.nnunet.dataset import read_dataset
     from missu_nnunet.nnunet.postprocessing import find_postprocessing
     from missu_nnunet.prediction.cases import Wanted, predict_cases
     from missu_nnunet.prediction.engines.choice import AUTO, EngineError, choose_engine
-    from missu_nnunet.prediction.model import check_ensemble, choose_folds, default_device, files_of, load_model
+    from missu_nnunet.prediction.model import check_ensemble, choose_folds, files_of, load_model
     from missu_nnunet.prediction.needs import find_needs
     from missu_nnunet.prediction.resume import Record, check_output, fingerprint
     from missu_nnunet.weights.zipped_model import model_folder
 
     if output.resolve() in {model.resolve() for model in models}:
         raise InputError(f"{output}: is the model's folder; choose another folder for the predictions")
-    device = device or ("cpu" if engine.startswith("openvino") else default_device())
+    device = device or ("cpu" if engine.startswith("openvino") else fastest_device())
     running = choose_engine(engine, device)
     with contextlib.ExitStack() as opened:
         folders = [opened.enter_context(model_folder(model, configuration)) for model in models]

@@ -200,13 +200,6 @@ def check_ensemble(predictors: Sequence[ObservedPredictor], models: Sequence[Pat
                 )
 
 
-def default_device() -> str:
-    """Return the fastest device of this machine: "cuda", "mps" or "cpu"."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
 def _fold(text: str) -> str:
     """Return the fold as nnU-Net names its folder: what is checked must be what nnU-Net loads."""
     if text != "all" and not re.fullmatch("[0-9]{1,3}", text):
