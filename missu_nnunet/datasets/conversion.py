@@ -22,6 +22,7 @@ from missu_nnunet.datasets.headers import check_whole
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL, csv_text, read_finite_json, read_table, whole_file, write_csv, write_json
 from missu_nnunet.parallel import map_cases
+from missu_nnunet.text import last_line
 
 ACCOUNT = "conversion.csv"
 """The name of the account of source files, in the dataset's folder."""
@@ -306,7 +307,7 @@ def _convert_case(conversion: Conversion, folder: Path) -> None:
         with ExitStack() as stack:
             conversion.convert([stack.enter_context(whole_file(folder / target)) for target in conversion.targets])
     except (OSError, RuntimeError) as error:  # SimpleITK's errors are RuntimeErrors of several lines
-        raise InputError(str(error).strip().splitlines()[-1]) from error
+        raise InputError(last_line(error)) from error
 
 
 def _refuse_overlap(plan: PlannedFolder, final: Path) -> None:

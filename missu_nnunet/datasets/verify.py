@@ -178,11 +178,13 @@ def _read_case(job: _Job) -> _Facts:
 
     label = job.label if job.label and job.label.is_file() else None
     if label != job.label:
-        message = (
+        find(
+            "error",
+            "files",
             "an image without a label map, at which nnU-Net's preprocessing stops: add the label map, or move the "
+            "image elsewhere; missu dataset unlabelled adds such images",
+            visible=False,
         )
-        message += "image elsewhere; missu dataset unlabelled adds such images"
-        find("error", "files", message, visible=False)
     hashes = []
     for number, path in enumerate(job.images):
         values = read_values(job.reader, path)

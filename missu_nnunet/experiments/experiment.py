@@ -8,7 +8,6 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import product
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -213,8 +212,8 @@ def define_experiment(
     if max(numbers) >= count:
         there = f"has the folds 0-{count - 1} only" if count else "has no folds; delete it, and it is made anew"
         raise InputError(f"--folds {folds}: {preprocessed / SPLITS_FILE} {there}")
-    for number, folder in product(numbers, dict.fromkeys(folders)):
-        check_preprocessed(splits[number], folder)
+    for folder in dict.fromkeys(folders):
+        check_preprocessed([splits[number] for number in numbers], folder)
     return Experiment(name, configuration, arms, numbers, gpus, seed_numbers)
 
 

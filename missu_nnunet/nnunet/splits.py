@@ -109,17 +109,18 @@ def find_splits(preprocessed: Path, data_identifier: str) -> Splits:
     return with_unlabelled(generate_splits(labelled), unlabelled, {})
 
 
-def check_preprocessed(split: Mapping[str, Sequence[str]], data: Path) -> None:
-    """Refuse a fold with cases that have not been preprocessed, as after cases were added to the dataset.
+def check_preprocessed(folds: Splits, data: Path) -> None:
+    """Refuse folds with cases that have not been preprocessed, as after cases were added to the dataset.
 
     Args:
-        split: the fold's cases under "train" and "val".
+        folds: the folds.
         data: the folder of the preprocessed cases of one configuration.
 
     Raises:
         InputError: if a case is not there.
     """
-    if absent := sorted({*split["train"], *split["val"]}.difference(_cases(data))):
+    named = {case for fold in folds for part in ("train", "val") for case in fold[part]}
+    if absent := sorted(named.difference(_cases(data))):
         raise InputError(
             f"{data.parent / SPLITS_FILE}: found {absent[0]}, which is not among the preprocessed cases in {data}; "
             "preprocess the dataset again, or correct the file"

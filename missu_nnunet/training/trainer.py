@@ -259,7 +259,7 @@ class MISSUTrainer(nnUNetTrainer):
             if self.is_ddp:
                 distributed.barrier()
         training, validation = super().do_split()
-        check_preprocessed({"train": training, "val": validation}, Path(self.preprocessed_dataset_folder))
+        check_preprocessed([{"train": training, "val": validation}], Path(self.preprocessed_dataset_folder))
         sets = {
             "training": [*training, *sorted(unlabelled.intersection(validation).difference(training))],
             "validation": [case for case in validation if case not in unlabelled],
