@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from accuracy import score
-from missing_labels import FOLDS, SETTINGS, MissingLabels, Setting, largest_component
+from missing_labels import ARMS, FOLDS, FURTHER_ARMS, SETTINGS, MissingLabels, Setting, largest_component, trainer_of
 
 IGNORE = 2
 PATIENTS, FRAMES = 12, 2
@@ -74,6 +74,12 @@ def test_scribbles_are_those_of_the_task_where_it_has_some(task: Path) -> None:
     given = labels_of(task, 0)
     assert share_labelled(given["p00_frame0"]) == 0 < share_labelled(drawn["p00_frame0"])
     assert share_labelled(given["p02_frame0"]) == 1
+
+
+@pytest.mark.parametrize("arm", ARMS | FURTHER_ARMS)
+def test_one_arm_trains_twice_as_long(arm: str) -> None:
+    twice = arm == "MISSUTrainerNoDistillation, twice the epochs"
+    assert trainer_of(arm, 6) == f"{arm.split(',')[0]}_{12 if twice else 6}epochs_250iters_noTTA"
 
 
 def test_what_does_not_belong_to_the_largest_object_is_removed_whatever_its_class(tmp_path: Path) -> None:
