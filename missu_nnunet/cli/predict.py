@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -51,8 +51,12 @@ def predict(
     trained_on: Annotated[
         str | None, typer.Option("--dataset", "-d", help="Instead of -m: name or ID of the dataset it was trained on.")
     ] = None,
-    trainer: Annotated[str, typer.Option("--trainer", "-tr", help="With -d: the model's trainer.")] = "nnUNetTrainer",
-    plans: Annotated[str, typer.Option("--plans", "-p", help="With -d: the model's plans.")] = "nnUNetPlans",
+    trainer: Annotated[
+        str | None, typer.Option("--trainer", "-tr", help="With -d: the model's trainer, otherwise nnUNetTrainer.")
+    ] = None,
+    plans: Annotated[
+        str | None, typer.Option("--plans", "-p", help="With -d: the model's plans, otherwise nnUNetPlans.")
+    ] = None,
     folds: Annotated[
         str, typer.Option("--folds", "-f", help="Such as 0,1 or 0 1. Otherwise all with a checkpoint.")
     ] = "",
@@ -103,9 +107,11 @@ def predict(
     nnUNetv2_predict are understood: -i, -o, -d, -tr, -p, -c, -f, -chk.
     """
     inputs = [*(inputs or ()), *(more_inputs or ())]
-    if models and trained_on:
-        raise InputError(f"-d {trained_on}: names a model, as -m does; give one of both")
-    models = [*(models or ()), *([find_model(trained_on, trainer, plans, configuration)] if trained_on else ())]
+    if models:
+        _check_names_agree(models, {"-d": trained_on, "-tr": trainer, "-p": plans}, configuration)
+    elif trained_on:
+        models = [find_model(trained_on, trainer or "nnUNetTrainer", plans or "nnUNetPlans", configuration)]
+    models = models or []
     _check_given(inputs, models)
     if not 0 < step <= 1:
         raise InputError(f"--step {step:g}: expected a share of the patch above 0 and up to 1, such as 0.5")
@@ -217,6 +223,23 @@ def predict(
                 progress.update(task, completed=len(done))
                 say(_line(case, done, open_cases))
     say(f"{output}: {counted(len(cases), 'segmentation')}, and their volumes in volumes.csv")
+
+
+def _check_names_agree(models: Sequence[Path], names: Mapping[str, str | None], configuration: str | None) -> None:
+    """Refuse names beside -m, which would be ignored."""
+    for option, name in names.items():
+        if name is not None:
+            raise InputError(f"{option} {name}: names a model, as -m does; give one of both")
+    if configuration is None or any(model.is_file() for model in models):
+        return
+    from missu_nnunet.nnunet.folders import Model
+
+    for model in models:
+        if (found := Model.of(model.resolve())) and found.configuration != configuration:
+            raise InputError(
+                f"--model {model}: of configuration {found.configuration}, expected {configuration} as -c says; leave "
+                "-c out, or give the folder of that model"
+            )
 
 
 def _check_given(inputs: Sequence[Path], models: Sequence[Path]) -> None:

@@ -206,6 +206,8 @@ def test_auto_is_pytorch_where_openvino_cannot_run_the_network(
         (["-d", "901"], "-d 901: expected the configuration too"),
         (["-d", "901", "-c", "2d", "-tr", "X"], "X__nnUNetPlans__2d: no such model, found "),
         (["-m", "MODEL", "-d", "901"], "-d 901: names a model, as -m does; give one of both"),
+        (["-m", "MODEL", "-tr", "MISSUTrainer"], "-tr MISSUTrainer: names a model, as -m does; give one of both"),
+        (["-m", "MODEL", "-c", "2d"], "of configuration 3d_fullres, expected 2d as -c says; leave -c out, or give"),
         (["-m", "CHECKPOINT"], "checkpoint_final.pth: no Trainer__Plans__configuration/plans.json in it, expected"),
         (["-m", "MODEL", "-f", "7"], "fold_7/checkpoint_final.pth: no such file; name folds"),
         (["-m", "MODEL", "--checkpoint", "checkpoint_best.pth"], "no fold has a checkpoint_best.pth"),
