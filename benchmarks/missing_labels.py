@@ -61,7 +61,6 @@ ARMS = {
     MISSU_ALL_MASKS: "MISSU without its teacher",
 }
 FURTHER_ARMS = {
-    "MISSUTrainer, all masks": "MISSU, its teacher on",  # as the ignore label is declared here, too
     "MISSUTrainerNoTransformer, all masks": "MISSU without its Transformer",
     "MISSUTrainerFusion, all masks": "MISSU, taught by the authors' fusion blocks",
     "nnUNet_PrimusV3S_Trainer, all masks": "Primus V3-S, in 3D",

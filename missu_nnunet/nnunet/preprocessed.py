@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 from batchgenerators.utilities.file_and_folder_operations import load_pickle
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 
 from missu_nnunet.nnunet.folders import nnunet_folder
 
@@ -36,6 +38,18 @@ def unlabelled_cases(folder: Path, cases: Iterable[str]) -> list[str]:
         cases: names of the cases, such as ``dataset.identifiers``.
     """
     return [case for case in cases if _is_unlabelled(load_pickle(str(folder / f"{case}.pkl"))["class_locations"])]
+
+
+def has_ignored_voxels(dataset: nnUNetBaseDataset, ignore_label: int) -> bool:
+    """Return whether any case of a dataset that nnU-Net trains on has a voxel of the ignore label.
+
+    Cases are read until one has; a dataset without any is read as a whole.
+
+    Args:
+        dataset: nnU-Net's dataset of preprocessed cases.
+        ignore_label: the ignore label's number.
+    """
+    return any(bool(np.any(dataset.load_case(case)[1][:] == ignore_label)) for case in dataset.identifiers)
 
 
 def _is_unlabelled(class_locations: dict[int | tuple[int, ...], list]) -> bool:

@@ -35,7 +35,7 @@ from missu_nnunet.nnunet.labels import output_names
 from missu_nnunet.nnunet.log import ENDED_EARLY
 from missu_nnunet.nnunet.model import PLANS_FILE, read_model_plans
 from missu_nnunet.nnunet.plans import find_configuration, malformed_plan_named
-from missu_nnunet.nnunet.preprocessed import unlabelled_cases
+from missu_nnunet.nnunet.preprocessed import has_ignored_voxels, unlabelled_cases
 from missu_nnunet.nnunet.splits import SPLITS_FILE, check_preprocessed, ensure_splits
 from missu_nnunet.planning.network import with_missu_network
 from missu_nnunet.training.absent_classes import ABSENT_EPOCHS, absent_classes
@@ -61,10 +61,10 @@ MAX_NONFINITE_STEPS = 10
 class MISSUTrainer(nnUNetTrainer):
     """Trains MISSU on any nnU-Net plan for a U-Net, or on a plan of ``MISSUPlanner``.
 
-    Where the dataset has an ignore label, the network's moving average teaches it: it labels the patches of a batch,
-    and the network must give the same labels where patches have boxes of others pasted in. Teachers exist in this class
-    only: what it saves as ``network_weights``, and what nnU-Net builds to predict, is the inference network. Variants
-    change ``hyperparameters`` and nothing else.
+    Where training cases have voxels of an ignore label, the network's moving average teaches it: it labels the patches
+    of a batch, and the network must give the same labels where patches have boxes of others pasted in. Teachers exist
+    in this class only: what it saves as ``network_weights``, and what nnU-Net builds to predict, is the inference
+    network. Variants change ``hyperparameters`` and nothing else.
     """
 
     hyperparameters = Hyperparameters()
@@ -89,6 +89,7 @@ class MISSUTrainer(nnUNetTrainer):
         self.nonfinite_steps = 0  # in a row
         self.moving_average: MovingAverage | None = None
         self.unlabelled: set[str] = set()  # training cases
+        self.fully_labelled = False  # unless the training cases turn out to be
         self.termination = Termination()
         self.ended: str | None = None  # why, before the last epoch
         hp = self.hyperparameters
@@ -234,7 +235,8 @@ class MISSUTrainer(nnUNetTrainer):
     @property
     def teaches_missing_labels(self) -> bool:
         """Whether the moving average teaches: only where labels are missing has it anything to say."""
-        return self.hyperparameters.teacher == "average" and self.label_manager.has_ignore_label
+        can_be_missing = self.label_manager.has_ignore_label and not self.fully_labelled
+        return self.hyperparameters.teacher == "average" and can_be_missing
 
     def _unlabelled(self, cases: Sequence[str]) -> set[str]:
         """The cases that nobody labelled, among those given."""
@@ -287,8 +289,11 @@ class MISSUTrainer(nnUNetTrainer):
             if self.teaches_missing_labels and not self.is_cascaded:
                 training.identifiers = balanced(cases, self.unlabelled)
                 self.batch_size = self.patches_with_target + mixed_patches(self.patches_with_target)
-            else:
-                training.identifiers = [case for case in cases if case not in self.unlabelled]
+                return training, validation
+            training.identifiers = [case for case in cases if case not in self.unlabelled]
+        if self.teaches_missing_labels and not has_ignored_voxels(training, self.label_manager.ignore_label):
+            self.print_to_log_file("no training case has a voxel of the ignore label, so that there is no teacher")
+            self.fully_labelled, self.moving_average = True, None
         return training, validation
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:

@@ -256,13 +256,14 @@ def test_a_model_keeps_the_former_network_that_it_was_trained_with(
 
 @pytest.fixture(scope="module")
 def sparse(nnunet_folders: Path) -> tuple[dict, dict]:
-    """``(plans, dataset_json)`` of six cases, of which the last three have no label."""
+    """``(plans, dataset_json)`` of six cases: some voxels of the first have no label, and none of the last three."""
     from missu_nnunet.planning.planners import MISSUPlannerCPU
 
     name = write_raw_dataset(nnunet_folders / "nnUNet_raw", 909, labels=LABEL_MODES["ignore"])
-    for case in (3, 4, 5):
+    for case in range(1, 6):
         file = nnunet_folders / "nnUNet_raw" / name / "labelsTr" / f"case_{case:03d}.nii.gz"
-        sitk.WriteImage(sitk.ReadImage(str(file)) * 0 + 3, str(file))
+        label = sitk.ReadImage(str(file))
+        sitk.WriteImage(label * (label != 3) if case < 3 else label * 0 + 3, str(file))
     run("nnUNetv2_extract_fingerprint", "-d", 909, "-np", 1)
     planner = MISSUPlannerCPU(name)
     planner.UNet_base_num_features = 4
@@ -302,6 +303,21 @@ def test_without_a_teacher_cases_without_a_label_are_left_out(sparse: tuple[dict
         training, validation = trainer.get_tr_and_val_datasets()
         assert len(training.identifiers) == drawn
         assert len(validation.identifiers) == 1
+
+
+@pytest.mark.parametrize("missing", [["case_000"], ["case_003"], []])
+def test_an_ignore_label_that_no_training_case_has_brings_no_teacher(
+    sparse: tuple[dict, dict], missing: list[str]
+) -> None:
+    trainer = trainer_of("MISSUTrainer", *sparse)
+    splits = Path(trainer.preprocessed_dataset_folder_base) / "splits_final.json"
+    splits.write_text(json.dumps([{"train": ["case_001", *missing], "val": ["case_002"]}]))
+    trainer.initialize()
+    trainer.moving_average = trainer._new_moving_average()  # as a checkpoint from before brings it
+    trainer.get_tr_and_val_datasets()
+    splits.unlink()
+    assert trainer.teaches_missing_labels is bool(missing)
+    assert (trainer.moving_average is not None) is bool(missing)
 
 
 def test_a_second_stage_leaves_cases_without_a_label_out(
