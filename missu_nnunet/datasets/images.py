@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import numpy as np
 import SimpleITK as sitk
@@ -18,6 +19,10 @@ from missu_nnunet.structures import Structure, read_structure
 FILE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl")
 """The file endings of nnU-Net's that SimpleITK reads with their geometry."""
 
+_PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
+"""The environment variable that lets ITK read NIfTI files whose axes are not at right angles."""
+
+Read = TypeVar("Read")
 _Distance = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 sitk.ProcessObject.GlobalWarningDisplayOff()  # ITK's warnings of several lines; what matters is an InputError
@@ -31,10 +36,7 @@ def read_image(path: Path) -> sitk.Image:
     """
     read_header(path)
     check_whole(path)
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise _unreadable(path, error) from error
+    image = _sheared_too(path, lambda: sitk.ReadImage(str(path)))
     if path.suffix.lower() == ".bmp":
         return _without_palette(image)
     if _is_tiff(path) and image.GetDimension() == 3 and (spacing := _tiff_spacing(path)):
@@ -171,10 +173,7 @@ def read_header(path: Path) -> sitk.ImageFileReader:
     check_header(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise _unreadable(path, error) from error
+    _sheared_too(path, reader.ReadImageInformation)
     numbers = np.abs([*reader.GetSpacing(), *reader.GetOrigin(), *reader.GetDirection()])
     if not 2 <= reader.GetDimension() <= 4:
         raise InputError(
@@ -214,6 +213,26 @@ def _rounded(values: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(round(value, 4) for value in values)
 
 
-def _unreadable(path: Path, error: RuntimeError) -> InputError:
-    reason = str(error).strip().splitlines()[-1]
-    return InputError(f"{path}: not a readable image ({reason}): replace the file by an intact one")
+def _sheared_too(path: Path, read: Callable[[], Read]) -> Read:
+    """What ``read`` gives, also of a NIfTI file whose axes are not at right angles, which nnU-Net reads with nibabel.
+
+    Its spacing is that of the header, and its axes are the nearest ones at right angles.
+
+    Raises:
+        InputError: if SimpleITK cannot read it.
+    """
+    try:
+        try:
+            return read()
+        except RuntimeError as error:
+            if "orthonormal" not in str(error):
+                raise
+        # For this file alone: nnU-Net's choice of a reader goes by what SimpleITK refuses.
+        os.environ[_PERMISSIVE] = "1"
+        try:
+            return read()
+        finally:
+            del os.environ[_PERMISSIVE]
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise InputError(f"{path}: not a readable image ({reason}): replace the file by an intact one") from error

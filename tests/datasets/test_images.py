@@ -4,15 +4,18 @@ import re
 from functools import partial
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
+from nnunetv2.imageio.nibabel_reader_writer import NibabelIO
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from missu_nnunet.datasets.images import FILE_ENDINGS, read_image, read_label_map
-from missu_nnunet.datasets.readers import read_labels
+from missu_nnunet.datasets.readers import find_reader, read_labels
 from missu_nnunet.errors import InputError
+from missu_nnunet.nnunet.dataset import RawDataset
 
 
 def write_image(file: Path) -> np.ndarray:
@@ -26,6 +29,17 @@ def test_a_whole_image_is_read(ending: str, tmp_path: Path) -> None:
     file = tmp_path / f"scan{ending}"
     voxels = write_image(file)
     assert np.array_equal(sitk.GetArrayFromImage(read_image(file)), voxels)
+
+
+def test_axes_may_be_off_right_angles_as_for_nnunets_reader(tmp_path: Path) -> None:
+    file = tmp_path / "scan.nii.gz"
+    voxels = np.random.default_rng(0).integers(0, 9, (4, 5, 6)).astype(np.uint8)
+    nibabel.save(nibabel.Nifti1Image(voxels, [[2, 0.1, 0, 7], [0, 1, 0, 8], [0, 0, 3, 9], [0, 0, 0, 1]]), file)
+    image = read_label_map(file)
+    assert np.array_equal(sitk.GetArrayFromImage(image), voxels.T)
+    assert image.GetSpacing() == pytest.approx((2, 1.005, 3), rel=1e-3)
+    dataset = RawDataset(tmp_path, ("T1",), {"a": (1,)}, frozenset(range(9)), None, ".nii.gz")
+    assert isinstance(find_reader(dataset, file), NibabelIO)  # what SimpleITK refuses is nnU-Net's to say
 
 
 @pytest.mark.parametrize("ending", FILE_ENDINGS)
