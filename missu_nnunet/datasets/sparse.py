@@ -159,8 +159,9 @@ def _thinned(
 
 
 def _slices(values: NDArray[Any], properties: Properties, sparsity: Sparsity | None, file: Path) -> tuple[Labels, int]:
-    """The slices of a label map, which were acquired across its widest step, and their axis."""
-    axis = int(np.argmax(np.round(properties["spacing"], 3)))
+    """The slices of a label map, which were acquired across its widest step or are but one, and their axis."""
+    steps = np.round(properties["spacing"], 3)
+    axis = int(np.argmax(np.where(np.array(values.shape) == 1, np.inf, steps)))
     slices = np.moveaxis(values.astype(np.int16), axis, 0)
     if sparsity and sparsity.every and len(slices) < 2:
         raise InputError(

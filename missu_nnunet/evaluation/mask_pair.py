@@ -52,6 +52,11 @@ class MaskPair:
         prediction, reference = prediction.astype(bool), reference.astype(bool)
         if valid is not None:
             prediction, reference = prediction & valid, reference & valid
+        # Of a single slice every voxel would be border, with nothing above and below: it counts as the 2D image it is.
+        wide = [axis for axis, length in enumerate(reference.shape) if length > 1]
+        if len(wide) > 1:
+            prediction, reference = prediction.squeeze(), reference.squeeze()
+            spacing = tuple(spacing[axis] for axis in wide)
         self.voxels = int(reference.size if valid is None else np.count_nonzero(valid))
         # A label fills a small part of a scan: everything below works on the box around both masks, and on one voxel
         # more, since erosion at the box's faces must see what lies beyond.

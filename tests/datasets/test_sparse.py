@@ -116,6 +116,16 @@ def test_slices_lie_across_the_widest_step(tmp_path: Path) -> None:
     assert kept.mean() == pytest.approx(0.2)
 
 
+def test_the_only_slice_is_one_whatever_its_thickness(tmp_path: Path) -> None:
+    source = write_raw_dataset(tmp_path, 7)
+    for file in (tmp_path / source).glob("*Tr/*"):
+        image = sitk.ReadImage(str(file))[:, :, 8:9]
+        image.SetSpacing((2, 2, 1))
+        sitk.WriteImage(image, str(file))
+    folder = sparse_copy(tmp_path, source, Sparsity(scribbles=True))
+    assert all((read(file) != IGNORE).mean() < 0.2 for file in (folder / "labelsTr").iterdir())
+
+
 def unlabel(folder: Path, cases: range) -> None:
     """Make label maps of the ignore label alone."""
     content = json.loads((folder / "dataset.json").read_text())

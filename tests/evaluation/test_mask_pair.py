@@ -16,17 +16,26 @@ from missu_nnunet.evaluation.mask_pair import MaskPair
 SPACINGS = [(1.0, 1.0, 1.0), (2.0, 0.7, 0.7), (0.5, 3.0, 1.25)]
 
 
+def without_flat_axes(prediction, reference, spacing):
+    """A volume of one slice as the 2D image that it is."""
+    wide = [axis for axis, length in enumerate(reference.shape) if length > 1]
+    if len(wide) < 2:
+        return prediction, reference, spacing
+    return prediction.squeeze(), reference.squeeze(), tuple(spacing[axis] for axis in wide)
+
+
 def brute_force_distances(prediction, reference, spacing, outside_is_foreground):
     """Both directed sets of border distances, straight from the definition."""
-    positions = []
+    prediction, reference, spacing = without_flat_axes(prediction, reference, spacing)
+    steps, positions = np.eye(reference.ndim, dtype=int), []
     for mask in (prediction, reference):
         padded = np.pad(mask, 1, constant_values=outside_is_foreground)
         border = []
         for index in np.argwhere(mask):
-            neighbours = [index + 1 + step for step in np.vstack([np.eye(3, dtype=int), -np.eye(3, dtype=int)])]
+            neighbours = [index + 1 + step for step in np.vstack([steps, -steps])]
             if not all(padded[tuple(neighbour)] for neighbour in neighbours):
                 border.append(index * np.asarray(spacing))
-        positions.append(np.array(border).reshape(-1, 3))
+        positions.append(np.array(border).reshape(-1, reference.ndim))
     distances = cdist(*positions)
     return np.concatenate([distances.min(axis=1), distances.min(axis=0)])
 
@@ -94,12 +103,30 @@ def test_surface_distances_agree_with_medpy(masks):
     if not (prediction.any() and reference.any()):
         return
     pair = MaskPair(prediction, reference, spacing)
+    prediction, reference, spacing = without_flat_axes(prediction, reference, spacing)
     assert pair.hd95() == pytest.approx(medpy.hd95(prediction, reference, spacing), abs=1e-6)
     assert pair.mssd() == pytest.approx(medpy.hd(prediction, reference, spacing), abs=1e-6)
     directed = [
         medpy.__surface_distances(*sides, spacing, 1) for sides in ((prediction, reference), (reference, prediction))
     ]
     assert pair.assd() == pytest.approx(np.concatenate(directed).mean(), abs=1e-6)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_volume_of_one_slice_scores_as_the_slice(axis):
+    """Its voxels have nothing above and below, and are not all border for that."""
+    reference = np.zeros((40, 40), bool)
+    reference[5:25, 5:25] = True
+    prediction = reference.copy()
+    prediction[5:9] = False
+    flat = MaskPair(prediction, reference, (2, 1))
+    volume = MaskPair(
+        *(np.expand_dims(mask, axis) for mask in (prediction, reference)), tuple(np.insert([2.0, 1.0], axis, 999))
+    )
+    assert flat.hd95() == volume.hd95() == 8
+    assert flat.assd() == volume.assd() > 1
+    assert flat.nsd(1) == volume.nsd(1)
+    assert flat.specificity() == volume.specificity()
 
 
 def test_chaos_border_leaves_out_the_faces_of_the_volume():
