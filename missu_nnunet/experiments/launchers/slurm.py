@@ -61,8 +61,9 @@ class SlurmLauncher(Launcher):
     @classmethod
     def states(cls, experiment: Experiment) -> dict[str, str]:
         """The states of the trainings' jobs that are in SLURM's queue."""
-        active = active_jobs()
-        return {name: active[job] for name, job in read_jobs(experiment).items() if job in active}
+        jobs = read_jobs(experiment)
+        active = active_jobs() if jobs else {}  # SLURM may be here and not in use
+        return {name: active[job] for name, job in jobs.items() if job in active}
 
     def _executor(self, experiment: Experiment) -> submitit.AutoExecutor:
         return slurm_executor(experiment, self._options.hours, self._options.sbatch)
@@ -215,10 +216,17 @@ def submit(experiment: Experiment, executor: submitit.Executor, resume: bool = T
 
 
 def active_jobs() -> dict[str, str]:
-    """ID → state of one's own jobs that wait or run; none where there is no SLURM."""
+    """ID → state of one's own jobs that wait or run; none where there is no SLURM.
+
+    Raises:
+        InputError: if SLURM does not answer: jobs that wait would be taken for ended ones, and submitted again.
+    """
     if shutil.which("squeue") is None:
         return {}
     queue = subprocess.run(["squeue", "--me", "-h", "-r", "-o", "%i %T"], capture_output=True, text=True)
+    if queue.returncode:
+        reason = queue.stderr.strip().rpartition("\n")[2]
+        raise InputError(f"squeue: SLURM does not answer ({reason}); try again when it does")
     return dict(line.split(maxsplit=1) for line in queue.stdout.splitlines())
 
 
