@@ -50,6 +50,17 @@ def make_folder(path: Path) -> None:
         raise InputError(f"{path}: no such folder, and it cannot be made ({reason}); choose another place") from error
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse what is no folder to write into, and cannot become one, before hours of work.
+
+    Raises:
+        InputError: if it, or the first of its parents that exists, cannot be written to.
+    """
+    place = next(found for found in (folder, *folder.parents) if os.path.lexists(found))
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise InputError(f"{folder}: {place} is not a folder that can be written to; choose another place")
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a path beside ``path`` to write to, which gets its name when the block succeeds and is removed otherwise.

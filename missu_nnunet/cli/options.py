@@ -94,7 +94,7 @@ def parse_scoring(protocol: str, metrics: str | None) -> tuple[Protocol, list[st
         raise InputError(f"--protocol {protocol}: unknown, expected one of {', '.join(PROTOCOLS)}")
     rules = PROTOCOLS[protocol]
     offered = offered_metrics(protocol)
-    wanted = [name.strip() for name in metrics.split(",")] if metrics else []
+    wanted = list(dict.fromkeys(name.strip() for name in metrics.split(","))) if metrics else []
     if unknown := [name for name in wanted if name not in offered]:
         raise InputError(f"--metrics {unknown[0]}: unknown, expected some of {', '.join(offered)}")
     return rules, wanted

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -24,6 +23,7 @@ from missu_nnunet.cli.options import (
     parse_scoring,
 )
 from missu_nnunet.errors import InputError
+from missu_nnunet.files import check_folder
 from missu_nnunet.terminal import say
 from missu_nnunet.text import size
 
@@ -64,7 +64,7 @@ def report(
 
     check_output(output)
     if paper:
-        _check_folder(paper)
+        check_folder(paper)
     found = gather_results(
         results,
         rules,
@@ -91,10 +91,3 @@ def report(
     say(f"{output}: {size(output.stat().st_size)}, open it in a browser")
     if paper:
         say(f"{paper}: tables and charts for a paper")
-
-
-def _check_folder(paper: Path) -> None:
-    """Refuse what cannot be a folder to write into, before hours of scoring, and before the page is written."""
-    place = next(folder for folder in (paper, *paper.parents) if os.path.lexists(folder))
-    if not place.is_dir() or not os.access(place, os.W_OK):
-        raise InputError(f"--paper {paper}: {place} is not a folder that can be written to; choose another place")

@@ -20,7 +20,7 @@ from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.comparison import OVERALL, Comparison, Comparisons, compare_arms
 from missu_nnunet.evaluation.metrics import METRICS
 from missu_nnunet.evaluation.results import Results
-from missu_nnunet.files import write_text
+from missu_nnunet.files import check_folder, write_text
 from missu_nnunet.nnunet.dataset import DATASET_FILE, read_dataset
 from missu_nnunet.nnunet.folders import model_folder
 from missu_nnunet.nnunet.model import find_description
@@ -114,13 +114,14 @@ def write_report(
 
 
 def check_output(output: Path) -> None:
-    """Refuse a name that is not one of an HTML file, before hours of scoring.
+    """Refuse a name that is not one of an HTML file, or whose folder takes none, before hours of scoring.
 
     Raises:
         InputError: if it is not.
     """
     if output.is_dir() or output.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"{output}: expected the name of an HTML file to write, such as report.html")
+    check_folder(output.parent)
 
 
 def _gather(results: Results, level: float, images: Sequence[Path], cases: Sequence[str]) -> _Content:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from missu_nnunet.cli.options import parse_scoring
+
 
 @pytest.fixture
 def folders(tmp_path):
@@ -47,6 +49,10 @@ def test_the_dataset_beside_the_predictions_names_classes_and_the_ignore_label(m
     assert content["foreground_mean"]["dice"] == pytest.approx(5 / 6)
 
 
+def test_a_metric_that_is_named_twice_counts_once():
+    assert parse_scoring("nnunet", "dice,hd95, dice")[1] == ["dice", "hd95"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -56,6 +62,7 @@ def test_the_dataset_beside_the_predictions_names_classes_and_the_ignore_label(m
         (["-d", "nowhere"], "missu: nowhere: no dataset there"),
         (["--json", "--csv", "-"], "missu: --json and --csv -: both print to standard output"),
         (["--csv", ""], "missu: --csv .: cannot be written (Is a directory); give the name of a file"),
+        (["--csv", f"{__file__}/new/out.csv"], f"missu: {__file__}/new: {__file__} is not a folder that can be"),
     ],
 )
 def test_errors_are_one_line(missu, folders, options, message):

@@ -65,7 +65,8 @@ def test_images_that_are_not_found_are_named(
         (["--metrics", "jaccard"], "missu: --metrics jaccard: unknown"),
         (["--images", "nowhere"], "missu: --images nowhere: no such folder"),
         (["-o", "report.pdf"], "missu: report.pdf: expected the name of an HTML file"),
-        (["--paper", __file__], f"missu: --paper {__file__}: {__file__} is not a folder"),
+        (["-o", f"{__file__}/report.html"], f"missu: {__file__}: {__file__} is not a folder that can be written to"),
+        (["--paper", f"{__file__}/new"], f"missu: {__file__}/new: {__file__} is not a folder that can be written to"),
         (["--case", "case_9", "-np", "1"], f"missu: --case case_9: not among the {len(CASES)} cases scored"),
     ],
 )
