@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from missu_nnunet.boxes import bounding_box
-from missu_nnunet.datasets.images import FILE_ENDINGS, grid_difference, read_image, share_spacing
+from missu_nnunet.datasets.images import grid_difference, read_image, share_spacing
+from missu_nnunet.datasets.readers import IMAGE_ENDINGS
 from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.metrics import METRICS
 from missu_nnunet.evaluation.results import Results, case_means
@@ -142,7 +143,7 @@ def read_case(results: Results, case: str, images: Sequence[Path], channel_names
 def _channel_files(case: str, folders: Sequence[Path]) -> list[Path]:
     """The case's channels, in the first folder that has them."""
     for folder in folders:
-        files = [folder / f"{case}_0000{ending}" for ending in (*FILE_ENDINGS, ".png", ".bmp", ".tif")]
+        files = [folder / f"{case}_0000{ending}" for ending in IMAGE_ENDINGS]
         if found := [file for file in files if file.is_file()]:
             ending = found[0].name.removeprefix(f"{case}_0000")
             return sorted(folder.glob(f"{glob.escape(case)}_[0-9][0-9][0-9][0-9]{ending}"))

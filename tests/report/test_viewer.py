@@ -5,6 +5,7 @@ import gzip
 from pathlib import Path
 
 import numpy as np
+import pytest
 import SimpleITK as sitk
 import tifffile
 from result_folders import write_dataset_json
@@ -43,13 +44,14 @@ def test_a_cropped_volume_is_numbered_as_its_file_is(tmp_path: Path) -> None:
     assert shown["cropped"]
 
 
-def test_a_tiff_volume_has_the_spacing_beside_its_image(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", [".tif", ".tiff"])
+def test_a_tiff_volume_has_the_spacing_beside_its_image(tmp_path: Path, ending: str) -> None:
     labels = np.ones((6, 4, 5), np.uint8)
     for folder, name in (("predictions", "case"), ("references", "case"), ("images", "case_0000")):
         (tmp_path / folder).mkdir()
-        tifffile.imwrite(tmp_path / folder / f"{name}.tif", labels)
+        tifffile.imwrite(tmp_path / folder / f"{name}{ending}", labels)
     (tmp_path / "images" / "case.json").write_text('{"spacing": [5, 0.5, 0.8]}')
-    write_dataset_json(tmp_path, ending=".tif")
+    write_dataset_json(tmp_path, ending=ending)
     results = gather_results([tmp_path / "predictions"], NNUNET, references=tmp_path / "references")
     volumes = read_case(results, "case", [tmp_path / "images"], ["CT"])
     assert volumes.channels.keys() == {"CT"}
