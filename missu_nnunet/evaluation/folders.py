@@ -143,16 +143,31 @@ def evaluate_folders(
     return Evaluation(protocol, metrics, tolerance, classes, cases)
 
 
+def segmentations(folder: Path, endings: tuple[str, ...]) -> set[str]:
+    """List the names of the segmentations in a folder.
+
+    Args:
+        folder: the folder.
+        endings: their file endings.
+
+    Raises:
+        InputError: if there is no such folder, or none in it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected one of segmentations")
+    found = {file.name for file in folder.iterdir() if file.name.endswith(endings) and file.name[0] != "."}
+    if not found:
+        raise InputError(
+            f"{folder}: no segmentation found, expected files ending in {' or '.join(endings)}; finish the validation "
+            "or prediction first, or name the dataset of files with another ending with --dataset"
+        )
+    return found
+
+
 def _pair_names(predictions: Path, references: Path, file_ending: str | None, chill: bool) -> list[str]:
     """The file names to score."""
     endings = (file_ending,) if file_ending else FILE_ENDINGS
-    found = {}
-    for folder in (predictions, references):
-        if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder; expected one of segmentations")
-        found[folder] = {file.name for file in folder.iterdir() if file.name.endswith(endings) and file.name[0] != "."}
-        if not found[folder]:
-            raise InputError(f"{folder}: no segmentation found, expected files ending in {' or '.join(endings)}")
+    found = {folder: segmentations(folder, endings) for folder in (predictions, references)}
     if missing := sorted(found[predictions] - found[references]):
         raise InputError(
             f"{references}: no reference for {some(missing)}, present in {predictions}; add it or remove that"

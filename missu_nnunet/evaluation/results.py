@@ -15,7 +15,7 @@ import numpy as np
 from missu_nnunet.datasets.images import FILE_ENDINGS
 from missu_nnunet.errors import InputError
 from missu_nnunet.evaluation.comparison import OVERALL, Comparisons, FloatArray
-from missu_nnunet.evaluation.folders import Scores, evaluate_folders, statistics, stem
+from missu_nnunet.evaluation.folders import Scores, evaluate_folders, segmentations, statistics, stem
 from missu_nnunet.evaluation.protocols import Protocol
 from missu_nnunet.nnunet.dataset import DATASET_FILE, RawDataset, read_dataset
 from missu_nnunet.nnunet.folders import Model, model_folder, seed_of
@@ -328,12 +328,7 @@ def _case_files(parts: list[Path], endings: tuple[str, ...]) -> set[str]:
     """The names of an arm's segmentations."""
     names: set[str] = set()
     for part in parts:
-        found = {file.name for file in part.iterdir() if file.name.endswith(endings) and file.name[0] != "."}
-        if not found:
-            raise InputError(
-                f"{part}: no segmentation found, expected files ending in {' or '.join(endings)}; finish the "
-                "validation or prediction first"
-            )
+        found = segmentations(part, endings)
         if twice := sorted(names & found):
             raise InputError(f"{part}: {some(twice)} is in another fold too; give the folds' folders one by one")
         names |= found

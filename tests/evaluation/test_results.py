@@ -219,7 +219,7 @@ def only_background(models, references):
         (other_references, r"fewer_labels/a\.nii\.gz: differs from \S+gt_segmentations/a\.nii\.gz, .* --reference"),
         (other_labels, r"nnUNetTrainer__\S+: its dataset\.json has other labels than that of \S+; .*--dataset"),
         (case_twice, r"fold_1/validation: a\.nii\.gz is in another fold too"),
-        (unfinished, r"fold_1/validation: no segmentation found, expected files ending in \.nii\.gz"),
+        (unfinished, r"fold_1/validation: no segmentation found, expected files ending in \.nii\.gz; .* --dataset"),
         (gone, r"nnUNetTrainer__\S+: no such folder"),
         (only_background, r"gt_segmentations: only background.*--dataset"),
     ],
