@@ -366,11 +366,13 @@ def common_dataset(folders: Sequence[Path]) -> RawDataset | None:
     Raises:
         InputError: if a ``dataset.json`` cannot be used, or has other labels than another one.
     """
-    found = {
-        folder: read_dataset(file.parent) for folder in folders if (file := find_description(DATASET_FILE, folder))
-    }
-    if not found:
+    files = {folder: file for folder in folders if (file := find_description(DATASET_FILE, folder))}
+    if not files:
         return None
+    try:
+        found = {folder: read_dataset(file.parent) for folder, file in files.items()}
+    except InputError as error:  # a file that nobody has named, such as that of a Decathlon task
+        raise InputError(f"{error}; or say whose classes to score with --dataset") from None
     first, *others = found
     for other in others:
         if (found[first].regions, found[first].ignore) != (found[other].regions, found[other].ignore):

@@ -188,6 +188,10 @@ def other_labels(models, references):
     write_dataset_json(models[1], {"background": 0, "head": 1, "body": 2})
 
 
+def a_decathlon_tasks_dataset(models, references):
+    write_dataset_json(models[1], {"0": "background", "1": "head"})
+
+
 def case_twice(models, references):
     write_cases(models[0] / "fold_0" / "validation", "a", 1)
 
@@ -218,6 +222,7 @@ def only_background(models, references):
         (moved_references, r"names references in \S+gt_segmentations, which is not there"),
         (other_references, r"fewer_labels/a\.nii\.gz: differs from \S+gt_segmentations/a\.nii\.gz, .* --reference"),
         (other_labels, r"nnUNetTrainer__\S+: its dataset\.json has other labels than that of \S+; .*--dataset"),
+        (a_decathlon_tasks_dataset, r"dataset\.json: labels\.0: found 'background'.* with --dataset$"),
         (case_twice, r"fold_1/validation: a\.nii\.gz is in another fold too"),
         (unfinished, r"fold_1/validation: no segmentation found, expected files ending in \.nii\.gz; .* --dataset"),
         (gone, r"nnUNetTrainer__\S+: no such folder"),
