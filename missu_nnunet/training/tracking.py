@@ -94,7 +94,7 @@ class MLflow:
             client = MlflowClient()
             experiment = client.get_experiment_by_name(experiment_name)
             number = experiment.experiment_id if experiment else client.create_experiment(experiment_name)
-            runs = client.search_runs([number], f"tags.`missu.fold` = {json.dumps(folder)}")
+            runs = client.search_runs([number], f"tags.`missu.fold` = {json.dumps(folder, ensure_ascii=False)}")
             run = runs[0] if runs else client.create_run(number, tags={"missu.fold": folder}, run_name=name)
             client.update_run(run.info.run_id, status="RUNNING")
         except Exception as error:  # MLflow passes on what its databases and the network raise

@@ -16,8 +16,8 @@ def logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.setenv(TENSORBOARD_VARIABLE, "1")
     monkeypatch.setenv(MLFLOW_VARIABLE, "1")
-    fold = tmp_path / "fold_0"
-    fold.mkdir()
+    fold = tmp_path / "Jürgen's" / "fold_0"
+    fold.mkdir(parents=True)
     for epoch in range(2):
         logger = MetaLogger(str(fold), resume=epoch > 0)
         logger.loggers.extend(trackers(fold, "Dataset901_Tiny MISSUTrainer fold 0"))
