@@ -2,7 +2,9 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from matplotlib import pyplot as plt
 from nnunetv2.training.logging.nnunet_logger import LocalLogger
 from PIL import Image
@@ -17,6 +19,15 @@ class SelfDistillationLogger(LocalLogger):
     def __init__(self) -> None:
         super().__init__()
         self.my_fantastic_logging.update({term: [] for term in LOSS_TERMS})
+
+    def log(self, key: str, value: Any, epoch: int) -> None:
+        """Log the value of an epoch; the moving pseudo-Dice stays as it was where no voxel was there to score.
+
+        nnU-Net's would be undefined ever after: no checkpoint would be the best any more, and patience would run out.
+        """
+        if key == "ema_fg_dice" and np.isnan(value):
+            value = self.my_fantastic_logging[key][epoch - 1] if epoch else 0.0
+        super().log(key, value, epoch)
 
     def plot_progress_png(self, output_folder: str) -> None:
         """Write ``progress.png``: nnU-Net's own figure, and a panel of the loss terms under it."""
