@@ -86,6 +86,7 @@ class MISSUTrainer(nnUNetTrainer):
             self.configuration_manager = self.plans_manager.get_configuration(configuration)
         seed_from_environment(self.local_rank)
         self.resumed_random_state: dict[str, Any] | None = None
+        self.beginning: Path | None = None  # weights of another training, where a checkpoint of this one would be
         self.nonfinite_steps = 0  # in a row
         self.moving_average: MovingAverage | None = None
         self.unlabelled: set[str] = set()  # training cases
@@ -315,7 +316,7 @@ class MISSUTrainer(nnUNetTrainer):
             raise RuntimeError(
                 f"The loss was not finite in {MAX_NONFINITE_STEPS} steps in a row, so training stops; the "
                 f"checkpoints in {self.output_folder} are from before. Look for NaN or extreme intensities in the "
-                "images, or lower initial_lr, then continue with --c."
+                "images and continue with --c, or train anew with a lower initial_lr."
             )
         return outputs | {term: value.item() for term, value in self.loss.terms.items()}
 
@@ -429,11 +430,15 @@ class MISSUTrainer(nnUNetTrainer):
             "teacher_weights": {} if teacher is None else teacher.state_dict(),
         }
         write_checkpoint(checkpoint, Path(filename))
+        if self.beginning and self.beginning != Path(filename):  # --c would take it first, and begin again
+            self.beginning.unlink(missing_ok=True)
+        self.beginning = None
 
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
         """Load nnU-Net's checkpoint, the teachers' weights where distillation goes on, and the random state.
 
         What ``missu weights adapt`` and ``from-nnunet`` make is the beginning of a training: weights and nothing else.
+        It goes when the training has a checkpoint of its own.
 
         Raises:
             InputError: if the file is broken, or a checkpoint of another trainer, of another plan's network or of a
@@ -446,6 +451,7 @@ class MISSUTrainer(nnUNetTrainer):
         if "optimizer_state" not in checkpoint:
             network.load_state_dict(checkpoint["network_weights"])
             self.print_to_log_file(f"training begins with the weights of {filename_or_checkpoint}")
+            self.beginning = Path(filename_or_checkpoint)
             return
         state = checkpoint["missu"]
         super().load_checkpoint(filename_or_checkpoint)

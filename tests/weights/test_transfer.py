@@ -120,6 +120,11 @@ def test_a_training_begins_with_all_adapted_weights(nnunet_folders: Path, tmp_pa
     assert trainer.current_epoch == 0
     for key, weight in read_checkpoint(out, "it")["network_weights"].items():
         assert torch.equal(trainer.network.state_dict()[key], weight)
+    best = saved(trainer, tmp_path / "checkpoint_best.pth")
+    assert not out.exists()  # --c would take it first, and begin again
+    saved(trainer, out)
+    saved(trainer, best)
+    assert out.exists()
 
 
 def test_a_network_that_is_no_longer_made_is_refused(nnunet_folders: Path, tmp_path: Path) -> None:
