@@ -212,8 +212,8 @@ class MISSUTrainer(nnUNetTrainer):
         heads = self.label_manager.num_segmentation_heads
         if len(weights) != heads:
             raise InputError(
-                f"{type(self).__name__}: {len(weights)} class_weights, expected {heads} for the labels "
-                f"{', '.join(self.dataset_json['labels'])} (the background's first; regions have none of it)"
+                f"{type(self).__name__}: {len(weights)} class_weights, expected {heads}, in this order for "
+                f"{', '.join(output_names(self.label_manager))}"
             )
         tensor = torch.tensor(weights, device=self.device)
         if self.label_manager.has_regions:

@@ -594,8 +594,9 @@ def test_class_weights_weigh_the_cross_entropy(mode: str, nnunet_folders: Path) 
 def test_a_missing_class_weight_is_refused(nnunet_folders: Path) -> None:
     hyperparameters = replace(MISSUTrainer.hyperparameters, class_weights=(1.0, 2.0))
     variants.MISSUTrainerWeighted = type("MISSUTrainerWeighted", (MISSUTrainer,), {"hyperparameters": hyperparameters})
-    with pytest.raises(InputError, match="2 class_weights, expected 3 for the labels background, shell, core"):
-        synthetic_trainer("MISSUTrainerWeighted", STRIDES_3D, [32, 16, 16], LABELS, nnunet_folders)
+    labels = {"background": 0, "core": 2, "shell": 1, "ignore": 3}
+    with pytest.raises(InputError, match=r"expected 3, in this order for background, shell, core$"):
+        synthetic_trainer("MISSUTrainerWeighted", STRIDES_3D, [32, 16, 16], labels, nnunet_folders)
     del variants.MISSUTrainerWeighted
 
 
