@@ -51,22 +51,24 @@ def trained_network(checkpoint_file: Path) -> TrainedNetwork:
     """Build the network of a MISSU checkpoint.
 
     Raises:
-        InputError: if the file cannot be used, or was written by another trainer.
+        InputError: if the file cannot be used, or holds another network.
     """
     checkpoint = read_checkpoint(checkpoint_file, str(checkpoint_file))
-    if "missu" not in checkpoint:
+    weights, init_args = checkpoint["network_weights"], checkpoint["init_args"]
+    trainer = trainer_for(weights)
+    # nnU-Net's own trainers train plans of MISSU, too.
+    if "missu" not in checkpoint and not trainer.hyperparameters.transformer:
         raise InputError(
             f"{checkpoint_file}: a checkpoint of {checkpoint.get('trainer_name')}, expected one of MISSU; "
             "export takes those only"
         )
-    weights, init_args = checkpoint["network_weights"], checkpoint["init_args"]
     check_weights(weights, str(checkpoint_file))
     configuration = init_args["configuration"]
     with malformed_plan_named(checkpoint_file):
         plans_manager = PlansManager(init_args["plans"])
         configuration_manager = find_configuration(plans_manager, configuration, checkpoint_file)
         json.dumps([init_args["plans"], init_args["dataset_json"]])  # a checkpoint may hold tensors there
-        network = build_network(trainer_for(weights), plans_manager, configuration, init_args["dataset_json"])
+        network = build_network(trainer, plans_manager, configuration, init_args["dataset_json"])
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:

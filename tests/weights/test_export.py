@@ -14,6 +14,7 @@ from safetensors.torch import load_model
 from torch import nn
 
 from missu_nnunet.errors import InputError
+from missu_nnunet.planning.network import with_missu_network
 from missu_nnunet.training import variants
 from missu_nnunet.training.trainer import MISSUTrainer
 from missu_nnunet.weights.export import OPSET, TOLERANCE, export
@@ -97,6 +98,15 @@ def test_a_stock_checkpoint_is_refused(nnunet_folders: Path, tmp_path: Path) -> 
     checkpoint = saved(initialized(nnUNetTrainer, tiny_plans(), dataset_json()), tmp_path / "stock.pth")
     with pytest.raises(InputError, match="a checkpoint of nnUNetTrainer, expected one of MISSU"):
         export(checkpoint, tmp_path / "missu.onnx")
+
+
+def test_nnunets_trainer_trains_missu_too(nnunet_folders: Path, tmp_path: Path) -> None:
+    trainer = initialized(nnUNetTrainer, with_missu_network(tiny_plans(), "3d_fullres"), dataset_json())
+    out = tmp_path / "missu.safetensors"
+    export(saved(trainer, tmp_path / "checkpoint.pth"), out)
+    with safe_open(out, "pt") as file:
+        key = "bottleneck.project_in.weight"
+        assert torch.equal(file.get_tensor(key), trainer.network.state_dict()[key])
 
 
 def test_weights_of_another_plan_are_refused(missu_checkpoint: Path, tmp_path: Path) -> None:
