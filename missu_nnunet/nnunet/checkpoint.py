@@ -131,7 +131,10 @@ def _load(file: Path | IO[bytes], name: str) -> Any:
         with open_zip(file, name, "checkpoint") as archive:
             archive.check_size(max_compression=1)  # torch does not compress
             if not all(map(CHECKPOINT_MEMBER.fullmatch, archive.members)):
-                raise InputError(f"{name}: cannot be read as a checkpoint (it holds other files); fetch it again")
+                raise InputError(
+                    f"{name}: a zip of other files, expected a checkpoint; of an exported model unpack it first, and "
+                    "give its fold_0/checkpoint_final.pth"
+                )
         try:
             file.seek(0)
             content = torch._C.PyTorchFileReader(file).get_record("data.pkl")  # as torch.load will see it

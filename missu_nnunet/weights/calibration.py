@@ -109,7 +109,8 @@ def calibrate(model: Path, references: Path) -> Calibration:
     files = list(chain.from_iterable(by_fold.values()))
     if not files:
         raise InputError(
-            f"{model}: no probabilities (fold_*/validation/*.npz); write them with nnUNetv2_train … --val --npz"
+            f"{model}: no probabilities of cases that a fold did not train on (fold_0/validation/*.npz and so on, not "
+            "fold_all); write them with nnUNetv2_train … --val --npz"
         )
     per_case = min(_VOXELS_PER_CASE, _VALUES // (len(files) * labels.num_segmentation_heads))
     random = np.random.default_rng(0)

@@ -141,6 +141,9 @@ def test_broken_files_are_refused(missu_checkpoint: Path, tmp_path: Path) -> Non
     (tmp_path / "text.pth").write_text("weights")
     assert "cannot be read as a checkpoint" in refusal(tmp_path / "text.pth")
     assert "no such file" in refusal(tmp_path / "nowhere.pth")
+    with zipfile.ZipFile(tmp_path / "model.zip", "w") as model:
+        model.write(missu_checkpoint, "Dataset/fold_0/checkpoint_final.pth")
+    assert "unpack it first, and give its fold_0/checkpoint_final.pth" in refusal(tmp_path / "model.zip")
 
 
 def test_something_else_is_refused(missu_checkpoint: Path, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def test_regions_and_the_ignore_label(tmp_path: Path) -> None:
         (lambda model, references: _label(references, np.full(SHAPE, 0.5)), "found label 0.5"),
         (lambda model, references: _label(references, np.zeros((2, *SHAPE))), "2 channels, expected a label map"),
         (lambda model, references: (model / "dataset.json").write_text('{"labels": {"a": 0}}'), "is missing"),
-        (lambda model, references: [file.unlink() for file in model.glob("fold_*/*/*.npz")], "no probabilities"),
+        (lambda model, references: _leave_fold_all(model), "probabilities of cases that a fold did not train on"),
         (lambda model, references: (model / "plans.json").unlink(), "plans.json: no such file"),
     ],
 )
@@ -69,6 +70,11 @@ def test_what_is_missing_or_damaged_is_named(break_it, message: str, tmp_path: P
     with pytest.raises(InputError, match=message):
         calibrate(model, references)
     assert not (model / FILE).exists()
+
+
+def _leave_fold_all(model: Path) -> None:
+    shutil.rmtree(model / "fold_1")
+    (model / "fold_0").rename(model / "fold_all")
 
 
 def _first(model: Path) -> Path:
