@@ -14,6 +14,7 @@ import torch
 from forked import run
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoMirroring import nnUNetTrainerNoMirroring
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from PIL import Image
@@ -21,6 +22,7 @@ from random_plans import plain_arch_kwargs
 from tiny_dataset import LABELS, REGIONS, write_raw_dataset
 
 from missu_nnunet.architecture.configuration import MISSU_CLASS, MISSU_KEYS
+from missu_nnunet.architecture.missu import MISSU
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL
 from missu_nnunet.nnunet.fold import Fold
@@ -598,6 +600,17 @@ def test_a_missing_class_weight_is_refused(nnunet_folders: Path) -> None:
     with pytest.raises(InputError, match=r"expected 3, in this order for background, shell, core$"):
         synthetic_trainer("MISSUTrainerWeighted", STRIDES_3D, [32, 16, 16], labels, nnunet_folders)
     del variants.MISSUTrainerWeighted
+
+
+def test_nnunets_variants_combine_with_missus(nnunet_folders: Path) -> None:
+    trainer_class = type("MISSUTrainerNoMirroring", (MISSUTrainer, nnUNetTrainerNoMirroring), {})
+    variants.MISSUTrainerNoMirroring = trainer_class
+    for name, mirrored in (("MISSUTrainer", (0, 1, 2)), ("MISSUTrainerNoMirroring", None)):
+        trainer = synthetic_trainer(name, STRIDES_3D, [32, 16, 16], LABELS, nnunet_folders)
+        trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        assert trainer.inference_allowed_mirroring_axes == mirrored
+        assert isinstance(trainer.network, MISSU)
+    del variants.MISSUTrainerNoMirroring
 
 
 @pytest.mark.parametrize("mode", ["labels", "regions", "ignore"])
