@@ -451,7 +451,8 @@ class MISSUTrainer(nnUNetTrainer):
         if "optimizer_state" not in checkpoint:
             network.load_state_dict(checkpoint["network_weights"])
             self.print_to_log_file(f"training begins with the weights of {filename_or_checkpoint}")
-            self.beginning = Path(filename_or_checkpoint)
+            file = Path(filename_or_checkpoint)
+            self.beginning = file if file.parent == Path(self.output_folder) else None
             return
         state = checkpoint["missu"]
         super().load_checkpoint(filename_or_checkpoint)

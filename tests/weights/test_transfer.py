@@ -121,6 +121,10 @@ def test_a_training_begins_with_all_adapted_weights(nnunet_folders: Path, tmp_pa
     for key, weight in read_checkpoint(out, "it")["network_weights"].items():
         assert torch.equal(trainer.network.state_dict()[key], weight)
     best = saved(trainer, tmp_path / "checkpoint_best.pth")
+    assert out.exists()  # it lies elsewhere
+    trainer.output_folder = str(tmp_path)
+    trainer.load_checkpoint(str(out))
+    saved(trainer, best)
     assert not out.exists()  # --c would take it first, and begin again
     saved(trainer, out)
     saved(trainer, best)
