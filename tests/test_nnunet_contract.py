@@ -72,6 +72,7 @@ SIGNATURES = [
     (PolyLRScheduler.step, "self current_step", "lr_schedule.py"),
     (MetaLogger.log, "self key value step", "trainer.py"),
     (LocalLogger.__init__, "self verbose", "logger.py"),
+    (LocalLogger.log, "self key value epoch", "logger.py"),
     (LocalLogger.plot_progress_png, "self output_folder", "logger.py"),
     (
         ExperimentPlanner.__init__,
