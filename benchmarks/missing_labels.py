@@ -126,8 +126,8 @@ def main() -> None:
 
 def trainer_of(arm: str, epochs: int) -> str:
     """The trainer of an arm, in a study of so many epochs of 250 iterations."""
-    name, _, what = arm.partition(", ")
-    return f"{name}_{2 * epochs if what == 'twice the epochs' else epochs}epochs_250iters_noTTA"
+    name = arm.split(", ")[0]
+    return f"{name}_{2 * epochs if arm == MISSU_EQUAL_TIME else epochs}epochs_250iters_noTTA"
 
 
 class MissingLabels(Study):
