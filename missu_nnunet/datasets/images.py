@@ -15,6 +15,7 @@ from pydantic import Field
 from missu_nnunet.datasets.headers import check_header, check_whole, is_nifti, nifti_voxels
 from missu_nnunet.errors import InputError
 from missu_nnunet.structures import Structure, read_structure
+from missu_nnunet.text import last_line
 
 FILE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl")
 """The file endings of nnU-Net's that SimpleITK reads with their geometry."""
@@ -234,5 +235,6 @@ def _sheared_too(path: Path, read: Callable[[], Read]) -> Read:
         finally:
             del os.environ[_PERMISSIVE]
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise InputError(f"{path}: not a readable image ({reason}): replace the file by an intact one") from error
+        raise InputError(
+            f"{path}: not a readable image ({last_line(error)}): replace the file by an intact one"
+        ) from error
