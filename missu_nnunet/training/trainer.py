@@ -500,6 +500,8 @@ class MISSUTrainer(nnUNetTrainer):
 
     def on_train_start(self) -> None:
         """nnU-Net's, which draws a first batch; then the checkpoint's random state, where training goes on."""
+        if stop_file_found(Path(self.output_folder)):
+            self.print_to_log_file(f"a file {STOP_FILE} was there from before this training: removed, and not heeded")
         super().on_train_start()
         if self.resumed_random_state is not None:
             restore_random_state(self.resumed_random_state, self.local_rank)

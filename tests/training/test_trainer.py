@@ -543,6 +543,7 @@ def test_a_training_ends_in_order_before_its_last_epoch(how: str, sparse: tuple[
     name = "MISSUTrainer_9epochs_1iters" + ("_1patience" if how == "patience" else "")
     trainer = trainer_of(name, *sparse)
     folder = Path(trainer.output_folder)
+    (folder / STOP_FILE).touch()  # left by an earlier training, whose end it was meant for
     validate = trainer.validation_step
 
     def worse_each_time(batch: dict) -> dict:
