@@ -72,6 +72,7 @@ def report(
         dataset=parse_dataset(dataset),
         metrics=wanted,
         tolerance=tolerance,
+        wanted=case or [],
         workers=workers,
     )
     without_image = write_report(

@@ -162,6 +162,7 @@ def gather_results(
     dataset: RawDataset | None = None,
     metrics: Sequence[str] = (),
     tolerance: float = 1.0,
+    wanted: Sequence[str] = (),
     workers: int = 1,
 ) -> Results:
     """Score every arm's segmentations.
@@ -177,18 +178,19 @@ def gather_results(
             nnU-Net puts into the folders of models and of predictions.
         metrics: names of the metrics to compute; where it is empty, those that the protocol reports.
         tolerance: tolerance of the metric "nsd" in mm.
+        wanted: names of cases that must be among those of the arms.
         workers: number of processes.
 
     Raises:
-        InputError: if a folder holds no segmentations, its references or classes are unknown, or arms' cases or
-            references differ.
+        InputError: if a folder holds no segmentations, its references or classes are unknown, a wanted case is not
+            there, or arms' cases or references differ.
     """
     by_arm = group_seeds(folders)
     dataset = dataset or common_dataset(folders)
     parts = {folder: _segmentation_folders(folder) for folder in folders}
     # Whatever may be wrong is looked for before any distance is computed, which can take hours.
     endings = (dataset.file_ending,) if dataset else FILE_ENDINGS
-    _check_cases({folder: _case_files(found, endings) for folder, found in parts.items()})
+    _check_cases({folder: _case_files(found, endings) for folder, found in parts.items()}, wanted)
     reference_folders = {part: references or references_of(part) for found in parts.values() for part in found}
     _check_references({part: _case_files([part], endings) for part in reference_folders}, reference_folders)
     evaluations = {
@@ -335,7 +337,7 @@ def _case_files(parts: list[Path], endings: tuple[str, ...]) -> set[str]:
     return names
 
 
-def _check_cases(names_of: dict[Path, set[str]]) -> None:
+def _check_cases(names_of: dict[Path, set[str]], wanted: Sequence[str]) -> None:
     every = set().union(*names_of.values())
     for folder, names in names_of.items():
         if missing := sorted(every - names):
@@ -343,6 +345,11 @@ def _check_cases(names_of: dict[Path, set[str]]) -> None:
                 f"{folder}: no segmentation of {some(missing)}, which another arm has; give the same folds or test "
                 "cases of every arm"
             )
+    cases = sorted(map(stem, every))
+    if unknown := [name for name in wanted if name not in cases]:
+        raise InputError(
+            f"--case {unknown[0]}: not among the {len(cases)} cases to score; give one such as {some(cases)}"
+        )
 
 
 def _check_references(names_of: dict[Path, set[str]], reference_folders: dict[Path, Path]) -> None:

@@ -23,7 +23,7 @@ from missu_nnunet.pictures.colours import Labels, Volume
 from missu_nnunet.pictures.orientation import Geometry, oriented, oriented_labels
 from missu_nnunet.pictures.slices import grey, window
 from missu_nnunet.report.facts import dataset_name
-from missu_nnunet.text import number, some
+from missu_nnunet.text import number
 
 _WHOLE_VOXELS = 2_000_000  # larger volumes are cropped to what was segmented
 _MARGIN = 16
@@ -61,17 +61,10 @@ def choose_cases(results: Results, wanted: Sequence[str]) -> list[ShownCase]:
 
     Args:
         results: the scores; cases are ranked by the first metric's mean over classes and arms.
-        wanted: names of further cases.
-
-    Raises:
-        InputError: if a wanted case is not there.
+        wanted: names of further cases among them.
     """
     metric = results.metrics[0]
     names = results.cases
-    if unknown := [name for name in wanted if name not in names]:
-        raise InputError(
-            f"--case {unknown[0]}: not among the {len(names)} cases scored; give one such as {some(names)}"
-        )
     arms = np.array([case_means(values) for values in results.mean_scores[metric].values()])
     means = arms.mean(axis=0)
     defined = np.flatnonzero(~np.isnan(means))

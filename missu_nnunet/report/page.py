@@ -102,7 +102,7 @@ def write_report(
         Names of the cases that are shown without an image, because none was found.
 
     Raises:
-        InputError: if a case is unknown, an image unreadable or on another grid, or the file cannot be written.
+        InputError: if an image is unreadable or on another grid, or the file cannot be written.
     """
     check_output(output)
     content = _gather(results, level, images, cases)

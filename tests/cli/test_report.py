@@ -67,7 +67,7 @@ def test_images_that_are_not_found_are_named(
         (["-o", "report.pdf"], "missu: report.pdf: expected the name of an HTML file"),
         (["-o", f"{__file__}/report.html"], f"missu: {__file__}: {__file__} is not a folder that can be written to"),
         (["--paper", f"{__file__}/new"], f"missu: {__file__}/new: {__file__} is not a folder that can be written to"),
-        (["--case", "case_9", "-np", "1"], f"missu: --case case_9: not among the {len(CASES)} cases scored"),
+        (["--case", "case_9", "-np", "1"], f"missu: --case case_9: not among the {len(CASES)} cases to score"),
     ],
 )
 def test_errors_are_one_line_and_leave_nothing(
@@ -79,3 +79,11 @@ def test_errors_are_one_line_and_leave_nothing(
     assert run.stderr.startswith(message), run.stderr
     assert run.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_case_is_found_before_anything_is_scored(missu: Missu, folder: Path, tmp_path: Path) -> None:
+    predictions = Path(shutil.copytree(models(folder)[0] / "fold_0" / "validation", tmp_path / "predictions"))
+    next(predictions.glob("*.nii.gz")).write_bytes(b"not an image")  # scoring would end with an error of its own
+    run = missu("report", predictions, "-o", tmp_path / "report.html", "--case", "case_9", "-np", 1)
+    assert run.returncode == 2
+    assert run.stderr.startswith("missu: --case case_9: not among"), run.stderr
