@@ -29,6 +29,7 @@ OVERALL = "mean of classes"
 
 _RESAMPLES = 9999
 _SEED = 0  # the same data give the same interval
+_DECIMALS = 12  # means of equal scores, summed in another order or over more seeds, differ beyond these alone
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def paired_statistics(
         resamples: number of resamples in the bootstrap.
     """
     differences = first.mean(axis=0) - second.mean(axis=0)
-    unequal = differences[differences != 0]
+    unequal = differences[differences.round(_DECIMALS) != 0]
     in_favour = unequal if larger_is_better else -unequal
     seeds_first, seeds_second = len(first), len(second)
     if seeds_first == seeds_second == 1:
@@ -438,7 +439,7 @@ def rank_arms(metric: str, arms: Mapping[str, FloatArray], resamples: int = _RES
         resamples: number of resamples in the bootstrap.
     """
     values = _common_means(arms.values())
-    means = np.array([arm.mean(axis=0).mean() for arm in values])
+    means = np.array([arm.mean(axis=0).mean() for arm in values]).round(_DECIMALS)
     cases = values[0].shape[1]
     sign = -1 if METRICS[metric].larger_is_better else 1
     # How often each case is drawn, (resamples, cases): a sample's mean is then a product, which needs little memory.
@@ -469,7 +470,7 @@ def _resampled(scores: FloatArray, cases: NDArray[np.int64], seeds: NDArray[np.i
     """The mean of each resample, ``(resamples,)``, of the scores ``(seeds, cases)``."""
     # One seed at a time: products of whole matrices may round equal arms differently.
     means = np.array([cases @ seed / cases.shape[1] for seed in scores])
-    return np.sum(seeds * means.T, axis=1) / len(scores)
+    return (np.sum(seeds * means.T, axis=1) / len(scores)).round(_DECIMALS)
 
 
 def _check_shapes(scores: Mapping[str, Mapping[str, FloatArray]], classes: int) -> None:

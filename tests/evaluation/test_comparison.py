@@ -246,6 +246,15 @@ def test_identical_arms():
     assert result.rankings[0].shares == {"one": [1, 0], "other": [1, 0]}
 
 
+@pytest.mark.parametrize("seeds", [[0, 0, 0], [0, 0, 0, 0, 0]])
+def test_an_arm_that_scores_the_same_with_every_seed_is_equal_to_one_training(seeds):
+    once = np.random.default_rng(1).uniform(300, 400, (1, 20, 3)).round(2)  # mm
+    result = compare_arms({"hd95": {"once": once, "often": once[seeds]}}, ["a", "b", "c"])
+    assert {line.statistics.ties for line in result.lines} == {20}
+    assert {line.statistics.p for line in result.lines} == {1}
+    assert result.rankings[0].ranks == {"once": 1, "often": 1}
+
+
 def test_undefined_cases_are_dropped_and_counted():
     first = np.array([[0.9, 0.5], [np.nan, 0.6], [0.8, 0.7], [np.nan, np.nan]])
     second = np.array([[0.8, 0.4], [0.7, 0.4], [np.nan, 0.5], [np.nan, np.nan]])
