@@ -29,7 +29,7 @@ OVERALL = "mean of classes"
 
 _RESAMPLES = 9999
 _SEED = 0  # the same data give the same interval
-_DECIMALS = 12  # means of equal scores, summed in another order or over more seeds, differ beyond these alone
+_DECIMALS = 12  # equal means, summed in another order or over more seeds, differ beyond these alone
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def bootstrap_interval(
             warnings.simplefilter("ignore")  # BCa's, of degenerate data: handled by the other method
             result = stats.bootstrap(
                 (differences,),
-                np.mean,
+                _rounded_mean,  # BCa asks which resamples have the mean itself
                 n_resamples=resamples,
                 confidence_level=confidence,
                 method=method,
@@ -184,6 +184,10 @@ def bootstrap_interval(
         if not math.isnan(low + high):
             break
     return low, high
+
+
+def _rounded_mean(sample: FloatArray, axis: int = -1) -> FloatArray:
+    return np.asarray(sample.mean(axis=axis)).round(_DECIMALS)
 
 
 def holm(p: Sequence[float] | FloatArray) -> FloatArray:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
@@ -103,6 +103,13 @@ def test_with_one_seed_the_interval_is_that_of_the_cases(arms):
 
 
 @given(ARMS, st.floats(-5, 5))
+@example(
+    [
+        np.array([[0.51182162, 0.9504637, 0.14415961, 0.94864945]]),
+        np.array([[0.26161213, 0.29849114, 0.81422574, 0.09191594]]),
+    ],
+    1.0,
+)
 def test_what_is_added_to_every_seed_moves_the_interval_alone(arms, constant):
     first, second = arms
     before, after = (paired_statistics(found, second, True, resamples=99) for found in (first, first + constant))
