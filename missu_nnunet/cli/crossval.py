@@ -116,7 +116,7 @@ def run(
         experiment.ensure_splits()
     if estimate:
         with waiting("timing a few iterations"):
-            estimated = launched_by.estimate(experiment, say)
+            estimated = launched_by.estimate(experiment, resume, say)
         _print_costs(experiment, estimated)
     if dry_run:
         return _print_commands(experiment, resume)

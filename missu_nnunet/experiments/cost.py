@@ -59,7 +59,7 @@ class ArmCost:
         return lines
 
 
-def measure_arms(experiment: Experiment, devices: tuple[str, ...]) -> list[ArmCost | None]:
+def measure_arms(experiment: Experiment, devices: tuple[str, ...], resume: bool) -> list[ArmCost | None]:
     """Time a few iterations of each arm with something left to train.
 
     An arm whose iterations fail is None; the log of ``timing_log`` tells more.
@@ -67,6 +67,7 @@ def measure_arms(experiment: Experiment, devices: tuple[str, ...]) -> list[ArmCo
     Args:
         experiment: the experiment whose arms are measured.
         devices: the GPUs to use, as ``CUDA_VISIBLE_DEVICES`` names them; empty leaves the environment as it is.
+        resume: whether broken trainings go on from their checkpoint.
 
     Raises:
         BusyError: another process is at it.
@@ -74,7 +75,7 @@ def measure_arms(experiment: Experiment, devices: tuple[str, ...]) -> list[ArmCo
     arms = [arm for arm in experiment.arms if not all(map(FoldTraining.is_finished, experiment.trainings_of(arm)))]
     splits = experiment.splits()
     timings = [(arm, _measure(experiment, arm, devices)) for arm in arms]
-    return [arm_cost(experiment, arm, timing, splits) if timing else None for arm, timing in timings]
+    return [arm_cost(experiment, arm, timing, splits, resume) if timing else None for arm, timing in timings]
 
 
 def _measure(experiment: Experiment, arm: Arm, devices: tuple[str, ...]) -> Timing | None:
@@ -96,7 +97,7 @@ def timing_log(experiment: Experiment) -> Path:
     return experiment.folder / "timing.log"
 
 
-def arm_cost(experiment: Experiment, arm: Arm, timing: Timing, splits: Splits) -> ArmCost:
+def arm_cost(experiment: Experiment, arm: Arm, timing: Timing, splits: Splits, resume: bool = True) -> ArmCost:
     """What the arm's folds take, those finished apart.
 
     Args:
@@ -104,6 +105,7 @@ def arm_cost(experiment: Experiment, arm: Arm, timing: Timing, splits: Splits) -
         arm: one of its arms.
         timing: measured times of the arm's iterations.
         splits: the cases of each fold.
+        resume: whether broken trainings go on from their checkpoint; otherwise they begin anew.
     """
     trainings = experiment.trainings_of(arm)
     cases = [len(splits[training.fold]["val"]) for training in trainings]
@@ -111,7 +113,7 @@ def arm_cost(experiment: Experiment, arm: Arm, timing: Timing, splits: Splits) -
     once = 2 * timing.start_seconds
     whole = [once + timing.epochs * timing.epoch_seconds + count * timing.case_seconds for count in cases]
     left = [
-        seconds - _epochs_done(training, timing) * timing.epoch_seconds
+        seconds - (_epochs_done(training, timing) if resume else 0) * timing.epoch_seconds
         for training, seconds in zip(trainings, whole, strict=True)
         if not training.is_finished()
     ]
@@ -124,7 +126,7 @@ def arm_cost(experiment: Experiment, arm: Arm, timing: Timing, splits: Splits) -
 def _epochs_done(training: FoldTraining, timing: Timing) -> int:
     if training.results.is_trained():
         return timing.epochs
-    found = training.results.progress()
+    found = training.results.progress() if training.results.can_continue() else None
     return min(found.done, timing.epochs) if found else 0
 
 

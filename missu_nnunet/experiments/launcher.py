@@ -64,11 +64,12 @@ class Launcher(ABC):
     def __init__(self, options: Options) -> None: ...
 
     @abstractmethod
-    def estimate(self, experiment: Experiment, tell: Callable[[str], None]) -> Estimate:
+    def estimate(self, experiment: Experiment, resume: bool, tell: Callable[[str], None]) -> Estimate:
         """Time a few iterations of each arm where the trainings will run.
 
         Args:
             experiment: the experiment to run.
+            resume: whether broken trainings go on from their checkpoint.
             tell: called with what the user should know meanwhile.
         """
 

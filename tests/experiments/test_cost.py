@@ -54,6 +54,7 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
     fold = experiment.trainings()[0].folder
     fold.mkdir(parents=True)
     (fold / "training_log_2026_1_1_00_00_00.txt").write_text("x: Epoch 24\nx: Epoch time: 5.0 s\n")
+    torch.save({}, fold / "checkpoint_latest.pth")
     return experiment
 
 
@@ -66,6 +67,14 @@ def test_cost_of_what_is_left(experiment: Experiment) -> None:
     assert cost.disk_bytes == 2 * 2 * 10**6 + 10 * 2 * 1000
     assert total(experiment, [cost], 2).startswith("2 trainings left, about 10 min with 2 at once; ")
     assert total(experiment, [cost], 1).startswith("2 trainings left, about 17 min with 1 at once; ")
+
+
+@pytest.mark.parametrize("anew", ["--no-resume", "no checkpoint"])
+def test_a_training_that_begins_anew_costs_all_its_epochs(anew: str, experiment: Experiment) -> None:
+    if anew == "no checkpoint":
+        (experiment.trainings()[0].folder / "checkpoint_latest.pth").unlink()
+    cost = arm_cost(experiment, experiment.arms[0], TIMING, SPLITS, resume=anew != "--no-resume")
+    assert cost.left_seconds[0] == 10 + 100 * (10 * 0.5 + 2 * 0.25) + 4 * 3
 
 
 def test_finished_folds_cost_nothing(experiment: Experiment) -> None:

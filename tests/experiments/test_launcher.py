@@ -17,7 +17,7 @@ class Third(Launcher):
     def __init__(self, options):
         self.gpus = options.gpus or 3
 
-    def estimate(self, experiment, tell):
+    def estimate(self, experiment, resume, tell):
         return Estimate([], 1)
 
     def run(self, experiment, resume):

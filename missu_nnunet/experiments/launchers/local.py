@@ -24,9 +24,9 @@ class LocalLauncher(Launcher):
         self._groups = device_groups(options.gpus)
         self.gpus = len(self._groups[0])
 
-    def estimate(self, experiment: Experiment, tell: Callable[[str], None]) -> Estimate:
+    def estimate(self, experiment: Experiment, resume: bool, tell: Callable[[str], None]) -> Estimate:
         """Time the arms one after the other, on the first group of devices."""
-        return Estimate(measure_arms(experiment, self._groups[0]), len(self._groups), here=True)
+        return Estimate(measure_arms(experiment, self._groups[0], resume), len(self._groups), here=True)
 
     def run(self, experiment: Experiment, resume: bool) -> Generator[Event | None, None, None]:
         """Run the trainings to their ends, and accumulate."""

@@ -44,9 +44,9 @@ class SlurmLauncher(Launcher):
         self.gpus = 1 if options.gpus is None else options.gpus
         self._options = options
 
-    def estimate(self, experiment: Experiment, tell: Callable[[str], None]) -> Estimate:
+    def estimate(self, experiment: Experiment, resume: bool, tell: Callable[[str], None]) -> Estimate:
         """Time the arms in a job, and wait for it."""
-        job = self._executor(experiment).submit(measure_arms, experiment, ())
+        job = self._executor(experiment).submit(measure_arms, experiment, (), resume)
         tell(f"timing a few iterations in job {job.job_id}; --no-estimate does not wait for it")
         costs = wait_for(job)
         return Estimate(costs, sum(len(cost.left_seconds) for cost in costs if cost))
