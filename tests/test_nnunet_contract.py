@@ -92,6 +92,11 @@ SIGNATURES = [
     ),
     (ExperimentPlanner.generate_data_identifier, "self configuration_name", "planners.py"),
     (
+        ExperimentPlanner.determine_normalization_scheme_and_whether_mask_is_used_for_norm,
+        "self",
+        "planners.py",
+    ),
+    (
         nnUNetPredictor.__init__,
         "self tile_step_size use_gaussian use_mirroring perform_everything_on_device device verbose "
         "verbose_preprocessing allow_tqdm",

@@ -28,6 +28,7 @@ class _PlansMISSU:
     overwrite_target_spacing: Sequence[float] | None
     plans_identifier: str
     dataset_name: str
+    dataset_json: dict[str, Any]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"plans_name": self.PLANS} | kwargs)
@@ -60,9 +61,24 @@ class _PlansMISSU:
         architecture["arch_kwargs"] = planned_arch_kwargs(architecture["arch_kwargs"], plan["patch_size"])
         return plan
 
+    def determine_normalization_scheme_and_whether_mask_is_used_for_norm(self) -> tuple[list[str], list[bool]]:
+        """Return nnU-Net's schemes, of whole images where voxels may have the ignore label.
+
+        Of images with much empty space nnU-Net normalises the rest by itself, and takes an ignored voxel for a part of
+        that: training images would be normalised otherwise than those to predict, which have no label map.
+        """
+        schemes, masked = super().determine_normalization_scheme_and_whether_mask_is_used_for_norm()  # type: ignore[misc]
+        can_be_missing = self.dataset_json["labels"].get("ignore") is not None
+        return schemes, [use and not can_be_missing for use in masked]
+
     def generate_data_identifier(self, configuration_name: str) -> str:
         """Return the name of the preprocessed data, which are shared with nnU-Net's plans where they are the same."""
-        same_data = configuration_name in ("2d", "3d_fullres") and self.overwrite_target_spacing is None
+        of_nnunet = super().determine_normalization_scheme_and_whether_mask_is_used_for_norm()  # type: ignore[misc]
+        same_data = (
+            configuration_name in ("2d", "3d_fullres")
+            and self.overwrite_target_spacing is None
+            and self.determine_normalization_scheme_and_whether_mask_is_used_for_norm() == of_nnunet
+        )
         return f"{'nnUNetPlans' if same_data else self.plans_identifier}_{configuration_name}"
 
 

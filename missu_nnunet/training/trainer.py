@@ -234,10 +234,13 @@ class MISSUTrainer(nnUNetTrainer):
         return optimizer, WarmupPolyLRScheduler(optimizer, self.initial_lr, *length)
 
     @property
+    def _labels_can_be_missing(self) -> bool:
+        return self.label_manager.has_ignore_label and not self.fully_labelled
+
+    @property
     def teaches_missing_labels(self) -> bool:
         """Whether the moving average teaches: only where labels are missing has it anything to say."""
-        can_be_missing = self.label_manager.has_ignore_label and not self.fully_labelled
-        return self.hyperparameters.teacher == "average" and can_be_missing
+        return self.hyperparameters.teacher == "average" and self._labels_can_be_missing
 
     def _unlabelled(self, cases: Sequence[str]) -> set[str]:
         """The cases that nobody labelled, among those given."""
@@ -400,6 +403,14 @@ class MISSUTrainer(nnUNetTrainer):
                 "foreground and class_weights."
             )
 
+    def _warn_of_masked_normalisation(self) -> None:
+        if self._labels_can_be_missing and any(self.configuration_manager.use_mask_for_norm):
+            self.print_to_log_file(
+                "WARNING: the plans have use_mask_for_norm, and nnU-Net takes ignored voxels for inside of the mask: "
+                "training images are normalised otherwise than those to predict. Plan with MISSUPlanner, or set "
+                "use_mask_for_norm to false in the plans, then preprocess again."
+            )
+
     def _unwrapped_network(self) -> nn.Module:
         """The network under DDP and torch.compile."""
         network = self.network.module if isinstance(self.network, DistributedDataParallel) else self.network
@@ -503,5 +514,6 @@ class MISSUTrainer(nnUNetTrainer):
         if stop_file_found(Path(self.output_folder)):
             self.print_to_log_file(f"a file {STOP_FILE} was there from before this training: removed, and not heeded")
         super().on_train_start()
+        self._warn_of_masked_normalisation()
         if self.resumed_random_state is not None:
             restore_random_state(self.resumed_random_state, self.local_rank)

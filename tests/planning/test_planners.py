@@ -97,6 +97,20 @@ def test_other_spacing_has_data_of_its_own(tiny_dataset: str) -> None:
     assert other.generate_data_identifier("3d_fullres") == "nnUNetMISSUPlans_3d_fullres"
 
 
+@pytest.mark.parametrize(("size", "ignore"), [(0.5, 3), (0.5, None), (0.9, 3)])
+def test_images_are_normalised_as_a_whole_where_labels_may_be_missing(
+    size: float, ignore: int | None, tiny_dataset: str
+) -> None:
+    planner = planners.MISSUPlanner(tiny_dataset)
+    planner.dataset_fingerprint["median_relative_size_after_cropping"] = size  # nnU-Net masks below 0.75
+    planner.dataset_json["labels"]["ignore"] = ignore
+    masked = size < 0.75 and ignore is None
+    schemes, found = planner.determine_normalization_scheme_and_whether_mask_is_used_for_norm()
+    assert (schemes, found) == (["ZScoreNormalization"], [masked])
+    own = size < 0.75 and not masked
+    assert planner.generate_data_identifier("2d") == f"{'nnUNetMISSUPlans' if own else 'nnUNetPlans'}_2d"
+
+
 def test_paper_plans_hold_the_papers_network() -> None:
     plans = json.loads(PAPER_PLANS.read_text())
     configuration = plans["configurations"]["3d_fullres"]

@@ -322,6 +322,20 @@ def test_an_ignore_label_that_no_training_case_has_brings_no_teacher(
     assert (trainer.moving_average is not None) is bool(missing)
 
 
+@pytest.mark.parametrize("missing", [["case_000"], []])
+def test_normalisation_by_a_mask_is_warned_of_where_labels_are_missing(
+    sparse: tuple[dict, dict], missing: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plans, dataset_json = copy.deepcopy(sparse)
+    plans["configurations"]["3d_fullres"]["use_mask_for_norm"] = [True]
+    trainer = trainer_of("MISSUTrainer", plans, dataset_json)
+    splits = Path(trainer.preprocessed_dataset_folder_base) / "splits_final.json"
+    splits.write_text(json.dumps([{"train": ["case_001", *missing], "val": ["case_002"]}]))
+    trainer.on_train_start()
+    splits.unlink()
+    assert ("WARNING: the plans have use_mask_for_norm" in capsys.readouterr().out) is bool(missing)
+
+
 def test_a_second_stage_leaves_cases_without_a_label_out(
     sparse: tuple[dict, dict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
