@@ -206,6 +206,7 @@ def sparse(
     raw = read_dataset(find_dataset(dataset))
     plan = plan_sparse(raw, nnunet_folder("nnUNet_raw"), new, sparsity, symlink, workers)
     _write_dataset(plan, dry_run, workers)
+    _say_of_ct(raw, new, f"before you plan, copy it from {raw.name}'s folder in nnUNet_preprocessed to {new}'s")
 
 
 @app.command(epilog=examples("missu dataset unlabelled 4 more-images", "missu dataset unlabelled 4 --remove"))
@@ -236,11 +237,21 @@ def unlabelled(
         for file in rehearse(plan, raw, workers):
             say(f"change {file}")
         _print_plan(plan, raw.folder.parent)
-        return
-    add(plan, raw, workers)
-    say(f"{raw.folder}: {counted(len(plan.conversions), 'case')} added without labels")
-    _say_skipped(plan)
-    say(_PLAN_AGAIN)
+    else:
+        add(plan, raw, workers)
+        say(f"{raw.folder}: {counted(len(plan.conversions), 'case')} added without labels")
+        _say_skipped(plan)
+        say(_PLAN_AGAIN)
+    _say_of_ct(raw, raw.name, "run nnUNetv2_extract_fingerprint before you add images, or after --remove")
+
+
+def _say_of_ct(raw: RawDataset, name: str, remedy: str) -> None:
+    """Say what is to be done before a dataset of CT with ignored voxels is planned; nnU-Net keeps what is there."""
+    from missu_nnunet.nnunet.folders import folder_if_set
+
+    file = (folder_if_set("nnUNet_preprocessed") or Path()) / name / "dataset_fingerprint.json"
+    if "ct" in map(str.casefold, raw.channels) and not file.is_file():
+        say(f"CT: nnU-Net counts ignored voxels in {file.name} as foreground: {remedy}")
 
 
 def _remove_unlabelled(raw: RawDataset, dry_run: bool, workers: int) -> None:

@@ -70,6 +70,24 @@ def test_chaos_there_and_back(missu, download, tmp_path):
     assert_one_line(other, "ID 57: found Dataset057_CHAOST1DUAL in nnU-Net's folders, expected a free ID")
 
 
+def test_what_ct_needs_is_said_until_it_is_there(nnunet_folders, capsys):
+    from missu_nnunet.cli.dataset import sparse
+
+    name, copies = write_raw_dataset(nnunet_folders / "nnUNet_raw", 946), ["Dataset947_One", "Dataset948_Two"]
+    description = nnunet_folders / "nnUNet_raw" / name / "dataset.json"
+    fingerprint = nnunet_folders / "nnUNet_preprocessed" / copies[1] / "dataset_fingerprint.json"
+    said = []
+    for channel, copy in (("MRI", copies[0]), ("CT", copies[0]), ("ct", copies[1])):
+        content = json.loads(description.read_text()) | {"channel_names": {"0": channel}}
+        description.write_text(json.dumps(content))
+        if copy == copies[1]:
+            fingerprint.parent.mkdir()
+            fingerprint.touch()
+        sparse(name, copy, scribbles=False, slices=None, cases=1, seed=0, symlink=False, dry_run=True, workers=1)
+        said.append(f"copy it from {name}'s folder in nnUNet_preprocessed to {copy}'s" in capsys.readouterr().out)
+    assert said == [False, True, False]
+
+
 def test_verify_fails_on_errors(missu, tmp_path):
     write_download(tmp_path / "CHAOS", np.random.default_rng(0))
     assert missu("dataset", "chaos", "CHAOS", "--task", 2, "-np", 1).returncode == 0
