@@ -15,6 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from missu_nnunet.archives import ZipReader, open_zip
+from missu_nnunet.datasets.readers import IMAGE_ENDINGS
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import check_is_file, parse_json
 from missu_nnunet.nnunet.checkpoint import CHECKPOINT_MEMBER, NUMBERS, read_checkpoint
@@ -24,7 +25,7 @@ from missu_nnunet.nnunet.names import check_names
 from missu_nnunet.nnunet.pickles import check_pickle
 from missu_nnunet.text import printable
 
-_DATA_SUFFIXES = (".json", ".png", ".pdf", ".txt", ".nii.gz", ".nii", ".nrrd", ".mha", ".tif", ".tiff", ".bmp")
+_DATA_SUFFIXES = (".json", ".png", ".pdf", ".txt", *IMAGE_ENDINGS)
 _POSTPROCESSING = re.compile(
     r"nnunetv2\.postprocessing\.remove_connected_components\.remove_all_but_largest_component_from_segmentation|"
     + NUMBERS.pattern

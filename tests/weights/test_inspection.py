@@ -17,6 +17,7 @@ from nnunetv2.postprocessing.remove_connected_components import (
 )
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+from missu_nnunet.datasets.readers import IMAGE_ENDINGS
 from missu_nnunet.errors import InputError
 from missu_nnunet.planning.network import with_missu_network
 from missu_nnunet.training import variants
@@ -81,6 +82,12 @@ def test_exported_model_is_described(model: Path) -> None:
     assert inspection.trainer == "MISSUTrainer"
     with zipfile.ZipFile(model) as archive:
         assert any(name.endswith("postprocessing.pkl") for name in archive.namelist())
+
+
+@pytest.mark.parametrize("ending", IMAGE_ENDINGS)
+def test_a_model_may_bring_the_segmentations_of_its_validation(ending: str, model: Path, tmp_path: Path) -> None:
+    """As nnU-Net exports it with ``--exp_cv_preds``."""
+    assert inspect_file(with_member(model, tmp_path, f"Dataset/fold_0/validation/case{ending}", b""))
 
 
 def with_member(model: Path, folder: Path, member: str | zipfile.ZipInfo, content: bytes) -> Path:
