@@ -14,6 +14,7 @@ from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_en
     nnUNetPlannerResEncL,
     nnUNetPlannerResEncM,
 )
+from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
 from missu_nnunet.architecture.configuration import planned_arch_kwargs
@@ -26,6 +27,7 @@ class _PlansMISSU:
 
     PLANS: str
     overwrite_target_spacing: Sequence[float] | None
+    preprocessor_name: str
     plans_identifier: str
     dataset_name: str
     dataset_json: dict[str, Any]
@@ -73,11 +75,12 @@ class _PlansMISSU:
 
     def generate_data_identifier(self, configuration_name: str) -> str:
         """Return the name of the preprocessed data, which are shared with nnU-Net's plans where they are the same."""
-        of_nnunet = super().determine_normalization_scheme_and_whether_mask_is_used_for_norm()  # type: ignore[misc]
+        nnunet_normalises = super().determine_normalization_scheme_and_whether_mask_is_used_for_norm()  # type: ignore[misc]
         same_data = (
             configuration_name in ("2d", "3d_fullres")
             and self.overwrite_target_spacing is None
-            and self.determine_normalization_scheme_and_whether_mask_is_used_for_norm() == of_nnunet
+            and self.preprocessor_name == DefaultPreprocessor.__name__
+            and self.determine_normalization_scheme_and_whether_mask_is_used_for_norm() == nnunet_normalises
         )
         return f"{'nnUNetPlans' if same_data else self.plans_identifier}_{configuration_name}"
 

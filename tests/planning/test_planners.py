@@ -89,12 +89,13 @@ def test_the_planned_network_is_what_the_memory_estimate_counts(tiny_dataset: st
     assert planned == network.compute_conv_feature_map_size(patch_size)
 
 
-def test_other_spacing_has_data_of_its_own(tiny_dataset: str) -> None:
+def test_other_spacing_or_preprocessor_has_data_of_its_own(tiny_dataset: str) -> None:
     default = planners.MISSUPlanner(tiny_dataset)
     assert default.generate_data_identifier("3d_fullres") == "nnUNetPlans_3d_fullres"
     assert default.generate_data_identifier("3d_lowres") == "nnUNetMISSUPlans_3d_lowres"
-    other = planners.MISSUPlanner(tiny_dataset, overwrite_target_spacing=[2.0, 2.0, 2.0])
-    assert other.generate_data_identifier("3d_fullres") == "nnUNetMISSUPlans_3d_fullres"
+    for changed in ({"overwrite_target_spacing": [2.0, 2.0, 2.0]}, {"preprocessor_name": "NoResamplingPreprocessor"}):
+        other = planners.MISSUPlanner(tiny_dataset, **changed)
+        assert other.generate_data_identifier("3d_fullres") == "nnUNetMISSUPlans_3d_fullres"
 
 
 @pytest.mark.parametrize(("size", "ignore"), [(0.5, 3), (0.5, None), (0.9, 3)])
