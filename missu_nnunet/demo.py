@@ -23,6 +23,7 @@ from missu_nnunet.nnunet.fold import Fold
 from missu_nnunet.nnunet.folders import VARIABLES, Model
 from missu_nnunet.nnunet.summary import SUMMARY_FILE, dice_of_cases
 from missu_nnunet.structures import Structure, read_structure
+from missu_nnunet.training.tracking import UNTRACKED
 
 EPOCHS = 5
 _TRAINER = f"MISSUTrainer_{EPOCHS}epochs_40iters"
@@ -120,8 +121,8 @@ class Demo:
         folders: dict[str, str] = {name: str((self.folder / name).resolve()) for name in VARIABLES}
         processes = {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1", "nnUNet_npp": "1", "nnUNet_nps": "1"}
         # OpenMP threads that wait busily slow a training several times when something else runs on the machine.
-        others = {"OMP_WAIT_POLICY": "PASSIVE", SEED_VARIABLE: str(self.seed), "nnUNet_wandb_enabled": "0"}
-        return folders | processes | others
+        others = {"OMP_WAIT_POLICY": "PASSIVE", SEED_VARIABLE: str(self.seed)}
+        return folders | processes | others | UNTRACKED
 
     def log(self, step: Step) -> Path:
         """Return the log of a step, which holds the output of all its runs."""

@@ -22,6 +22,7 @@ from missu_nnunet.nnunet.fold import FINAL_CHECKPOINT
 from missu_nnunet.nnunet.folders import nnunet_folder
 from missu_nnunet.nnunet.splits import find_splits
 from missu_nnunet.structures import read_structure
+from missu_nnunet.training.tracking import UNTRACKED
 
 _STARTED = time.perf_counter()  # before torch is imported
 _STEPS = 5
@@ -191,7 +192,7 @@ def main() -> None:
     dataset, configuration, trainer, plans, gpus, file = sys.argv[1:]
     with tempfile.TemporaryDirectory() as results:
         _link_previous_stages(nnunet_folder("nnUNet_results") / dataset, Path(results) / dataset)
-        os.environ["nnUNet_results"] = results
+        os.environ.update(UNTRACKED, nnUNet_results=results)
         timing = measure(dataset, configuration, trainer, plans, int(gpus))
     write_json(asdict(timing), Path(file))
 

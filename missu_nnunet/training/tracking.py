@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 TENSORBOARD_VARIABLE, MLFLOW_VARIABLE = "MISSU_TENSORBOARD", "MISSU_MLFLOW"
 
+UNTRACKED = dict.fromkeys((TENSORBOARD_VARIABLE, MLFLOW_VARIABLE, "nnUNet_wandb_enabled"), "0")
+"""Environment variables of trainings that are none of the user's, such as timed iterations."""
+
 
 class Tracker(Protocol):
     """The interface that nnU-Net's ``MetaLogger`` asks of a logger."""

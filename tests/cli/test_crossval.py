@@ -31,7 +31,8 @@ def test_dry_run_estimates_and_names_the_commands_and_leaves_nothing_but_a_log(p
     shutil.rmtree(results / "crossval", ignore_errors=True)  # of other tests
     before = {*results.rglob("*")}
     arguments = ("903", "3d_fullres", "--trainers", TRAINER, "--plans", PLANS, "--folds", "3,4", "--gpus-per-job", "0")
-    result = crossval(*arguments, "--dry-run")
+    tracking = {"MISSU_MLFLOW": "1", "MLFLOW_TRACKING_URI": f"sqlite:///{results}/mlflow.db"}
+    result = crossval(*arguments, "--dry-run", **tracking)
     assert result.returncode == 0, result.stderr
     assert "2 epochs of 7" in result.stdout
     assert "2 trainings left, about" in result.stdout
