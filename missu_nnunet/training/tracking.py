@@ -39,31 +39,33 @@ class Tracker(Protocol):
         """Add a value of the whole training."""
 
 
-def trackers(fold: Path, name: str) -> list[Tracker]:
+def trackers(fold: Path, name: str, continued: bool) -> list[Tracker]:
     """The trackers that the environment asks for.
 
     Args:
         fold: the fold's folder.
         name: name of the training there.
+        continued: whether values of an earlier training in this folder go on.
 
     Raises:
         InputError: if a variable is neither 0 nor 1, a library is not installed, or MLflow cannot be reached.
     """
     found: list[Tracker] = []
     if _is_on(TENSORBOARD_VARIABLE):
-        found.append(TensorBoard(fold))
+        found.append(TensorBoard(fold, continued))
     if _is_on(MLFLOW_VARIABLE):
-        found.append(MLflow(fold, name))
+        found.append(MLflow(fold, name, continued))
     return found
 
 
 class TensorBoard:
     """Event files in ``FOLD/tensorboard``; show them with ``tensorboard --logdir``."""
 
-    def __init__(self, fold: Path) -> None:
+    def __init__(self, fold: Path, continued: bool) -> None:
         with require_extra("tracking"):
             from torch.utils.tensorboard import SummaryWriter
-        self._writer = SummaryWriter(str(fold / "tensorboard"))
+        # From this step on TensorBoard hides what an earlier training has written there.
+        self._writer = SummaryWriter(str(fold / "tensorboard"), purge_step=None if continued else 0)
 
     def update_config(self, config: dict[str, Any]) -> None:
         """Add settings, as text."""
@@ -82,13 +84,13 @@ class TensorBoard:
 
 
 class MLflow:
-    """A run of MLflow; a training that is continued continues its run.
+    """A run of MLflow; a training that is continued continues its run, the latest one of its folder.
 
     Raises:
         InputError: if MLflow cannot use the place that its environment variables name.
     """
 
-    def __init__(self, fold: Path, name: str) -> None:
+    def __init__(self, fold: Path, name: str, continued: bool) -> None:
         with require_extra("tracking"):
             from mlflow import MlflowClient, get_tracking_uri
         folder = str(fold.resolve())
@@ -97,7 +99,8 @@ class MLflow:
             client = MlflowClient()
             experiment = client.get_experiment_by_name(experiment_name)
             number = experiment.experiment_id if experiment else client.create_experiment(experiment_name)
-            runs = client.search_runs([number], f"tags.`missu.fold` = {json.dumps(folder, ensure_ascii=False)}")
+            same_fold = f"tags.`missu.fold` = {json.dumps(folder, ensure_ascii=False)}"
+            runs = client.search_runs([number], same_fold, order_by=["start_time DESC"]) if continued else []
             run = runs[0] if runs else client.create_run(number, tags={"missu.fold": folder}, run_name=name)
             client.update_run(run.info.run_id, status="RUNNING")
         except Exception as error:  # MLflow passes on what its databases and the network raise

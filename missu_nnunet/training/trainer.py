@@ -91,6 +91,7 @@ class MISSUTrainer(nnUNetTrainer):
         self.moving_average: MovingAverage | None = None
         self.unlabelled: set[str] = set()  # training cases
         self.fully_labelled = False  # unless the training cases turn out to be
+        self.continued = False  # from a checkpoint
         self.termination = Termination()
         self.ended: str | None = None  # why, before the last epoch
         hp = self.hyperparameters
@@ -103,13 +104,6 @@ class MISSUTrainer(nnUNetTrainer):
         self.arch_kwargs = self._arch_kwargs(self.configuration_manager)
         self.enable_deep_supervision = self._supports_deep_supervision()
         self.logger.local_logger = SelfDistillationLogger()
-        if self.local_rank == 0:
-            dataset, trainer = self.plans_manager.dataset_name, type(self).__name__
-            name = f"{dataset} {trainer}__{self.plans_manager.plans_name}__{configuration} fold {fold}"
-            if SEED_VARIABLE in os.environ:
-                name += f" seed {os.environ[SEED_VARIABLE]}"
-            self.logger.loggers.extend(trackers(Path(self.output_folder), name))
-        self.logger.update_config({"missu": asdict(hp)})
         self.print_to_log_file(f"MISSU {__version__}: {hp}")
 
     def _trained_with_former_network(self) -> bool:
@@ -170,12 +164,27 @@ class MISSUTrainer(nnUNetTrainer):
         return SkipDistillation(network, num_output_channels, fusion=self.hyperparameters.teacher == "fusion")
 
     def initialize(self) -> None:
-        """Build network, optimiser and loss; the skips' teachers are attached before nnU-Net compiles or optimises."""
+        """Build network, optimiser and loss; the skips' teachers are attached before nnU-Net compiles or optimises.
+
+        Trackers begin here, where it is known whether the training is continued.
+        """
+        self._track()
         if self.hyperparameters.teacher in ("fusion", "skip"):
             # nnU-Net's initialize() builds through this name; the predictor asks the class, and gets the plain network.
             self.build_network_architecture = self._build_training_network  # type: ignore[method-assign, assignment]
         super().initialize()
         self.patches_with_target: int = self.batch_size  # the plan's, or this process's share
+
+    def _track(self) -> None:
+        """Send values and settings to the trackers that the environment asks for."""
+        if self.local_rank == 0:
+            plans = self.plans_manager
+            model = f"{type(self).__name__}__{plans.plans_name}__{self.configuration_name}"
+            name = f"{plans.dataset_name} {model} fold {self.fold}"
+            if SEED_VARIABLE in os.environ:
+                name += f" seed {os.environ[SEED_VARIABLE]}"
+            self.logger.loggers.extend(trackers(Path(self.output_folder), name, self.continued))
+        self.logger.update_config({"missu": asdict(self.hyperparameters)})
 
     def _supports_deep_supervision(self) -> bool:
         """Whether nnU-Net's deep supervision is defined for the network.
@@ -455,6 +464,7 @@ class MISSUTrainer(nnUNetTrainer):
             InputError: if the file is broken, or a checkpoint of another trainer, of another plan's network or of a
                 version of MISSU with another optimiser.
         """
+        self.continued = True
         if not self.was_initialized:
             self.initialize()
         network = self._unwrapped_network()
