@@ -35,7 +35,14 @@ from missu_nnunet.datasets.readers import find_reader, read_channels, read_label
 from missu_nnunet.datasets.splits import labelled_splits, read_patients, splits_files
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import PARTIAL, whole_file, write_json
-from missu_nnunet.nnunet.dataset import DATASET_FILE, RawDataset, read_description, stray_labels, training_cases
+from missu_nnunet.nnunet.dataset import (
+    DATASET_FILE,
+    LOST_ENDING,
+    RawDataset,
+    read_description,
+    stray_labels,
+    training_cases,
+)
 from missu_nnunet.nnunet.splits import SPLITS_FILE, Splits, read_splits, with_unlabelled
 from missu_nnunet.parallel import map_cases
 from missu_nnunet.structures import FilePath, Name, Structure, read_structure
@@ -83,6 +90,11 @@ def plan_unlabelled(dataset: RawDataset, inputs: Sequence[Path], link: bool, wor
         _refuse_other_dimensions((file for files in cases.values() for file in files), example)
     _refuse_unfinished({case: files for case, files in account.cases.items() if case not in cases}, training)
     for case, files in cases.items():
+        if case.endswith(LOST_ENDING):
+            raise InputError(
+                f"{files[0]}: {case} ends in {LOST_ENDING}, as nnU-Net names preprocessed segmentations, and it would "
+                "not train on the case; rename the file"
+            )
         if case in training and case not in account.cases:
             raise InputError(f"{files[0]}: {dataset.name} has a training case {case}; rename the file")
         if account.cases.get(case, _originals(files)) != _originals(files):

@@ -36,7 +36,14 @@ from missu_nnunet.datasets.readers import (
 from missu_nnunet.datasets.splits import read_patients, splits_of
 from missu_nnunet.errors import InputError
 from missu_nnunet.files import whole_file
-from missu_nnunet.nnunet.dataset import RawDataset, read_description, stray_labels, test_set, training_cases
+from missu_nnunet.nnunet.dataset import (
+    LOST_ENDING,
+    RawDataset,
+    read_description,
+    stray_labels,
+    test_set,
+    training_cases,
+)
 from missu_nnunet.nnunet.splits import Splits
 from missu_nnunet.parallel import map_cases
 from missu_nnunet.pictures.dataset_cases import DatasetCase, save_dataset_cases
@@ -112,6 +119,7 @@ def verify(dataset: RawDataset, patient_pattern: str | None = None, workers: int
         *_uncounted(dataset),
         *_hidden(dataset),
         *_stray(stray),
+        *_lost(training),
         *_declared(dataset, len(training)),
         *_label_values(dataset, facts, list(training)),
         *_empty(facts, [case for case in training if facts[case].labels and case not in unlabelled], dataset.ignore),
@@ -362,6 +370,15 @@ def _hidden(dataset: RawDataset) -> list[Finding]:
 def _stray(cases: Set[str]) -> list[Finding]:
     message = "a label without an image, which nnU-Net passes over: add the image, or delete the label"
     return [Finding("error", "files", tuple(sorted(cases)), message)] if cases else []
+
+
+def _lost(cases: Iterable[str]) -> list[Finding]:
+    lost = tuple(case for case in cases if case.endswith(LOST_ENDING))
+    message = (
+        f"a name that ends in {LOST_ENDING}, as nnU-Net names preprocessed segmentations: it neither trains nor "
+        "validates on the case; rename its files"
+    )
+    return [Finding("error", "files", lost, message)] if lost else []
 
 
 def _empty(facts: Mapping[str, _Facts], labelled: Sequence[str], ignore: int | None) -> list[Finding]:

@@ -51,6 +51,9 @@ _REMEDY = "nnU-Net describes every dataset by one, which generate_dataset_json w
 LARGEST_LABEL = 2**15 - 1
 """The largest label that nnU-Net can train on: it keeps label maps as 16-bit integers."""
 
+LOST_ENDING = "_seg"
+"""The end of preprocessed segmentations' names in nnU-Net, which does not find a case again whose name ends so."""
+
 _LABELS_EXPECTED = f"labels must map names to whole numbers up to {LARGEST_LABEL} or lists of them"
 
 

@@ -342,6 +342,7 @@ def test_the_only_copy_of_an_image_is_not_deleted(folder: Path, tmp_path: Path) 
     [
         (lambda new: write(new / "case_003_0000.nii.gz"), "case_003_0000.nii.gz: Dataset007_Tiny has a training case"),
         (lambda new: write(new / "c.nii.gz_0000.nii.gz"), "c.nii.gz_0000.nii.gz: no name of a case"),
+        (lambda new: write(new / "c_seg_0000.nii.gz"), "c_seg_0000.nii.gz: c_seg ends in _seg, .* rename the file"),
         (lambda new: write(new / "c_0001.nii.gz"), "found c_0001.nii.gz of c, .*expected 1 .MRI., named as c_0000"),
         (lambda new: (new / "c_0000.nii.gz").write_bytes(b"text"), "c_0000.nii.gz: not a readable image"),
         (lambda new: cut(write(new / "c_0000.nii.gz")), "1 of 3 cases not converted, first c: .*cut short"),

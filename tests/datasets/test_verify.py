@@ -11,6 +11,7 @@ import pytest
 import SimpleITK as sitk
 import tifffile
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
 from missu_nnunet.datasets.verify import Finding, _Job, _read_case, save_pictures, verify
 from missu_nnunet.errors import InputError
@@ -334,6 +335,16 @@ def test_a_label_without_an_image(folder):
     write(folder / "labelsTr" / "extra.nii.gz", read(folder / "labelsTr" / "p3.nii.gz"))
     message = only(findings(folder), "error", "files", ("extra",))
     assert message == "a label without an image, which nnU-Net passes over: add the image, or delete the label"
+
+
+def test_a_name_that_nnunet_does_not_find_again(folder, tmp_path):
+    for name in ("imagesTr/p3_0000", "labelsTr/p3"):
+        (folder / f"{name}.nii.gz").rename(folder / f"{name.replace('p3', 'p3_seg')}.nii.gz")
+    message = only(findings(folder), "error", "files", ("p3_seg",))
+    assert message.startswith("a name that ends in _seg, as nnU-Net names preprocessed segmentations")
+    for file in ("p2.b2nd", "p2_seg.b2nd", "p3_seg.b2nd", "p3_seg_seg.b2nd"):  # as nnU-Net names what it preprocesses
+        (tmp_path / file).touch()
+    assert nnUNetDatasetBlosc2.get_identifiers(str(tmp_path)) == ["p2"]
 
 
 def leading_axis(folder):
