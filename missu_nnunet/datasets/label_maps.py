@@ -77,6 +77,7 @@ def case_conversion(
     link: bool,
     label_source: Path | None = None,
     label_map: Callable[[], LabelMap] | None = None,
+    label_folder: str = "labelsTr",
 ) -> Conversion:
     """Plan to copy the images of a case, and to write a label map with the dataset's reader.
 
@@ -88,10 +89,11 @@ def case_conversion(
         link: whether images are linked instead of copied.
         label_source: the file that the label map is made from, if there is one.
         label_map: a picklable function that makes the label map; a case without one belongs to the test set.
+        label_folder: name of the folder of the label map.
     """
     where = "Ts" if label_map is None else "Tr"
     copied = {image: f"images{where}/{case}_{channel:04d}{ending}" for channel, image in enumerate(images)}
-    written = [] if label_map is None else [f"labelsTr/{case}{ending}"]
+    written = [] if label_map is None else [f"{label_folder}/{case}{ending}"]
     if isinstance(reader, Tiff3DIO):  # keeps an image's spacing, and that of a label map, in a file beside
         spacing = images[0].with_name(f"{case}.json")
         if spacing.is_file():

@@ -110,6 +110,7 @@ def plan_unlabelled(dataset: RawDataset, inputs: Sequence[Path], link: bool, wor
             dataset.file_ending,
             link,
             label_map=partial(_nothing, reader, files, ignore_label(dataset)),
+            label_folder=_label_folder(dataset),
         )
         for case, files in cases.items()
     ]
@@ -124,7 +125,8 @@ def plan_unlabelled(dataset: RawDataset, inputs: Sequence[Path], link: bool, wor
     if dataset.listed is not None:
         for case, files in cases.items():
             images = [f"imagesTr/{case}_{channel:04d}{dataset.file_ending}" for channel in range(len(files))]
-            description["dataset"][case] = {"images": images, "label": f"labelsTr/{case}{dataset.file_ending}"}
+            label = f"{_label_folder(dataset)}/{case}{dataset.file_ending}"
+            description["dataset"][case] = {"images": images, "label": label}
     documents: dict[str, Any] = {DATASET_FILE: description}
     added = {case: _originals(files) for case, files in cases.items()}
     if not splits_files(dataset):
@@ -238,7 +240,7 @@ def plan_removal(dataset: RawDataset, workers: int) -> Removal:
         # The names that the files were added under: what a dataset.json lists may be anybody's files.
         folder, originals, ending = dataset.folder, account.cases[case], dataset.file_ending
         images = [folder / "imagesTr" / f"{case}_{channel:04d}{ending}" for channel in range(len(originals))]
-        label = folder / "labelsTr" / f"{case}{ending}"
+        label = folder / _label_folder(dataset) / f"{case}{ending}"
         found_images, found_label = training.get(case, (images, label))
         if foreign := [file for file in (*found_images, found_label) if file not in (*images, label)]:
             raise InputError(
@@ -315,6 +317,15 @@ def _still_unlabelled(dataset: RawDataset, added: Iterable[str], workers: int) -
     training = training_cases(dataset)
     there = [case for case in added if case in training and training[case][1].is_file()]
     return {*added} - {*there} | {*find_unlabelled(dataset, there, workers)}
+
+
+def _label_folder(dataset: RawDataset) -> str:
+    """The folder of the label maps that are added.
+
+    Where ``dataset.json`` lists all files, there may be no ``labelsTr``: nnU-Net would look in it for the references of
+    all cases of a cross-validation.
+    """
+    return "labelsTr" if dataset.listed is None else "labelsTr_unlabelled"
 
 
 def _originals(files: Iterable[Path]) -> list[str]:

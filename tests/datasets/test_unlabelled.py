@@ -153,13 +153,15 @@ def test_regions_and_an_ignore_label_that_was_there(folder: Path) -> None:
 def test_a_dataset_that_lists_its_files(folder: Path) -> None:
     description = json.loads((folder / "dataset.json").read_text())
     description["dataset"] = {
-        f"case_{n:03d}": {"images": [f"imagesTr/case_{n:03d}_0000.nii.gz"], "label": f"labelsTr/case_{n:03d}.nii.gz"}
+        f"case_{n:03d}": {"images": [f"imagesTr/case_{n:03d}_0000.nii.gz"], "label": f"masks/case_{n:03d}.nii.gz"}
         for n in range(6)
     }
+    (folder / "labelsTr").rename(folder / "masks")
     (folder / "dataset.json").write_text(json.dumps(description))
     put_in(folder)
     listed = json.loads((folder / "dataset.json").read_text())["dataset"]
-    assert listed["a"] == {"images": ["imagesTr/a_0000.nii.gz"], "label": "labelsTr/a.nii.gz"}
+    assert listed["a"] == {"images": ["imagesTr/a_0000.nii.gz"], "label": "labelsTr_unlabelled/a.nii.gz"}
+    assert not (folder / "labelsTr").exists()  # where nnU-Net would look for the references of all cases
     take_out(folder)
     assert json.loads((folder / "dataset.json").read_text()) == description
 
