@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from filecmp import cmp
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -102,6 +103,12 @@ def plan_unlabelled(dataset: RawDataset, inputs: Sequence[Path], link: bool, wor
                 f"{files[0]}: {case} was added from {account.cases[case][0]}, expected other names for other images: "
                 "rename the file, or take that one out with --remove first"
             )
+        for file, image in zip(files, training.get(case, ([], None))[0], strict=False):
+            if case in account.cases and image.is_file() and not cmp(file, image, shallow=False):
+                raise InputError(
+                    f"{file}: differs from {image}, which was added from a file of this name, expected other names for "
+                    "other images: rename the file"
+                )
     conversions = [
         case_conversion(
             reader,
@@ -248,11 +255,10 @@ def plan_removal(dataset: RawDataset, workers: int) -> Removal:
                 f"{', '.join(str(file.relative_to(folder)) for file in (*images, label))}: move it out of the dataset"
             )
         for image, original in zip(images, originals, strict=True):
-            # A link may lead from the original to the image, too.
-            lost = not Path(original).is_file() or Path(original).resolve() == image.resolve()
-            if image.is_file() and not image.is_symlink() and lost:
+            if image.is_file() and not image.is_symlink() and not _is_copied(Path(original), image):
                 raise InputError(
-                    f"{image}: its original, {original}, is gone, and this the only copy: move it out of the dataset"
+                    f"{image}: its original, {original}, is gone or another image by now, and this the only copy: move "
+                    "it out of the dataset"
                 )
         beside = [file.with_name(f"{case}.json") for file in (images[0], label)]  # the spacing of TIFF files
         # Label maps first: after an interruption, none is left whose image is gone and cannot tell the reader.
@@ -331,6 +337,11 @@ def _label_folder(dataset: RawDataset) -> str:
 def _originals(files: Iterable[Path]) -> list[str]:
     """The files of a case as the account names them."""
     return [str(file.resolve()) for file in files]
+
+
+def _is_copied(original: Path, image: Path) -> bool:
+    """Whether the original of an image is still there, and no link to the image itself."""
+    return original.is_file() and original.resolve() != image.resolve() and cmp(original, image, shallow=False)
 
 
 def _why_skipped(dataset: RawDataset, file: Path) -> str:

@@ -335,8 +335,20 @@ def test_the_only_copy_of_an_image_is_not_deleted(folder: Path, tmp_path: Path) 
     (tmp_path / "new").mkdir()
     for case in "ab":
         (tmp_path / "new" / f"{case}_0000.nii.gz").symlink_to(folder / "imagesTr" / f"{case}_0000.nii.gz")
-    with pytest.raises(InputError, match=r"imagesTr/a_0000.nii.gz: its original, .* is gone, and this the only copy"):
+    with pytest.raises(InputError, match=r"imagesTr/a_0000.nii.gz: its original, .* is gone .* this the only copy"):
         take_out(folder)
+
+
+def test_another_image_in_the_place_of_the_original(folder: Path, tmp_path: Path) -> None:
+    """As in a folder of what comes in, where names begin anew: neither image may be lost."""
+    put_in(folder)
+    before = contents(folder)
+    write(tmp_path / "new" / "b_0000.nii.gz", 7)
+    with pytest.raises(InputError, match=r"new/b_0000.nii.gz: differs from .*imagesTr/b_0000.nii.gz, .* rename"):
+        put_in(folder)
+    with pytest.raises(InputError, match=r"imagesTr/b_0000.nii.gz: its original, .* or another image by now"):
+        take_out(folder)
+    assert contents(folder) == before
 
 
 @pytest.mark.parametrize(
