@@ -1,4 +1,5 @@
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,11 @@ from missu_nnunet.training.tracking import MLFLOW_VARIABLE, TENSORBOARD_VARIABLE
 from missu_nnunet.training.trainer import MISSUTrainer
 
 
+def _next_second() -> None:
+    """Wait for it: TensorBoard reads files in the order of their names, which hold the second they were made in."""
+    time.sleep(1 - time.time() % 1)
+
+
 @pytest.fixture
 def logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fold's folder after two epochs, the second of a continued training, with both trackers."""
@@ -22,6 +28,7 @@ def logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     fold = tmp_path / "Jürgen's" / "fold_0"
     fold.mkdir(parents=True)
     for epoch in range(2):
+        _next_second()
         logger = MetaLogger(str(fold), resume=epoch > 0)
         logger.loggers.extend(trackers(fold, "Dataset901_Tiny MISSUTrainer fold 0", continued=epoch > 0))
         logger.update_config({"missu": {"w_kd": 1.0, "teacher": "average"}})
@@ -55,9 +62,11 @@ def test_mlflow_has_one_run_of_a_training_that_was_continued(logged: Path) -> No
 
 
 def test_a_training_that_begins_anew_is_not_mixed_with_the_one_before(logged: Path) -> None:
+    _next_second()
     for tracker in trackers(logged, "anew", continued=False):
         tracker.update_config({"missu": {"w_kd": 2.0}})
         tracker.log("train_losses", 0.75, 0)
+    _next_second()
     for tracker in trackers(logged, "anew", continued=True):
         tracker.log("train_losses", 0.625, 1)
     events = EventAccumulator(str(logged / "tensorboard"))
@@ -78,10 +87,12 @@ def test_the_trainer_knows_whether_it_is_continued(
     first = initialized(MISSUTrainer, plans, dataset_json())
     train_epoch(first)
     checkpoint = saved(first, tmp_path / "checkpoint_latest.pth")
+    _next_second()
     again = MISSUTrainer(plans | {"continue_training": True}, "3d_fullres", 0, dataset_json(), torch.device("cpu"))
     again.load_checkpoint(str(checkpoint))
     train_epoch(again)
     assert _losses(first) == [0, 1]
+    _next_second()
     train_epoch(initialized(MISSUTrainer, plans, dataset_json()))
     assert _losses(first) == [0]
 
