@@ -84,4 +84,4 @@ def _completed(
                 "a worker process was killed, most likely for want of memory: run again with fewer --workers"
             ) from error
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
