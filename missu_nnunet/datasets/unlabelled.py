@@ -103,8 +103,9 @@ def plan_unlabelled(dataset: RawDataset, inputs: Sequence[Path], link: bool, wor
                 f"{files[0]}: {case} was added from {account.cases[case][0]}, expected other names for other images: "
                 "rename the file, or take that one out with --remove first"
             )
-        for file, image in zip(files, training.get(case, ([], None))[0], strict=False):
-            if case in account.cases and image.is_file() and not cmp(file, image, shallow=False):
+        copies, _ = training.get(case, ((), None))
+        for file, image in zip(files, copies, strict=False):
+            if image.is_file() and not cmp(file, image, shallow=False):
                 raise InputError(
                     f"{file}: differs from {image}, which was added from a file of this name, expected other names for "
                     "other images: rename the file"

@@ -31,6 +31,7 @@ from missu_nnunet.errors import InputError
 from missu_nnunet.hyperparameters import SEED_VARIABLE, Hyperparameters
 from missu_nnunet.nnunet.checkpoint import write_checkpoint
 from missu_nnunet.nnunet.fold import LATEST_CHECKPOINT
+from missu_nnunet.nnunet.folders import Model
 from missu_nnunet.nnunet.labels import output_names
 from missu_nnunet.nnunet.log import ENDED_EARLY
 from missu_nnunet.nnunet.model import PLANS_FILE, read_model_plans
@@ -179,7 +180,7 @@ class MISSUTrainer(nnUNetTrainer):
         """Send values and settings to the trackers that the environment asks for."""
         if self.local_rank == 0:
             plans = self.plans_manager
-            model = f"{type(self).__name__}__{plans.plans_name}__{self.configuration_name}"
+            model = Model(type(self).__name__, plans.plans_name, self.configuration_name)
             name = f"{plans.dataset_name} {model} fold {self.fold}"
             if SEED_VARIABLE in os.environ:
                 name += f" seed {os.environ[SEED_VARIABLE]}"
